@@ -1,0 +1,51 @@
+# Two commands on a bare machine: `make demo` and `make test`. See CONTRIBUTING.md for the rest.
+
+PYTHON ?= python3
+# The CPU build of torch: on machines with a GPU, `make CONSTRAINTS= ...` takes the newest build instead.
+CONSTRAINTS ?= -c constraints-cpu.txt
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
+DEMO := runs/demo
+
+.PHONY: demo test lint types docs bench bench-table clean
+
+# Stamps, so that a second call installs nothing.
+.venv/.package: pyproject.toml constraints-cpu.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) -e .
+	touch $@
+
+.venv/.dev: .venv/.package
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: .venv/.package
+	$(BIN)/lowerbound train digits --out $(DEMO) --overwrite
+	$(BIN)/lowerbound evaluate $(DEMO)
+	$(BIN)/lowerbound report $(DEMO)
+	@echo
+	@echo "Pictures: $(DEMO)/samples.png $(DEMO)/reconstructions.png $(DEMO)/latent.png $(DEMO)/curves.png"
+	@echo "Report:   $(DEMO)/report.html (open it in a browser)"
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/pyright
+
+docs: .venv/.dev
+	$(BIN)/mkdocs build --strict
+
+# make bench NAME=mnist_mlp
+bench: .venv/.dev
+	$(BIN)/python benchmarks/$(NAME).py
+
+bench-table: .venv/.dev
+	$(BIN)/python benchmarks/table.py
+
+clean:
+	rm -rf .venv site .pytest_cache .ruff_cache
