@@ -1,0 +1,8 @@
+"""Likelihoods p(x | z): what the decoder's output means. Each is normalised and checks its support."""
+
+from .base import Likelihood
+from .bernoulli import Bernoulli, ContinuousBernoulli
+from .categorical import Categorical
+from .gaussian import Gaussian
+
+__all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "Gaussian", "Likelihood"]

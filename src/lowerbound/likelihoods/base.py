@@ -1,0 +1,83 @@
+"""The interface of an observation family.
+
+The decoder gives ``input_shape`` numbers per example, a leading axis of P parameters before the event's own
+axes; the likelihood makes of them a distribution over x, normalised over its stated support. To add one,
+write a class with the five members below in a file of its own and name it in ``config.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..errors import SupportError
+from ..shapes import event_shape_of
+
+
+class Likelihood(nn.Module, ABC):
+    """Base of the observation families.
+
+    Args:
+        event_shape: Shape of one observation; an integer D stands for (D,).
+        parameters: Number P of decoder outputs per element of x.
+    """
+
+    def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:
+        super().__init__()
+        self.event_shape = event_shape_of(event_shape)
+        self.input_shape = (parameters, *self.event_shape)
+
+    @abstractmethod
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x | z), event shape of x, from the decoder's output (..., *input_shape)."""
+
+    @abstractmethod
+    def check(self, x: Tensor) -> None:
+        """Raise SupportError unless every element of ``x`` lies in the support."""
+
+    @abstractmethod
+    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+        """Return the decoder output (*input_shape) at which p(x | z) has the data's mean and spread.
+
+        Args:
+            mean: Mean of the training data, (*event_shape).
+            std: Its standard deviation, (*event_shape).
+        """
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one observation as the encoder sees it."""
+        return self.event_shape
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return ``x`` as real numbers for the encoder, (B, *feature_shape)."""
+        return x
+
+    def point(self, p_x: Distribution) -> Tensor:
+        """Return the observation that stands for p(x | z) in a picture: its mean, or its mode if it has none."""
+        return p_x.mean
+
+    def extra_repr(self) -> str:
+        """Show every constructor argument."""
+        options = inspect.signature(type(self)).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+
+    def _refuse(self, x: Tensor, outside: Tensor, support: str, remedy: str) -> None:
+        """Raise SupportError, with an example value, if any element is marked as ``outside``."""
+        if bool(outside.any()):
+            low, high = x.min().item(), x.max().item()
+            value = x[outside][0].item()
+            raise SupportError(
+                f"{type(self).__name__} needs x in {support}; got values in [{low:g}, {high:g}], "
+                f"for example {value:g}; {remedy}"
+            )
+
+
+def refuse_non_finite(likelihood: Likelihood, x: Tensor) -> None:
+    """Raise SupportError if ``x`` holds a NaN or an infinity."""
+    likelihood._refuse(x, ~torch.isfinite(x), "the real numbers", "remove or fill missing values first")

@@ -1,0 +1,77 @@
+r"""Likelihoods for black-and-white pixels and for grey levels in [0, 1].
+
+.. math:: \log p(x \mid z) = \sum_d x_d l_d - \log(1 + e^{l_d}), \qquad x_d \in \{0, 1\}
+
+With grey levels this expression is no log-density: it does not integrate to one. Binarise, or use the
+continuous Bernoulli, which has the normaliser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from ..distributions import BernoulliLogits, ContinuousBernoulliLogits
+from ..shapes import full_precision
+from .base import Likelihood
+
+
+class Bernoulli(Likelihood):
+    """Independent binary observations; the decoder gives logits.
+
+    Args:
+        event_shape: Shape of one observation.
+    """
+
+    def __init__(self, event_shape: int | Sequence[int]) -> None:
+        super().__init__(event_shape)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x | z) from logits (..., 1, *event)."""
+        logits = full_precision(h).squeeze(-1 - len(self.event_shape))
+        return Independent(BernoulliLogits(logits), len(self.event_shape), validate_args=False)
+
+    def check(self, x: Tensor) -> None:
+        """Raise SupportError unless x is 0 or 1 everywhere."""
+        self._refuse(
+            x,
+            (x != 0) & (x != 1),
+            "{0, 1}",
+            "binarise the data (binarize='dynamic'), or use 'continuous_bernoulli'",
+        )
+
+    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+        """Return the logit of the mean, away from ±∞ where a pixel never changes."""
+        return mean.clamp(0.01, 0.99).logit().unsqueeze(0)
+
+
+class ContinuousBernoulli(Likelihood):
+    """Independent grey levels in [0, 1] with a density monotone in x; the decoder gives logits.
+
+    Args:
+        event_shape: Shape of one observation.
+
+    Reference:
+        The continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019), https://arxiv.org/abs/1907.06845
+    """
+
+    def __init__(self, event_shape: int | Sequence[int]) -> None:
+        super().__init__(event_shape)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x | z) from logits (..., 1, *event)."""
+        logits = full_precision(h).squeeze(-1 - len(self.event_shape))
+        return Independent(ContinuousBernoulliLogits(logits), len(self.event_shape), validate_args=False)
+
+    def check(self, x: Tensor) -> None:
+        """Raise SupportError unless 0 <= x <= 1 everywhere."""
+        self._refuse(x, ~((x >= 0) & (x <= 1)), "[0, 1]", "rescale the data, or use 'gaussian'")
+
+    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+        """Return a logit whose mean is near the data's, away from ±∞ where a pixel never changes."""
+        # The mean is ½ + ½ L(l/2) with the Langevin function L(t) = coth t − 1/t, whose inverse is
+        # y (3 − y²) / (1 − y²) within 5 % (Cohen, 1991).
+        y = 2 * mean.clamp(0.05, 0.95) - 1
+        return (2 * y * (3 - y**2) / (1 - y**2)).unsqueeze(0)

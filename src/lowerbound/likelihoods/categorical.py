@@ -1,0 +1,65 @@
+r"""Likelihood for unordered classes.
+
+.. math:: \log p(x \mid z) = \sum_d h_{x_d, d} - \log \sum_k e^{h_{k, d}}, \qquad x_d \in \{0, \dots, K - 1\}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Categorical as TorchCategorical
+from torch.distributions import Distribution, Independent
+
+from ..errors import ConfigError
+from ..shapes import full_precision
+from .base import Likelihood
+
+
+class Categorical(Likelihood):
+    """Independent classes 0..K-1; the decoder gives K logits per element.
+
+    Args:
+        event_shape: Shape of one observation.
+        categories: Number of classes K, at least 2.
+    """
+
+    def __init__(self, event_shape: int | Sequence[int], categories: int) -> None:
+        if isinstance(categories, bool) or not isinstance(categories, int) or categories < 2:
+            raise ConfigError(f"Categorical needs categories >= 2; got {categories!r}")
+        super().__init__(event_shape, parameters=categories)
+        self.categories = categories
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """One-hot classes become channels: (K C, H, W) or (K D,)."""
+        return (self.categories * self.event_shape[0], *self.event_shape[1:])
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return one-hot classes as channels, (B, *feature_shape)."""
+        one_hot = F.one_hot(x.long(), self.categories).movedim(-1, 1)
+        return one_hot.reshape(len(x), *self.feature_shape).to(torch.get_default_dtype())
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x | z) from logits (..., K, *event)."""
+        logits = full_precision(h).movedim(-1 - len(self.event_shape), -1)
+        return Independent(
+            TorchCategorical(logits=logits, validate_args=False), len(self.event_shape), validate_args=False
+        )
+
+    def check(self, x: Tensor) -> None:
+        """Raise SupportError unless x is a whole number from 0 to K - 1 everywhere."""
+        outside = (x < 0) | (x >= self.categories) | (x != x.round() if x.is_floating_point() else False)
+        self._refuse(
+            x, outside, f"{{0, ..., {self.categories - 1}}}", "number the classes from 0, or raise categories"
+        )
+
+    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+        """Return equal logits: the mean of class numbers says nothing of their frequencies."""
+        return mean.new_zeros(self.input_shape)
+
+    def point(self, p_x: Distribution) -> Tensor:
+        """Return the most probable class: a mean of class numbers has no meaning."""
+        return p_x.mode

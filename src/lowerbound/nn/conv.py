@@ -1,0 +1,128 @@
+"""Plain convolutional networks: stride-2 convolutions to a small map, and back.
+
+Each stage halves the height and the width, rounded up, until they are 1; the decoder goes back through the
+same sizes. There is no normalisation between examples, so one example at a time trains as well as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from lowerbound.nn.layers import (
+    OUTPUT_GAIN,
+    Crop,
+    activation_name,
+    double,
+    halve,
+    hidden_layer,
+    initialise,
+    stage_sizes,
+)
+from lowerbound.nn.network import Network, features, image_shape, probability, size, sizes
+
+
+class ConvEncoder(Network):
+    """Convolutional network from images to any shape.
+
+    Args:
+        in_shape: (C, H, W) of one image, of any size.
+        out_shape: Shape of one output.
+        channels: Channels of each stage; a stage halves the size.
+        hidden: Width of the fully connected layer before the output.
+        activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
+        dropout: Probability of dropping a feature after each hidden layer, in training.
+
+    Raises:
+        ConfigError: If an option is unknown or has an impossible value.
+
+    Example:
+        >>> import torch
+        >>> ConvEncoder((3, 32, 32), (2, 40))(torch.zeros(5, 3, 32, 32)).shape
+        torch.Size([5, 2, 40])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        hidden: int = 256,
+        activation: str = "silu",
+        dropout: float = 0.0,
+    ):
+        super().__init__(in_shape, out_shape)
+        colours, height, width = image_shape("in_shape", self.in_shape)
+        self.channels = sizes("channels", channels)
+        self.hidden = size("hidden", hidden)
+        self.activation = activation_name(activation)
+        self.dropout = probability("dropout", dropout)
+
+        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout)
+        layers: list[nn.Module] = []
+        for below, above in pairwise((colours, *self.channels)):
+            layers += layer(halve(below), above, first=not layers)
+        small = self.channels[-1], *stage_sizes(height, width, len(self.channels))[-1]
+        layers += [nn.Flatten(), *layer(partial(nn.Linear, features(small)), self.hidden)]
+        self.layers = nn.Sequential(*layers)
+        self.output = initialise(nn.Linear(self.hidden, features(self.out_shape)), OUTPUT_GAIN)
+
+
+class ConvDecoder(Network):
+    """Convolutional network from any shape to images: the mirror of :class:`ConvEncoder`.
+
+    Args:
+        in_shape: Shape of one input, flattened; for a latent vector (L,).
+        out_shape: (C, H, W) of one image of any size, or (P, C, H, W) for P parameters per number.
+        channels: Channels of each stage, from the image inwards, as the encoder has them.
+        hidden: Width of the fully connected layer after the input.
+        activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
+        dropout: Probability of dropping a feature after each hidden layer, in training.
+
+    Raises:
+        ConfigError: If an option is unknown or has an impossible value.
+
+    Example:
+        >>> import torch
+        >>> ConvDecoder((40,), (2, 3, 32, 32))(torch.zeros(5, 40)).shape
+        torch.Size([5, 2, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        hidden: int = 256,
+        activation: str = "silu",
+        dropout: float = 0.0,
+    ):
+        super().__init__(in_shape, out_shape)
+        *maps, height, width = image_shape("out_shape", self.out_shape, parameters=True)
+        self.channels = sizes("channels", channels)
+        self.hidden = size("hidden", hidden)
+        self.activation = activation_name(activation)
+        self.dropout = probability("dropout", dropout)
+
+        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout)
+        image, *between, smallest = stage_sizes(height, width, len(self.channels))
+        small = self.channels[-1], *smallest
+        layers = [
+            nn.Flatten(),
+            *layer(partial(nn.Linear, features(self.in_shape)), self.hidden, first=True),
+            *layer(partial(nn.Linear, self.hidden), features(small)),
+            nn.Unflatten(1, small),
+        ]
+        for (above, below), target in zip(pairwise(self.channels[::-1]), between[::-1], strict=True):
+            layers += [*layer(double(above), below), Crop(*target)]
+        self.layers = nn.Sequential(*layers)
+        self.output = initialise(double(self.channels[0])(features(tuple(maps))), OUTPUT_GAIN)
+        self.crop = Crop(*image)
+
+    def _last(self, h: Tensor) -> Tensor:
+        return self.crop(self.output(h))

@@ -1,0 +1,111 @@
+"""What every network has in common: shapes, the bias of its last layer, and the checks of its options.
+
+A network maps ``(N, *in_shape)`` to ``(N, *out_shape)``; any number of leading axes may stand in N's place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from lowerbound.errors import ConfigError, ShapeError
+
+
+class Network(nn.Module):
+    """Interface of a network; a concrete one builds ``layers``, then ``output``, its last affine layer.
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+    """
+
+    layers: nn.Sequential
+    output: nn.Linear | nn.ConvTranspose2d
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]):
+        super().__init__()
+        self.in_shape = sizes("in_shape", in_shape)
+        self.out_shape = sizes("out_shape", out_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x, shape (..., *in_shape), to shape (..., *out_shape).
+
+        Raises:
+            ShapeError: If x does not end in ``in_shape``.
+        """
+        lead = x.shape[: max(x.dim() - len(self.in_shape), 0)]
+        if x.shape[len(lead) :] != self.in_shape:
+            raise ShapeError(
+                f"{type(self).__name__} takes inputs of shape (..., {', '.join(map(str, self.in_shape))}); "
+                f"got {tuple(x.shape)}"
+            )
+        y = self._last(self.layers(x.reshape(-1, *self.in_shape)))
+        return y.reshape(*lead, *self.out_shape)
+
+    def _last(self, h: Tensor) -> Tensor:
+        return self.output(h)
+
+    @torch.no_grad()
+    def set_output_bias(self, value: Tensor) -> None:
+        """Set the bias of the last layer, so that a fresh network starts near ``value``.
+
+        Args:
+            value: Shape ``out_shape``. A convolution, with one bias per channel, takes the mean over the pixels.
+
+        Raises:
+            ShapeError: If value has another shape.
+        """
+        if value.shape != self.out_shape:
+            raise ShapeError(f"the output bias must have shape {self.out_shape}; got {tuple(value.shape)}")
+        bias = self.output.bias
+        assert bias is not None
+        bias.copy_(value.to(bias).reshape(len(bias), -1).mean(1))
+
+    def __repr__(self) -> str:
+        options = inspect.signature(type(self)).parameters
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in options)})"
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+
+
+def sizes(name: str, value: Sequence[int], *, may_be_empty: bool = False) -> tuple[int, ...]:
+    """Check a shape or a list of widths and return it as a tuple of plain integers."""
+    if isinstance(value, (tuple, list)) and all(map(_is_size, value)) and (value or may_be_empty):
+        return tuple(int(size) for size in value)
+    kind = "tuple" if may_be_empty else "non-empty tuple"
+    raise ConfigError(f"{name} must be a {kind} of positive integers; got {value!r}")
+
+
+def image_shape(name: str, value: tuple[int, ...], *, parameters: bool = False) -> tuple[int, ...]:
+    """Check that a shape is (C, H, W), or also (P, C, H, W) with ``parameters``."""
+    if len(value) == 3 or (parameters and len(value) == 4):
+        return value
+    wanted = "(C, H, W) or (P, C, H, W)" if parameters else "(C, H, W)"
+    raise ConfigError(f"{name} must be {wanted} for images; got {value!r}; an MLP takes any shape")
+
+
+def size(name: str, value: int) -> int:
+    """Check a positive integer."""
+    if _is_size(value):
+        return int(value)
+    raise ConfigError(f"{name} must be a positive integer; got {value!r}")
+
+
+def probability(name: str, value: float) -> float:
+    """Check a dropout probability."""
+    if isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < 1:
+        return float(value)
+    raise ConfigError(f"{name} must be a number in [0, 1); got {value!r}")
+
+
+def features(shape: tuple[int, ...]) -> int:
+    """Count the numbers in one tensor of this shape."""
+    return math.prod(shape)

@@ -1,0 +1,23 @@
+"""What training maximises: bounds on log p(x), and schedules for their weights."""
+
+from .base import Objective, ObjectiveOutput
+from .elbo import ELBO
+from .estimators import reparameterised_surrogate, score_function_surrogate
+from .importance_weighted import ImportanceWeighted
+from .schedules import Constant, Cosine, Linear, Progress, Schedule
+from .switch import Switch
+
+__all__ = [
+    "ELBO",
+    "Constant",
+    "Cosine",
+    "ImportanceWeighted",
+    "Linear",
+    "Objective",
+    "ObjectiveOutput",
+    "Progress",
+    "Schedule",
+    "Switch",
+    "reparameterised_surrogate",
+    "score_function_surrogate",
+]

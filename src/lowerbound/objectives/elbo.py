@@ -1,0 +1,76 @@
+r"""The evidence lower bound, with the two modifications people use: a weight on the KL and free bits.
+
+.. math::
+    \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - KL(q(z \mid x) \,\|\, p(z))
+
+The loss is −E[log p(x | z)] + β Σ_j max(λ, KL_j); the reported bound is always the one with β = 1 and λ = 0.
+
+Reference:
+    Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114, eq. 3;
+    β-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl;
+    free bits: Improving variational inference with inverse autoregressive flow (Kingma et al., 2016),
+    https://arxiv.org/abs/1606.04934, appendix C.8
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..model import VAE, VAEOutput
+from .base import Objective, ObjectiveOutput
+from .schedules import Progress, Schedule, as_schedule
+
+
+class ELBO(Objective):
+    """Evidence lower bound.
+
+    Args:
+        beta: Weight of the KL term, a number or a schedule; 1 is the bound.
+        free_bits: λ in nats: a latent dimension whose KL, averaged over the batch, is below it is not pushed
+            further down. Needs a posterior and a prior that factorise.
+        samples: Draws of z per example, L in the paper.
+        analytic_kl: Use the closed form of the KL where there is one, else the same draws.
+    """
+
+    def __init__(
+        self,
+        beta: float | Schedule = 1.0,
+        free_bits: float = 0.0,
+        samples: int = 1,
+        analytic_kl: bool = True,
+    ) -> None:
+        if not isinstance(beta, Schedule) and beta < 0:
+            raise ConfigError(f"ELBO needs beta >= 0; got {beta!r}")
+        if free_bits < 0:
+            raise ConfigError(f"ELBO needs free_bits >= 0 nats; got {free_bits!r}")
+        if samples < 1:
+            raise ConfigError(f"ELBO needs samples >= 1; got {samples!r}")
+        if free_bits and not analytic_kl:
+            raise ConfigError("free_bits needs the KL of each latent dimension; leave analytic_kl=True")
+        self.beta = beta
+        self.free_bits = free_bits
+        self.samples = samples
+        self.analytic_kl = analytic_kl
+
+    def __call__(self, model: VAE, x: Tensor, progress: Progress) -> ObjectiveOutput:
+        out = model(x, self.samples)
+        reconstruction = out.log_likelihood.mean()
+        kl = out.kl(self.analytic_kl).mean()
+        beta = as_schedule(self.beta)(progress)
+        penalty = self._with_free_bits(out) if self.free_bits else kl
+        bound = reconstruction - kl
+        loss = beta * penalty - reconstruction
+        return ObjectiveOutput(loss, bound, {"reconstruction": reconstruction.detach(), "kl": kl.detach()})
+
+    def _with_free_bits(self, out: VAEOutput) -> Tensor:
+        per_dimension = out.kl_per_dimension()
+        if per_dimension is None:
+            raise ConfigError(
+                "free_bits needs a posterior and a prior that factorise; use 'diagonal_gaussian'"
+            )
+        return per_dimension.mean(0).clamp(min=self.free_bits).sum()
+
+    def check(self, progress: Progress) -> None:
+        """Raise ConfigError if the schedule of β is longer than the run."""
+        as_schedule(self.beta).check(progress)
