@@ -1,0 +1,5 @@
+"""``python -m lowerbound``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,102 @@
+"""One table: a name from the literature, the choices it stands for, and what to read.
+
+A preset is an overlay on the choice by the data (``config.choose``); a configuration file, flags and ``--set``
+are laid over it in turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .errors import ConfigError, suggest
+
+
+class Preset(NamedTuple):
+    """A named choice.
+
+    Attributes:
+        summary: What it is, in a line.
+        source: Where it comes from.
+        overrides: Sections and options, as in a configuration file.
+    """
+
+    summary: str
+    source: str
+    overrides: dict[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    "default": Preset("what suits the data: see config.choose", "", {}),
+    "vae": Preset(
+        "evidence lower bound, one draw per example",
+        "Kingma and Welling 2014, arXiv:1312.6114",
+        {"objective": {"type": "elbo"}},
+    ),
+    "beta-vae": Preset(
+        "KL term weighted by 4, for independent latents",
+        "Higgins et al. 2017, openreview.net/forum?id=Sy2fzU9gl",
+        {"objective": {"type": "elbo", "beta": 4.0}},
+    ),
+    "kl-warm-up": Preset(
+        "weight of the KL term rising from 0 to 1 in the first tenth of the run",
+        "Bowman et al. 2016, arXiv:1511.06349; Sønderby et al. 2016, arXiv:1602.02282",
+        {"objective": {"type": "elbo", "beta": {"type": "linear", "length": 0.1, "unit": "fraction"}}},
+    ),
+    "free-bits": Preset(
+        "a quarter of a nat per latent dimension free of charge, against posterior collapse",
+        "Kingma et al. 2016, arXiv:1606.04934",
+        {"objective": {"type": "elbo", "free_bits": 0.25}},
+    ),
+    "iwae": Preset(
+        "importance-weighted bound of 50 samples, the paper's one-layer network",
+        "Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519",
+        {
+            "latent": 50,
+            "network": {"type": "mlp", "hidden": [200, 200], "activation": "tanh"},
+            "objective": {"type": "importance_weighted", "samples": 50},
+        },
+    ),
+    "dreg": Preset(
+        "importance-weighted bound of 16 samples with the doubly reparameterised gradient",
+        "Tucker et al. 2019, arXiv:1810.04152",
+        {"objective": {"type": "importance_weighted", "samples": 16, "gradient": "dreg"}},
+    ),
+    "sigma-vae": Preset(
+        "grey levels with the Gaussian likelihood's optimal standard deviation",
+        "Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202",
+        {"data": {"binarize": "none"}, "likelihood": {"type": "gaussian", "scale": "optimal"}},
+    ),
+    "continuous-bernoulli": Preset(
+        "grey levels with the normalised relative of the cross-entropy",
+        "Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845",
+        {"data": {"binarize": "none"}, "likelihood": {"type": "continuous_bernoulli"}},
+    ),
+    "full-covariance": Preset(
+        "posterior with correlated latents",
+        "Kingma and Welling 2019, arXiv:1906.02691, section 2.5.1",
+        {"posterior": {"type": "full_covariance_gaussian"}},
+    ),
+    "conv": Preset("convolutional networks", "", {"network": {"type": "conv"}}),
+    "resnet": Preset("residual convolutional networks", "", {"network": {"type": "resnet"}}),
+    "linear": Preset(
+        "affine networks and one learned σ: probabilistic PCA, whose optimum is known",
+        "Tipping and Bishop 1999; Lucas et al. 2019, arXiv:1911.02469",
+        {
+            "network": {"type": "mlp", "hidden": []},
+            "likelihood": {"type": "gaussian", "scale": "learned"},
+            "transform": "none",
+            "objective": {"type": "elbo"},
+        },
+    ),
+}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return the overrides of a preset.
+
+    Raises:
+        ConfigError: there is no such preset; the nearest one is given.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}; {suggest(name, PRESETS)}")
+    return PRESETS[name].overrides

@@ -1,0 +1,17 @@
+"""Training: the loop, its settings, checkpoints and the run folder."""
+
+from .checkpoint import load_module, load_tensors, save_tensors, write_atomically
+from .folder import RunFolder
+from .loop import Run, train
+from .settings import Settings
+
+__all__ = [
+    "Run",
+    "RunFolder",
+    "Settings",
+    "load_module",
+    "load_tensors",
+    "save_tensors",
+    "train",
+    "write_atomically",
+]

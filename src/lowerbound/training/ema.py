@@ -1,0 +1,57 @@
+"""Exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """Average of the weights over the last 1 / (1 − decay) steps; less noisy than the weights themselves.
+
+    Early on the average runs over the steps so far, so that it does not remember the initialisation. Buffers
+    are not averaged: they already are running averages, or constants.
+
+    Args:
+        model: The model whose parameters are followed.
+        decay: Weight of the old average in each step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.source = [p for p in model.parameters() if p.requires_grad]
+        self.names = [name for name, p in model.named_parameters() if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.source]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimiser step number ``step`` (from 1)."""
+        decay = min(self.decay, step / (step + 9))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.source], 1 - decay)  # pyright: ignore
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the model has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for parameter, average in zip(self.source, self.average, strict=True):
+            parameter.data, average.data = average.data, parameter.data
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the averages by parameter name."""
+        return dict(zip(self.names, self.average, strict=True))
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take the averages of ``state``."""
+        for name, average in zip(self.names, self.average, strict=True):
+            average.copy_(state[name])
