@@ -1,0 +1,271 @@
+"""`load`: from a name, a path or an object in memory to three splits of known meaning."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lowerbound.data import arrays, idx, tables
+from lowerbound.data.dataset import Data
+from lowerbound.data.images import read_folder
+from lowerbound.data.partition import check_parts, make_splits, number_labels
+from lowerbound.data.source import Source
+from lowerbound.data.spec import Binarize, DataSpec, Values, check_option
+from lowerbound.data.values import interpret, scan
+from lowerbound.errors import ConfigError, DataError
+
+NAMES = ("digits", *idx.DATASETS)
+_FRACTIONS = (0.8, 0.1, 0.1)
+_SUFFIXES = ".npy, .npz, .csv, .parquet"
+
+# Options that mean something for some sources only, with the value that means "not used".
+_ONLY = {
+    "folder": {"image_size": None, "crop": "center", "channels": None, "on_corrupt": "refuse"},
+    "table": {"columns": None, "label_column": None},
+}
+
+
+def load(
+    source: Any,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    binarize: Binarize | None = None,
+    labels: Any = None,
+    split: Sequence[float] = _FRACTIONS,
+    seed: int = 0,
+    image_size: int | Sequence[int] | None = None,
+    crop: str = "center",
+    channels: int | None = None,
+    dequantize: bool = True,
+    on_corrupt: str = "refuse",
+    columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    values: Values | None = None,
+) -> Data:
+    """Load data and split them into train, valid and test.
+
+    Values are read by these rules, which `binarize` and `values` override:
+
+    - "mnist" and "digits" are binarised dynamically; nothing else is binarised unless asked for.
+    - Zeros and ones only, from a file or from memory, are binary.
+    - Images of bytes (or of integers 0..255) are dequantised to (v + u)/256, or with `dequantize=False` scaled to
+      v/255; images of floats in [0, 1] are taken as they are. All these are "unit".
+    - Everything else is real: vectors too, even where they lie in [0, 1].
+
+    MNIST and Fashion-MNIST are split 50,000 / 10,000 / 10,000, validation being the end of the training file; a .npz
+    with arrays train, valid and test and a folder with these three sub-folders keep their own split. All else is
+    permuted by the seed and cut by `split`.
+
+    Args:
+        source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
+            images; a .npy (memory-mapped), .npz, .csv or .parquet file; an array, tensor, DataFrame, or map-style
+            torch data set with items x or (x, y).
+        root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
+            default is $LOWERBOUND_DATA, then a download into the cache.
+        binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;
+            "threshold" at the middle; None for what is usual for the source.
+        labels: One label per example, whole numbers or strings, or the path of a .npy with them.
+        split: Shares of train, valid and test.
+        seed: Of the permutation and of static binarisation.
+        image_size: Size of a folder's images, one number or (height, width).
+        crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
+        channels: 1 for grey, 3 for colour, None for grey if all images of the folder are.
+        dequantize: Whether to add uniform noise to the grey levels of images that are not binarised.
+        on_corrupt: "refuse" or "skip" images of a folder that cannot be decoded.
+        columns: The table's columns to use.
+        label_column: The table's column that is the label.
+        values: "binary", "unit", "real" or "categorical".
+
+    Returns:
+        The three splits, their spec, and the options that load them again.
+
+    Raises:
+        ConfigError: An option is wrong, or does not fit this source.
+        DataError: The data are missing, damaged, or not what they should be.
+
+    Example:
+        >>> load("digits").spec.event_shape
+        (1, 8, 8)
+    """
+    options: dict[str, Any] = {
+        "root": None if root is None else os.fspath(root),
+        "binarize": binarize,
+        "labels": os.fspath(labels) if isinstance(labels, str | os.PathLike) else None,
+        "split": _listed(split),
+        "seed": seed,
+        "image_size": _listed(image_size),
+        "crop": crop,
+        "channels": channels,
+        "dequantize": dequantize,
+        "on_corrupt": on_corrupt,
+        "columns": [columns] if isinstance(columns, str) else _listed(columns),
+        "label_column": label_column,
+        "values": values,
+    }
+    _check(options, labels)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
+    found = _labelled(_open(source, options), labels, name)
+    if len(found.parts) > 1 and tuple(options["split"]) != _FRACTIONS:
+        raise ConfigError(f"split={options['split']}: {name} has a split of its own; leave split out")
+    found = replace(found, parts=tuple(arrays.check_array(part, name) for part in found.parts))
+    check_parts(found, name)
+    kind = "vector" if found.parts[0].ndim == 2 else "image"
+    facts = scan(found, name)
+    meaning = interpret(found, facts, kind, binarize=binarize, values=values, dequantize=dequantize)
+    numbers, classes = number_labels(found)
+    spec = DataSpec(
+        source=name,
+        kind=kind,
+        event_shape=found.parts[0].shape[1:],
+        values=meaning.values,
+        binarize=meaning.binarize,
+        levels=meaning.levels,
+        categories=meaning.categories,
+        columns=found.columns,
+        classes=classes,
+    )
+    splits = make_splits(found, numbers, spec, meaning.reading, options["split"], seed)
+    return Data(*splits, options={**options, "binarize": spec.binarize})
+
+
+def _listed(value: Any) -> Any:
+    """A tuple as the list that JSON makes of it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check(options: dict[str, Any], labels: Any) -> None:
+    """Everything about the options that can be told without the source."""
+    check_option("binarize", options["binarize"], (None, *get_args(Binarize)))
+    check_option("values", options["values"], (None, *get_args(Values)))
+    check_option("crop", options["crop"], ("center", "stretch", "pad"))
+    check_option("on_corrupt", options["on_corrupt"], ("refuse", "skip"))
+    check_option("channels", options["channels"], (None, 1, 3))
+    check_option("dequantize", options["dequantize"], (True, False))
+    split, seed, size = options["split"], options["seed"], options["image_size"]
+    if not _numbers(split, 3) or abs(sum(split) - 1) > 1e-6:
+        raise ConfigError(f"split={split!r} must be three positive shares that sum to 1, like {_FRACTIONS}")
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ConfigError(f"seed={seed!r} must be a whole number, not negative")
+    if size is not None and not (_numbers([size], 1, int) or _numbers(size, 2, int)):
+        raise ConfigError(f"image_size={size!r} must be a positive number of pixels, or (height, width)")
+    if options["columns"] is not None and not isinstance(options["columns"], list):
+        raise ConfigError(f"columns={options['columns']!r} must be a list of names")
+    if options["values"] not in (None, "binary") and options["binarize"] not in (None, "none"):
+        raise ConfigError(
+            f"binarize={options['binarize']!r} gives binary values, but values={options['values']!r}; leave one out"
+        )
+    if labels is not None and options["label_column"] is not None:
+        raise ConfigError("labels= and label_column= both name the labels; give one of them")
+
+
+def _numbers(value: Any, count: int, kind: type | UnionType = int | float) -> bool:
+    return (
+        isinstance(value, list) and len(value) == count and all(isinstance(v, kind) and v > 0 for v in value)
+    )
+
+
+def _open(source: Any, options: dict[str, Any]) -> Source:
+    """Read the source, whatever it is."""
+    pandas = sys.modules.get("pandas")  # a DataFrame can only come from a pandas that is loaded
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        _check_use(options, "table")
+        return tables.read_frame(source, options["columns"], options["label_column"])
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fspath(source), options)
+    _check_use(options, None)
+    if isinstance(source, np.ndarray | Tensor):
+        return arrays.read_array(source)
+    if isinstance(source, Dataset):
+        return arrays.read_dataset(source)
+    raise DataError(
+        f"cannot load a {type(source).__name__}; give a name ({', '.join(NAMES)}), a path, an array, a tensor, a "
+        "DataFrame or a torch Dataset"
+    )
+
+
+def _open_path(name: str, options: dict[str, Any]) -> Source:
+    if name in NAMES:
+        _check_use(options, None)
+        return _read_digits() if name == "digits" else idx.read_mnist(name, options["root"])
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise DataError(_not_found(name, path))
+    if path.is_dir():
+        _check_use(options, "folder")
+        size = options["image_size"]
+        return read_folder(
+            path,
+            image_size=None if size is None else (size, size) if isinstance(size, int) else tuple(size),
+            crop=options["crop"],
+            channels=options["channels"],
+            on_corrupt=options["on_corrupt"],
+        )
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".parquet"):
+        _check_use(options, "table")
+        return tables.read_table(path, options["columns"], options["label_column"])
+    _check_use(options, None)
+    if suffix in (".npy", ".npz"):
+        return arrays.read_npy(path) if suffix == ".npy" else arrays.read_npz(path)
+    if suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):
+        raise DataError(
+            f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"
+        )
+    raise DataError(
+        f"{name} has no known type; readable are {_SUFFIXES}, a folder of images, or {', '.join(NAMES)}"
+    )
+
+
+def _check_use(options: dict[str, Any], form: str | None) -> None:
+    what = {"folder": "folders of images", "table": "tables (.csv, .parquet, DataFrame)"}
+    for only, unused in _ONLY.items():
+        for option, value in unused.items():
+            if only != form and options[option] != value:
+                raise ConfigError(
+                    f"{option}={options[option]!r} is for {what[only]}, which this source is not"
+                )
+    if options["crop"] != "center" and options["image_size"] is None:
+        raise ConfigError(f"crop={options['crop']!r} needs image_size=")
+
+
+def _not_found(name: str, path: Path) -> str:
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    # The part of the path that does not exist, compared with what there is at its place.
+    wrong = path.absolute().relative_to(folder).parts[0]
+    there = difflib.get_close_matches(wrong, [child.name for child in folder.iterdir()], n=3, cutoff=0.5)
+    hints = [repr(found) for found in near] + [str(folder / found) for found in there]
+    hint = f"; did you mean {' or '.join(hints)}?" if hints else ""
+    return (
+        f"{name!r} is neither a data set ({', '.join(NAMES)}) nor a file or folder: "
+        f"{wrong!r} is not in {folder}{hint}"
+    )
+
+
+def _read_digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.asarray(pixels, np.uint8).reshape(-1, 8, 8)
+    return Source((images,), (np.asarray(labels),), classes=tuple("0123456789"), white=16, binarize="dynamic")
+
+
+def _labelled(source: Source, labels: Any, name: str) -> Source:
+    """The source with the labels that the user gave, if any."""
+    if labels is None:
+        return source
+    if len(source.parts) > 1:
+        raise ConfigError(f"labels= is for sources without a split of their own; {name} brings its own")
+    if isinstance(labels, str | os.PathLike):
+        labels = arrays.read_npy(Path(labels).expanduser()).parts[0]
+    return replace(source, labels=(arrays.as_numpy(labels),), classes=None)

@@ -1,0 +1,89 @@
+r"""From stored values v to the x that a model sees: binarisation and dequantisation.
+
+With white the largest grey level (255 for eight bits, 16 for the digits, 1 for images already in [0, 1]):
+
+    dynamic      x ~ Bernoulli(v / white), a fresh draw each time
+    threshold    x = [v > white / 2]
+    dequantise   x = (v + u) / (white + 1),  u ~ U(0, 1)
+    scale        x = v / white
+    floats       x = v
+    integers     x = v as int64
+
+The randomness is 15 bits per value, drawn in bulk: a generator's call yields 64 bits, enough for four values.
+A binary draw then has its probability to :math:`2^{-15}` (exact at black and at white), and u lies on the midpoints
+:math:`(r + ½) 2^{-15}`, whose sum with v is exact in float32: x never rounds up into the next grey level, nor to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+_RANGE = 2**15
+
+
+def random_bits(shape: torch.Size, device: torch.device, generator: Generator | None = None) -> Tensor:
+    """Independent uniform integers 0..32767 of the given shape (N, *event), int16.
+
+    On a CPU each row takes whole generator calls, so what a row gets does not depend on how rows are batched.
+    """
+    if device.type != "cpu":
+        return torch.empty(shape, dtype=torch.int16, device=device).random_(0, _RANGE, generator=generator)
+    size = math.prod(shape[1:])
+    words = torch.empty((shape[0], math.ceil(size / 4)), dtype=torch.int64)
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(torch.int16).bitwise_and_(_RANGE - 1)[:, :size].reshape(shape)
+
+
+def draw_binary(v: Tensor, white: float, generator: Generator | None = None) -> Tensor:
+    """Bernoulli(v / white) as float32 zeros and ones; v (N, *event) in [0, white]."""
+    bits = random_bits(v.shape, v.device, generator)
+    return v.to(torch.float32, copy=True).mul_(_RANGE / white).gt_(bits)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The rule that turns stored values into x, see the module's table.
+
+    Args:
+        rule: Which line of the table.
+        white: Stored value of white.
+    """
+
+    rule: Literal["dynamic", "threshold", "dequantise", "scale", "floats", "integers"]
+    white: float = 1.0
+
+    def __call__(self, v: Tensor, generator: Generator | None = None) -> Tensor:
+        """X of the same shape: float32, for "integers" int64; draws from the global generator unless given one."""
+        match self.rule:
+            case "dynamic":
+                return draw_binary(v, self.white, generator)
+            case "dequantise":
+                bits = random_bits(v.shape, v.device, generator)
+                x = v.to(torch.float32, copy=True).add_(bits, alpha=1 / _RANGE).add_(0.5 / _RANGE)
+                return x.div_(self.white + 1)
+            case "threshold":
+                return (v > self.white / 2).to(torch.float32)
+            case "scale":
+                return v.to(torch.float32).div(self.white)
+            case "floats":
+                return v.to(torch.float32)
+            case "integers":
+                return v.to(torch.int64)
+
+    def expected(self, v: Tensor) -> Tensor:
+        """E[x | v] in float64."""
+        v = v.double()
+        match self.rule:
+            case "dynamic" | "scale":
+                return v / self.white
+            case "dequantise":
+                return (v + 0.5) / (self.white + 1)
+            case "threshold":
+                return (v > self.white / 2).double()
+            case "floats" | "integers":
+                return v

@@ -1,0 +1,106 @@
+"""Where examples lie: a tensor on a device, or a memory-mapped file of which only the asked rows are read."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_CHUNK = 2**22  # values held at once when a whole file is passed over
+
+
+def chunk_length(event_size: int) -> int:
+    """Number of examples in one chunk of a pass over all of them."""
+    return max(1, _CHUNK // max(1, event_size))
+
+
+def to_tensor(array: np.ndarray) -> Tensor:
+    """The array as a tensor in a type that torch computes with: uint8, a signed integer, or float32."""
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    elif array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+class Rows(Protocol):
+    """N examples in their storage type."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where `read` puts its result."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: Tensor) -> Tensor:
+        """The examples (B, *event) at an index (B,)."""
+        ...
+
+    def select(self, index: np.ndarray) -> Rows:
+        """Only the examples of the index, in its order."""
+        ...
+
+    def to(self, device: torch.device) -> Rows:
+        """The same examples, read to the device."""
+        ...
+
+
+class TensorRows:
+    """Rows of a tensor, indexed on its device."""
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.tensor.device
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def read(self, index: Tensor) -> Tensor:
+        return self.tensor.index_select(0, index.to(self.device))
+
+    def select(self, index: np.ndarray) -> TensorRows:
+        return TensorRows(self.read(torch.from_numpy(index)))
+
+    def to(self, device: torch.device) -> TensorRows:
+        return TensorRows(self.tensor.to(device))
+
+
+class MappedRows:
+    """Rows of a memory-mapped array; it stays on disk whatever the device is."""
+
+    def __init__(
+        self, array: np.ndarray, index: np.ndarray | None = None, device: torch.device | None = None
+    ):
+        self.array = array
+        self.index = np.arange(len(array)) if index is None else index
+        self._device = device or torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def read(self, index: Tensor) -> Tensor:
+        rows = self.index[index.cpu().numpy()]
+        order = np.argsort(rows)
+        block = np.asarray(self.array[rows[order]])  # ascending, so that the disk is read forwards
+        unsorted = np.empty_like(block)
+        unsorted[order] = block
+        return to_tensor(unsorted).to(self.device)
+
+    def select(self, index: np.ndarray) -> MappedRows:
+        return MappedRows(self.array, self.index[index], self.device)
+
+    def to(self, device: torch.device) -> MappedRows:
+        return MappedRows(self.array, self.index, device)

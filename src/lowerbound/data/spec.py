@@ -1,0 +1,93 @@
+"""What a model and a result must know of the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from lowerbound.errors import ConfigError, suggest
+
+Kind = Literal["image", "vector"]
+Values = Literal["binary", "unit", "real", "categorical"]
+Binarize = Literal["none", "dynamic", "static", "threshold"]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    r"""Shape and meaning of one example as the model sees it; JSON through `to_dict` and `from_dict`.
+
+    Attributes:
+        source: Name of the data set, the path as given, or "array" for what came from memory.
+        kind: "image" with event shape (C, H, W), or "vector" with event shape (D,).
+        event_shape: Shape of one example.
+        values: "binary" {0, 1}, "unit" [0, 1], "real", or "categorical": integers 0..K-1.
+        binarize: How grey levels became bits; part of every reported number, for the four are not comparable.
+        levels: Number of grey levels :math:`L` when :math:`x = (v + u)/L` is dequantised, else None.
+        categories: :math:`K` when values are categorical.
+        columns: Names of a table's columns.
+        classes: Names of the labels 0..len-1.
+    """
+
+    source: str
+    kind: Kind
+    event_shape: tuple[int, ...]
+    values: Values
+    binarize: Binarize = "none"
+    levels: int | None = None
+    categories: int | None = None
+    columns: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def dimensions(self) -> int:
+        """Number of values in one example."""
+        return math.prod(self.event_shape)
+
+    @property
+    def log_volume(self) -> float:
+        r"""Nats per example from the density of x to the probability of the discrete original.
+
+        A grey level is a cell of volume :math:`L^{-D}`, so
+        :math:`-\log P(v) \le -\mathbb{E}_u \log p(x) + D \log L`; 0 when nothing was dequantised.
+
+        Reference:
+            A note on the evaluation of generative models (Theis et al., 2016), https://arxiv.org/abs/1511.01844
+        """
+        return 0.0 if self.levels is None else self.dimensions * math.log(self.levels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes with lists for tuples, as JSON gives them back."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> DataSpec:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a word is not one of its options.
+        """
+        names = {field.name for field in fields(cls)}
+        for key in stored:
+            if key not in names:
+                raise ConfigError(f"a data spec has no entry {key!r}; {suggest(str(key), names)}")
+        missing = [key for key in ("source", "kind", "event_shape", "values") if key not in stored]
+        if missing:
+            raise ConfigError(
+                f"the data spec lacks {', '.join(missing)}; it has {', '.join(stored) or 'nothing'}"
+            )
+        entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        spec = cls(**entries)
+        check_option("kind", spec.kind, get_args(Kind))
+        check_option("values", spec.values, get_args(Values))
+        check_option("binarize", spec.binarize, get_args(Binarize))
+        return spec
+
+
+def check_option(option: str, value: object, options: tuple[Any, ...]) -> None:
+    """Raise a ConfigError unless the value is one of the options."""
+    if value not in options:
+        raise ConfigError(f"{option}={value!r} is not known; {suggest(str(value), map(str, options))}")

@@ -1,0 +1,123 @@
+"""Tables of numbers: CSV and Parquet files and pandas DataFrames."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from lowerbound.data.source import Source
+from lowerbound.errors import ConfigError, DataError, suggest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def import_pandas() -> ModuleType:
+    """pandas, or a ConfigError that says how to install it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ConfigError("tables need pandas, which is missing: pip install lowerbound[tables]") from error
+    return pandas
+
+
+def read_table(path: Path, columns: Sequence[str] | None, label_column: str | None) -> Source:
+    """A .csv or .parquet file; see `read_frame`.
+
+    A CSV whose first line is all numbers has no header, unless these count 0, 1, 2, ...
+
+    Raises:
+        ConfigError: pandas, or pyarrow for Parquet, is not installed.
+        DataError: The file cannot be parsed.
+    """
+    pandas = import_pandas()
+    try:
+        if path.suffix.lower() == ".csv":
+            frame = pandas.read_csv(path, header="infer" if _has_header(path) else None)
+        else:
+            frame = pandas.read_parquet(path)
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet needs pyarrow, which is missing: pip install lowerbound[tables]"
+        ) from error
+    except (ValueError, OSError) as error:  # the parsers' own errors are ValueErrors
+        raise DataError(f"{path} cannot be read as a table: {error}") from error
+    return read_frame(frame, columns, label_column, str(path))
+
+
+def read_frame(
+    frame: DataFrame, columns: Sequence[str] | None, label_column: str | None, name: str = "the DataFrame"
+) -> Source:
+    """Numbers and labels of a DataFrame.
+
+    Args:
+        frame: The table, one example per row.
+        columns: Which columns are data; all but the label's if None.
+        label_column: Which column is the label, if any.
+        name: What the table is called in messages.
+
+    Raises:
+        ConfigError: A column does not exist, or is both data and label.
+        DataError: The table is empty, or a column has something other than numbers or has missing values.
+    """
+    frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
+    if not frame.columns.is_unique:
+        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise DataError(f"{name} has several columns named {', '.join(twice)}; rename them")
+    for column in [*(columns or ()), *([label_column] if label_column is not None else [])]:
+        if column not in frame.columns:
+            raise ConfigError(f"{name} has no column {column!r}; {suggest(str(column), frame.columns)}")
+    if columns is not None and (label_column in columns or len(set(columns)) < len(columns)):
+        raise ConfigError(
+            f"columns={list(columns)} repeats a column or contains label_column={label_column!r}"
+        )
+    labels = None if label_column is None else frame[label_column]
+    data = frame.loc[:, list(columns) if columns is not None else frame.columns != label_column]
+    if data.size == 0:
+        raise DataError(f"{name} is empty: {len(data)} rows, {len(data.columns)} columns of data")
+    _check_numeric(data, name)
+    _check_missing(data if labels is None else data.join(labels), name)
+    return Source(
+        (data.astype("float64").to_numpy(),),
+        None if labels is None else (labels.to_numpy(),),
+        columns=tuple(data.columns),
+    )
+
+
+def _has_header(path: Path) -> bool:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        first = next(csv.reader(file), [])
+    try:
+        numbers = [float(cell) for cell in first]
+    except ValueError:
+        return True
+    return numbers == list(range(len(numbers)))
+
+
+def _check_numeric(frame: DataFrame, name: str) -> None:
+    types = import_pandas().api.types
+    bad = [
+        f"{column!r} ({dtype}, for example {frame[column].iloc[0]!r})"
+        for column, dtype in frame.dtypes.items()
+        if not types.is_numeric_dtype(dtype) or types.is_complex_dtype(dtype)
+    ]
+    if bad:
+        raise DataError(
+            f"{name} has columns that are not numbers: {', '.join(bad)}; choose others with columns=, or take one as "
+            "label_column="
+        )
+
+
+def _check_missing(frame: DataFrame, name: str) -> None:
+    missing = frame.isna()
+    bad = [
+        f"{column!r} ({missing[column].sum()}, first in row {missing[column].to_numpy().argmax()})"
+        for column in frame.columns[missing.any()]
+    ]
+    if bad:
+        raise DataError(
+            f"{name} has missing values in {', '.join(bad)}, rows counted from 0; fill or drop these rows"
+        )
