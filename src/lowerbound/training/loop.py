@@ -178,7 +178,8 @@ def train(
                 out = objective(module, x, replace(where, step=step, fraction=fraction))
                 fabric.backward(out.loss)
                 # The norm is wanted even where nothing is clipped: it is finite only if every gradient is.
-                norm = nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf)
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                norm = nn.utils.get_total_norm(gradients)
                 if not math.isfinite((out.loss.detach() + norm).item()):
                     _seed(device, seed)
                     x, _ = data.train.batch(index)
@@ -186,6 +187,8 @@ def train(
                         diagnose(model, x, index, seed, step, getattr(objective, "samples", 1))
                         + (f"; the last good state is in {folder.checkpoint}" if folder else "")
                     )
+                if settings.clip:
+                    nn.utils.clip_grads_with_norm_(parameters, settings.clip, norm)
                 optimizer.step()
                 optimizer.zero_grad()
                 step += 1
