@@ -1,0 +1,91 @@
+"""Write the tables of the README and of the documentation from the result files.
+
+    python benchmarks/table.py [--check]
+
+The text between ``<!-- benchmarks:begin -->`` and ``<!-- benchmarks:end -->`` is replaced; ``--check`` only says
+whether it is up to date. A result is marked stale if the package's code has changed since its commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+from common import RESULTS, ROOT
+
+BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+PAGES = ("README.md", "docs/benchmarks.md")
+
+# The published number beside ours, with its source: what a reader compares with.
+PUBLISHED = {
+    ("mnist_mlp", "nll_dynamic_s1000"): (
+        "86.76 (VAE) and 84.78 (IWAE, 50 samples), 784-200-200-50, S = 5000, Burda et al. 2016; "
+        "84.45 (gated 2x300, up to 2000 epochs), S = 5000, Norouzi et al. 2020"
+    ),
+}
+
+
+def results() -> list[dict[str, Any]]:
+    """Return all result files, by name."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+
+
+def stale(result: dict[str, Any]) -> bool:
+    """Return whether the code under src has changed since the result's commit."""
+    command = ["git", "diff", "--quiet", result["commit"], "HEAD", "--", "src"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True).returncode != 0
+
+
+def number(value: float) -> str:
+    """Return a number with the digits that mean something."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) < 10 else f"{value:.2f}"
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return one result as Markdown."""
+    seeds = ", ".join(map(str, result["seeds"]))
+    mark = " (stale: the code has changed since)" if stale(result) else ""
+    lines = [
+        f"**{result['name']}**{mark}: {result['date']}, {result['hardware']}, torch {result['versions']['torch']}, "
+        f"seed{'s' if len(result['seeds']) > 1 else ''} {seeds}, commit {result['commit'][:10]}",
+        "",
+        "| quantity | value | lowest to highest | published |",
+        "|---|---|---|---|",
+    ]
+    for key, value in result["metrics"].items():
+        interval = result["intervals"].get(key)
+        spread = (
+            f"{number(interval[0])} to {number(interval[1])}" if interval and len(result["seeds"]) > 1 else ""
+        )
+        published = PUBLISHED.get((result["name"], key), "")
+        lines.append(f"| `{key}` | {number(value)} | {spread} | {published} |")
+    lines += ["", *(f"- {name}: {text}" for name, text in result["protocol"].items())]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
+    arguments = parser.parse_args()
+    text = "\n\n".join(map(table, results()))
+    outdated = []
+    for page in PAGES:
+        path = ROOT / page
+        old = path.read_text()
+        if BEGIN not in old:
+            continue
+        head, rest = old.split(BEGIN, 1)
+        new = f"{head}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}"
+        if new != old:
+            outdated.append(page)
+            if not arguments.check:
+                path.write_text(new)
+    print("out of date: " + ", ".join(outdated) if outdated else "up to date")
+    sys.exit(1 if outdated and arguments.check else 0)
+
+
+if __name__ == "__main__":
+    main()
