@@ -394,7 +394,7 @@ class VAE(nn.Module):
 
     def _check_latent(self, z: Tensor) -> None:
         k = len(self.latent_shape)
-        if z.ndim < k + 1 or tuple(z.shape[z.ndim - k :]) != self.latent_shape:
+        if z.ndim < k or tuple(z.shape[z.ndim - k :]) != self.latent_shape:
             raise ShapeError(
                 f"codes have shape (..., {', '.join(map(str, self.latent_shape))}); got {tuple(z.shape)}"
             )

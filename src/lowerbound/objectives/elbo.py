@@ -14,6 +14,8 @@ Reference:
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -40,10 +42,10 @@ class ELBO(Objective):
         samples: int = 1,
         analytic_kl: bool = True,
     ) -> None:
-        if not isinstance(beta, Schedule) and beta < 0:
-            raise ConfigError(f"ELBO needs beta >= 0; got {beta!r}")
-        if free_bits < 0:
-            raise ConfigError(f"ELBO needs free_bits >= 0 nats; got {free_bits!r}")
+        if not isinstance(beta, Schedule) and not 0 <= beta < math.inf:
+            raise ConfigError(f"ELBO needs a finite beta >= 0; got {beta!r}")
+        if not 0 <= free_bits < math.inf:
+            raise ConfigError(f"ELBO needs finite free_bits >= 0 nats; got {free_bits!r}")
         if samples < 1:
             raise ConfigError(f"ELBO needs samples >= 1; got {samples!r}")
         if free_bits and not analytic_kl:

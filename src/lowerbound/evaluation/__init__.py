@@ -1,0 +1,20 @@
+"""How good is a model: its log-likelihood and how far to trust that, its bound, the use of its latents."""
+
+from .bounds import Bound, bound
+from .importance import NLL, nll
+from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
+from .summary import bits_per_dim, summary
+
+__all__ = [
+    "NLL",
+    "ActiveUnits",
+    "Bound",
+    "Codes",
+    "active_units",
+    "bits_per_dim",
+    "bound",
+    "nll",
+    "posterior_collapse_warning",
+    "posterior_means",
+    "summary",
+]

@@ -1,0 +1,230 @@
+r"""The log-likelihood of a model by importance sampling, streamed over tiles of examples and samples.
+
+.. math::
+    \log p(x) \approx \log \frac1S \sum_{s=1}^{S} w_s, \qquad
+    w_s = \frac{p(x \mid z_s)\, p(z_s)}{q(z_s \mid x)}, \quad z_s \sim q(z \mid x)
+
+The mean of the weights is unbiased for p(x), so its logarithm is below log p(x) in expectation, by about
+Var(w) / (2 S p(x)²), and rises to it with S. The naive estimator takes :math:`z_s \sim p(z)` and
+:math:`w_s = p(x \mid z_s)`.
+
+Two numbers per example tell how far to trust it: the effective sample size
+
+.. math:: \mathrm{ESS} = \frac{\left(\sum_s w_s\right)^2}{\sum_s w_s^2} \in [1, S]
+
+and the Pareto shape k-hat of the largest weights (``pareto.py``).
+
+Reference:
+    Importance weighted autoencoders (Burda, Grosse and Salakhutdinov, 2016), https://arxiv.org/abs/1509.00519
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ..data import Split
+from ..errors import ConfigError, suggest
+from ..model import VAE
+from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
+from .stream import (
+    Precision,
+    batches,
+    count,
+    examples_of,
+    frozen,
+    log_volume,
+    progress_bar,
+    standard_error,
+    tile_rows,
+)
+
+Proposal = Literal["posterior", "prior"]
+
+_TOLERATED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class NLL:
+    """Minus log p(x) of a set of examples, in nats per example, and how far to trust it.
+
+    Attributes:
+        value: Minus the mean of log p(x) of the original data; lower is better.
+        stderr: Its standard error over the examples, sd / √n; NaN for one example.
+        samples: Importance samples S per example.
+        n: Number of examples.
+        per_example: Estimates of log p(x), (n,).
+        ess: Effective sample sizes, (n,), between 1 and S.
+        khat: Pareto shapes of the weights' tails, (n,); NaN where S is too small for a fit, −∞ where the largest
+            weights are all the same.
+        seconds: Time it took.
+    """
+
+    value: float
+    stderr: float
+    samples: int
+    n: int
+    per_example: Tensor = field(repr=False)
+    ess: Tensor = field(repr=False)
+    khat: Tensor = field(repr=False)
+    seconds: float
+
+    @property
+    def ess_median(self) -> float:
+        """Median of the effective sample sizes."""
+        return self.ess.quantile(0.5).item()
+
+    @property
+    def khat_share_bad(self) -> float:
+        """Share of the examples with k-hat above 0.7; NaN if S is too small for a fit."""
+        return math.nan if self.khat.isnan().all() else (self.khat > THRESHOLD).double().mean().item()
+
+    @property
+    def warning(self) -> str | None:
+        """Why the value is not to be trusted, in a sentence, or None."""
+        if not math.isfinite(self.value):
+            lost = int((~self.per_example.isfinite()).sum())
+            return f"{lost} of {self.n} examples have no finite estimate of log p(x)"
+        if math.isnan(self.khat_share_bad):
+            return (
+                f"{self.samples} samples are too few to judge the importance weights by their Pareto k-hat; "
+                f"it needs {fewest_samples()}"
+            )
+        if self.khat_share_bad > _TOLERATED_SHARE:
+            return (
+                f"k-hat exceeds {THRESHOLD} for {self.khat_share_bad:.0%} of the examples (median effective sample "
+                f"size {self.ess_median:.3g} of {self.samples}): the proposal misses part of the posterior, and the "
+                "true NLL is probably lower; use more samples or a more flexible posterior"
+            )
+        return None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether at most a tenth of the examples have a k-hat above 0.7."""
+        return self.warning is None
+
+
+def nll(
+    model: VAE,
+    split: Split | Tensor | Any,
+    samples: int = 1000,
+    *,
+    proposal: Proposal = "posterior",
+    limit: int | None = None,
+    memory: float = 256,
+    seed: int = 0,
+    precision: Precision | None = None,
+    progress: bool | None = None,
+) -> NLL:
+    """Estimate minus log p(x) of the original data, in nats per example.
+
+    The encoder sees each example once; the samples are decoded, scored and added up in tiles, so memory does not
+    grow with their number. For dequantised grey levels the value is that of the discrete original and an upper
+    bound on it; for a bare tensor it is the density of what the tensor holds. With the proposal "prior" every
+    example has prior draws of its own, so that the examples' errors are independent.
+
+    Args:
+        model: The model; its mode and torch's global generator are left as they were.
+        split: A part of the data, or a tensor or array (N, *event).
+        samples: Importance samples per example.
+        proposal: "posterior" draws from q(z | x), "prior" from p(z): the naive estimator.
+        limit: Evaluate only the first examples.
+        memory: Cap on a tile's arrays in MiB. The draws depend on how the tiles fall: they are repeatable for
+            equal ``memory`` and ``limit``.
+        seed: Seed of the latent draws. The binarisation or dequantisation is the same for all seeds.
+        precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``. Log-densities
+            are never in fewer than 32 bits.
+        progress: False for no progress bar on the terminal.
+
+    Raises:
+        ConfigError: an option has an impossible value.
+        DataError: there are no examples.
+        ShapeError: the examples do not have the model's event shape.
+        SupportError: they lie outside the likelihood's support.
+
+    Example:
+        >>> import lowerbound as lb
+        >>> data = lb.data.load("digits")
+        >>> model = lb.VAE.for_data(data, latent=2)
+        >>> nll(model, data.test, samples=50).n
+        180
+    """
+    began = time.perf_counter()
+    if samples < 1:
+        raise ConfigError(f"nll needs samples >= 1; got {samples!r}")
+    if proposal not in get_args(Proposal):
+        raise ConfigError(f"unknown proposal {proposal!r}; {suggest(str(proposal), get_args(Proposal))}")
+    split = examples_of(split)
+    n = count(split, limit)
+    parts: list[tuple[Tensor, ...]] = []
+    with frozen(model, seed, precision), progress_bar(f"log p(x), {samples} samples", n, progress) as advance:
+        rows = tile_rows(model, memory)
+        # Square tiles, unless the samples are too few to fill one.
+        size = max(rows // samples, math.isqrt(rows))
+        for x, _ in batches(model, split, size, limit):
+            tiles = log_weights(model, x, samples, rows, proposal)
+            parts.append(tuple(s.cpu() for s in stream(tiles, keep=tail_length(samples) + 1)))
+            advance(len(x))
+    log_sum, log_square_sum, khat = (torch.cat(part) for part in zip(*parts, strict=True))
+    log_p = log_sum - math.log(samples) - log_volume(split)
+    return NLL(
+        value=-log_p.mean().item(),
+        stderr=standard_error(log_p),
+        samples=samples,
+        n=n,
+        per_example=log_p,
+        ess=torch.exp(2 * log_sum - log_square_sum),
+        khat=khat,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def log_weights(model: VAE, x: Tensor, samples: int, rows: int, proposal: Proposal) -> Iterator[Tensor]:
+    """Yield the log importance weights of one batch in nats, tile by tile (s, B), ``samples`` in all.
+
+    Args:
+        model: The model, frozen.
+        x: Observations, (B, *event).
+        samples: Number of samples per example.
+        rows: Largest number s · B of latent codes in a tile; s is at least 1.
+        proposal: Where they are drawn from.
+    """
+    u, log_det = model._to_model(x)
+    q = model.infer(x) if proposal == "posterior" else None
+    p_z = model.prior()
+    for s in evenly(samples, max(1, rows // len(x))):
+        z = p_z.sample((s, len(x))) if q is None else q.rsample((s,))
+        log_weight = model.likelihood_at(z).log_prob(u) + log_det
+        yield log_weight if q is None else log_weight + p_z.log_prob(z) - q.log_prob(z)
+
+
+def stream(tiles: Iterable[Tensor], keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Reduce tiles of log weights to log Σ w, log Σ w² and k-hat, (B,) each, in float64 on the CPU.
+
+    Args:
+        tiles: Log weights, (s, B) each.
+        keep: How many of the largest weights k-hat is fitted to, the threshold included.
+    """
+    tiles = iter(tiles)
+    first = next(tiles)
+    log_sum = log_square_sum = first.new_full(first.shape[1:], -torch.inf)
+    largest = first[:0]
+    for tile in itertools.chain([first], tiles):
+        log_sum = torch.logaddexp(log_sum, tile.logsumexp(0))
+        log_square_sum = torch.logaddexp(log_square_sum, (2 * tile).logsumexp(0))
+        largest = torch.cat([largest, tile])
+        largest = largest.topk(min(keep, len(largest)), dim=0).values
+    return log_sum.cpu().double(), log_square_sum.cpu().double(), pareto_khat(largest.cpu())
+
+
+def evenly(total: int, most: int) -> list[int]:
+    """Cut ``total`` into the fewest parts of at most ``most``, as equal as can be."""
+    parts = math.ceil(total / most)
+    return [total // parts + (i < total % parts) for i in range(parts)]

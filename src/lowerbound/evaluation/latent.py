@@ -1,0 +1,117 @@
+r"""What the latent dimensions are used for.
+
+A dimension is active if its posterior mean moves with x:
+
+.. math:: \operatorname{Var}_{x}\left(\mathbb{E}_{q(z \mid x)}[z_j]\right) > 0.01
+
+Reference:
+    Importance weighted autoencoders (Burda, Grosse and Salakhutdinov, 2016), https://arxiv.org/abs/1509.00519,
+    section 5.2 and appendix C
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data import Split
+from ..model import VAE
+from .bounds import Bound
+from .stream import Precision, batches, count, examples_of, frozen, tile_rows
+
+_FEWEST_NATS = 0.1
+
+
+class Codes(NamedTuple):
+    """Posterior means of a set of examples, (n, L), a latent of any shape flattened; labels (n,) or None."""
+
+    mean: Tensor
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class ActiveUnits:
+    """How many latent dimensions are used.
+
+    Attributes:
+        count: Number of active dimensions.
+        total: Number of dimensions L.
+        variance: Variance of the posterior mean over the examples, (L,).
+    """
+
+    count: int
+    total: int
+    variance: Tensor = field(repr=False)
+
+
+def posterior_means(
+    model: VAE,
+    split: Split | Tensor | Any,
+    *,
+    limit: int | None = None,
+    memory: float = 256,
+    precision: Precision | None = None,
+) -> Codes:
+    """Return E[z] under q(z | x) of every example, with the labels, on the CPU: for maps of the latent space.
+
+    Args:
+        model: The model.
+        split: A part of the data, or a tensor or array (N, *event).
+        limit: Take only the first examples.
+        memory: Cap on the arrays held at once in MiB.
+        precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
+    """
+    split = examples_of(split)
+    count(split, limit)
+    means: list[Tensor] = []
+    labels: list[Tensor] = []
+    with frozen(model, precision=precision):
+        for x, y in batches(model, split, tile_rows(model, memory), limit):
+            means.append(model.infer(x).mean.flatten(1).cpu())
+            if y is not None:
+                labels.append(y.cpu())
+    return Codes(torch.cat(means), torch.cat(labels) if labels else None)
+
+
+def active_units(
+    model: VAE,
+    split: Split | Tensor | Any,
+    *,
+    threshold: float = 0.01,
+    limit: int | None = None,
+    precision: Precision | None = None,
+) -> ActiveUnits:
+    """Count the latent dimensions whose posterior mean has a variance above ``threshold`` over the examples.
+
+    Args:
+        model: The model.
+        split: A part of the data, or a tensor or array (N, *event).
+        threshold: Smallest variance of an active dimension.
+        limit: Take only the first examples.
+        precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
+    """
+    mean = posterior_means(model, split, limit=limit, precision=precision).mean
+    # Not over n − 1: a single example has no spread, and the variance is that of the examples at hand.
+    variance = mean.double().var(0, correction=0)
+    return ActiveUnits(int((variance > threshold).sum()), len(variance), variance)
+
+
+def posterior_collapse_warning(units: ActiveUnits, terms: Bound) -> str | None:
+    """Say in a sentence that the codes carry little of x, or return None.
+
+    Args:
+        units: The active dimensions.
+        terms: The bound on the same examples.
+    """
+    remedy = "use fewer latent dimensions, free bits or a warm-up of beta, or a less flexible decoder"
+    if terms.kl < _FEWEST_NATS:
+        return (
+            f"posterior collapse: the KL term is {terms.kl:.2g} nats per example, so the codes say nothing of x and "
+            f"the decoder ignores them; {remedy}"
+        )
+    if 2 * units.count < units.total:
+        return f"only {units.count} of {units.total} latent dimensions are active; {remedy}"
+    return None

@@ -1,0 +1,112 @@
+"""All the numbers of a trained model on one part of the data, as ``lowerbound evaluate --json`` prints them."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import DataSpec, Split
+from ..model import VAE
+from .bounds import bound
+from .importance import nll
+from .latent import active_units, posterior_collapse_warning
+from .stream import Precision, examples_of, network_dtype, spec_of
+
+# One draw would do for an average over thousands of examples; ten cost a hundredth of the NLL.
+_BOUND_SAMPLES = 10
+_NAIVE_LIMIT = 1000
+
+_NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+
+
+def summary(
+    model: VAE,
+    split: Split | Tensor | Any,
+    samples: int = 1000,
+    seed: int = 0,
+    precision: Precision | None = None,
+    progress: bool | None = None,
+    *,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Return NLL, bound, use of the latent dimensions and warnings; numbers, strings and lists only.
+
+    Everything is in nats per example of the original data, as ``units`` says, but for ``bits_per_dim``. What
+    does not apply or has no finite value is None.
+
+    Args:
+        model: The model; it is left as it was.
+        split: A part of the data, or a tensor or array (N, *event).
+        samples: Importance samples per example, of the NLL and of the naive estimate beside it, which takes at
+            most 1000 of the examples.
+        seed: Seed of the latent draws.
+        precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``.
+        progress: False for no progress bar on the terminal.
+        limit: Evaluate only the first examples.
+    """
+    began = time.perf_counter()
+    split = examples_of(split)
+    spec = spec_of(split)
+    terms = bound(model, split, samples=_BOUND_SAMPLES, limit=limit, seed=seed, precision=precision)
+    units = active_units(model, split, limit=limit, precision=precision)
+    result = nll(model, split, samples, limit=limit, seed=seed, precision=precision, progress=progress)
+    naive = nll(
+        model,
+        split,
+        samples,
+        proposal="prior",
+        limit=min(_NAIVE_LIMIT, result.n),
+        seed=seed,
+        precision=precision,
+        progress=progress,
+    )
+    of_each = terms.kl_per_dimension
+    numbers = {
+        "nll": result.value,
+        "nll_stderr": result.stderr,
+        "elbo": terms.elbo,
+        "elbo_stderr": terms.stderr,
+        "reconstruction": terms.reconstruction,
+        "kl": terms.kl,
+        "kl_per_dimension": None if of_each is None else of_each.flatten().tolist(),
+        "bits_per_dim": bits_per_dim(result.value, spec) if spec else None,
+        "units": "nats",
+        "samples": samples,
+        "n": result.n,
+        "split": split.name if isinstance(split, Split) else None,
+        "binarize": spec.binarize if spec else None,
+        "ess_median": result.ess_median,
+        "khat_share_bad": result.khat_share_bad,
+        "active_units": units.count,
+        "latent": units.total,
+        "naive_nll": naive.value,
+        "naive_nll_stderr": naive.stderr,
+        "naive_n": naive.n,
+        "warnings": [w for w in (result.warning, posterior_collapse_warning(units, terms)) if w],
+        "precision": _NAMES[network_dtype(model, precision) or model.dtype],
+        "seed": seed,
+        "seconds": time.perf_counter() - began,
+    }
+    return {key: _plain(value) for key, value in numbers.items()}
+
+
+def bits_per_dim(nll: float, spec: DataSpec) -> float | None:
+    """Return NLL / (D ln 2) of discrete data: grey levels, binary values, classes; None for a density.
+
+    Args:
+        nll: Nats per example of the original data.
+        spec: What one example is.
+    """
+    discrete = spec.levels is not None or spec.values in ("binary", "categorical")
+    return nll / (spec.dimensions * math.log(2)) if discrete else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a number or a list of numbers with None for NaN and the infinities, which JSON does not know."""
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,404 @@
+r"""The contract of each kind of slot, as checks for our classes and for a third party's.
+
+Each check builds the slot anew from a function of no arguments (a likelihood: of its event shape) and raises
+AssertionError with a sentence that says what is broken. What the checks ask, for a distribution p:
+
+.. math::
+    \int p(z)\, dz = 1, \qquad \mathbb{E}_{z \sim p}[f(z)] = \int f(z)\, p(z)\, dz \quad\text{for } f(z) = z, z^2
+
+The left side of the second equation comes from ``sample``, the right one from ``log_prob``, so that a density
+that lost a factor and a draw at the wrong scale both show. Monte Carlo estimates may be five standard errors
+off; the random numbers are fixed and the global generator is left as it was.
+
+Example:
+    >>> from lowerbound.posteriors import DiagonalGaussian
+    >>> check_posterior(lambda: DiagonalGaussian(3))
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, MultivariateNormal
+
+from .errors import SupportError
+from .likelihoods import Gaussian, Likelihood
+from .model import VAE
+from .objectives import Objective, Progress
+from .posteriors import DiagonalGaussian
+from .priors import StandardNormal
+from .shapes import draws
+
+_Z_MAX = 5.0
+_DRAWS = 20_000
+_BATCHES = (1, 5)
+_SAMPLES = ((), (3,))
+
+
+def check_posterior(build: Callable[[], Any], *, device: str = "cpu") -> None:
+    """Check a family of q(z | x).
+
+    It turns h (B, *input_shape) into a distribution of batch (B,) and event ``event_shape`` that can be drawn
+    by reparameterisation; the gradient reaches h both through a draw and through the density.
+
+    Args:
+        build: Gives a fresh posterior.
+        device: Where to check the move to.
+
+    Raises:
+        AssertionError: The contract is broken.
+    """
+    with draws("cpu", seed=0):
+        _check_module(build, device, lambda slot, h: slot(h), inputs=lambda slot: _normal(slot.input_shape))
+        slot = build().double()
+        for batch in _BATCHES:
+            _check_shapes(slot(_normal((batch, *slot.input_shape))), (batch,), slot.event_shape)
+
+        h = _normal((2, *slot.input_shape)).requires_grad_()
+        _require(slot(h).has_rsample, "a posterior must be drawn by reparameterisation; it has no rsample")
+        z = slot(h).rsample((3,))
+        _require_gradient(z.square().sum(), [("h, through a draw", h), *slot.named_parameters()])
+        _require_gradient(slot(h).log_prob(z.detach()).sum(), [("h, through log_prob", h)])
+        _check_density(slot(_normal((1, *slot.input_shape))), "posterior")
+
+
+def check_prior(build: Callable[[], Any], *, device: str = "cpu") -> None:
+    """Check a family of p(z): without arguments, batch shape ().
+
+    Args:
+        build: Gives a fresh prior.
+        device: Where to check the move to.
+
+    Raises:
+        AssertionError: The contract is broken.
+    """
+    with draws("cpu", seed=0):
+        _check_module(build, device, lambda slot, h: slot(), inputs=lambda slot: torch.zeros(1))
+        slot = build().double()
+        p_z = slot()
+        _check_shapes(p_z, (), slot.event_shape)
+        z = p_z.sample((3,))
+        _require_gradient(p_z.log_prob(z).sum(), slot.named_parameters())
+        _check_density(p_z, "prior")
+
+
+def check_likelihood(
+    build: Callable[[tuple[int, ...]], Likelihood],
+    *,
+    outside: Iterable[float] = (math.nan, math.inf),
+    device: str = "cpu",
+) -> None:
+    """Check a family of p(x | z).
+
+    It turns h (..., *input_shape) into a distribution of batch (...) and event ``event_shape``, normalised
+    over its stated support, whose densities have at least 32 bits whatever the type of h.
+
+    Args:
+        build: Gives a fresh likelihood of an event shape.
+        outside: Numbers outside the support, each of which ``check`` must refuse.
+        device: Where to check the move to.
+
+    Raises:
+        AssertionError: The contract is broken.
+    """
+    shape = (2, 3)
+    with draws("cpu", seed=0):
+        _check_module(
+            lambda: build(shape),
+            device,
+            lambda slot, h: slot(h),
+            inputs=lambda slot: _normal(slot.input_shape),
+        )
+        likelihood = build(shape).double()
+        _check_likelihood_shapes(likelihood)
+        _check_support(likelihood, outside)
+
+        h = _normal((2, *likelihood.input_shape)).requires_grad_()
+        x = likelihood(h).sample()
+        named = [("h", h), *likelihood.named_parameters()]
+        _require_gradient(likelihood(h).log_prob(x).sum(), named)
+
+        # One element is enough for the integrals, and its support can be covered; not in training mode,
+        # where a likelihood may take its scale from the batch.
+        single = build((1,)).double().eval()
+        for h in _normal((3, *single.input_shape)):
+            _check_element(single(h))
+
+
+def check_objective(build: Callable[[], Objective]) -> None:
+    """Check an objective: on a model whose log p(x) is known exactly.
+
+    Args:
+        build: Gives a fresh objective.
+
+    Raises:
+        AssertionError: The contract is broken; for instance the reported bound lies above log p(x).
+    """
+    with draws("cpu", seed=0):
+        objective = build()
+        _check_arguments(objective)
+        model, log_prob = _linear_gaussian()
+        for batch in _BATCHES:
+            x, progress = _normal((batch, *model.event_shape)), Progress(total_steps=10)
+            objective.check(progress)
+            model.zero_grad()
+            with draws("cpu", seed=1):
+                out = objective(model, x, progress)
+            with draws("cpu", seed=1):
+                again = objective(model, x, progress)
+            for name, value in {"loss": out.loss, "bound": out.bound, **out.terms}.items():
+                _require(value.shape == (), f"{name} must be a scalar; it has shape {tuple(value.shape)}")
+                _require(bool(value.isfinite()), f"{name} is {value.item()}")
+            _require(torch.equal(out.loss, again.loss), "the same draws must give the same loss")
+            _require_gradient(out.loss, model.named_parameters())
+
+        # A reported value that leaves out some of the divergence shows where the bound is tight.
+        _make_posterior_exact(model)
+        x = _normal((4, *model.event_shape))
+        with torch.no_grad():
+            bounds = torch.stack([objective(model, x, Progress(total_steps=10)).bound for _ in range(400)])
+        above = bounds.mean() - log_prob(x).mean()
+        _require(
+            bool(above <= _Z_MAX * _standard_error(bounds) + 1e-9),
+            f"the reported bound lies {above:.3g} nats above log p(x)",
+        )
+
+
+# ---------------------------------------------------------------------- what all slots have in common
+def _check_module(
+    build: Callable[[], Any],
+    device: str,
+    distribution: Callable[[Any, Tensor], Distribution],
+    inputs: Callable[[Any], Tensor],
+) -> None:
+    """Arguments kept, weights that carry the whole state, moves of type and device."""
+    slot = build().double()
+    _check_arguments(slot)
+    h = inputs(slot).unsqueeze(0)
+    p = distribution(slot, h)
+    value = p.sample()
+    before = p.log_prob(value)
+    _require(before.dtype == torch.float64, f"float64 inputs must give float64 densities; got {before.dtype}")
+
+    copy = build().double()
+    copy.load_state_dict(slot.state_dict())
+    after = distribution(copy, h).log_prob(value)
+    _require(torch.equal(before, after), "a copy with the same state_dict gives other log-densities")
+
+    for dtype in (torch.float32, torch.bfloat16):
+        slot = slot.float()
+        p = distribution(slot, h.to(dtype))
+        given = p.log_prob(p.sample()).dtype
+        _require(given == torch.float32, f"{dtype} inputs must give float32 densities; got {given}")
+
+    slot = slot.to(device)
+    moved = distribution(slot, h.float().to(device))
+    for name, tensor in (("draws", moved.sample()), ("densities", moved.log_prob(value.float().to(device)))):
+        _require(tensor.device.type == torch.device(device).type, f"after .to({device!r}) {name} stay behind")
+
+
+def _check_arguments(slot: Any) -> None:
+    """Constructor arguments stay readable: as attributes of the same name, and in the repr."""
+    arguments = {}
+    for name, parameter in inspect.signature(type(slot)).parameters.items():
+        _require(
+            parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY),
+            f"a configuration cannot read back {parameter}; name each argument",
+        )
+        _require(hasattr(slot, name), f"argument {name!r} must be kept as an attribute of the same name")
+        arguments[name] = getattr(slot, name)
+    shown = repr(slot)
+    _require(type(slot).__name__ in shown, f"the repr must name the class; it is {shown!r}")
+    _require(" object at 0x" not in shown, f"the repr must be readable; it is {shown!r}")
+    for name in arguments:
+        _require(name in shown, f"the repr must show the argument {name!r}; it is {shown!r}")
+    again = type(slot)(**arguments)
+    _require(repr(again) == shown, f"built again from its own arguments it reads {again!r}, not {shown!r}")
+
+
+def _check_shapes(p: Distribution, batch: tuple[int, ...], event: tuple[int, ...]) -> None:
+    """Samples, batch, event: in this order, for one draw and for several."""
+    _require(tuple(p.batch_shape) == batch, f"batch shape must be {batch}; it is {tuple(p.batch_shape)}")
+    _require(tuple(p.event_shape) == event, f"event shape must be {event}; it is {tuple(p.event_shape)}")
+    for samples in _SAMPLES:
+        z = p.sample(torch.Size(samples))
+        _require(tuple(z.shape) == (*samples, *batch, *event), f"draws {samples} have shape {tuple(z.shape)}")
+        log_prob = p.log_prob(z)
+        _require(
+            tuple(log_prob.shape) == (*samples, *batch),
+            f"log_prob must sum over the event axes alone; of draws {tuple(z.shape)} it gives "
+            f"{tuple(log_prob.shape)}",
+        )
+        _require(bool(log_prob.isfinite().all()), "log_prob of its own draws must be finite")
+
+
+def _check_likelihood_shapes(likelihood: Likelihood) -> None:
+    event = likelihood.event_shape
+    for samples in _SAMPLES:
+        for batch in _BATCHES:
+            lead = (*samples, batch)
+            p_x = likelihood(_normal((*lead, *likelihood.input_shape)))
+            _check_shapes(p_x, lead, event)
+            point = likelihood.point(p_x)
+            _require(tuple(point.shape) == (*lead, *event), f"point has shape {tuple(point.shape)}")
+            _require(bool(point.isfinite().all()), "point must be finite")
+            x = p_x.sample()[0] if samples else p_x.sample()
+            _require(tuple(p_x.log_prob(x).shape) == lead, "one batch x must be scored under every draw of z")
+            features = likelihood.features(x)
+            _require(
+                tuple(features.shape) == (batch, *likelihood.feature_shape),
+                f"features must be (B, {likelihood.feature_shape}); they are {tuple(features.shape)}",
+            )
+    output = likelihood.initial_output(torch.full(event, 0.4).double(), torch.full(event, 0.3).double())
+    _require(
+        tuple(output.shape) == likelihood.input_shape,
+        f"initial_output must be {likelihood.input_shape}; it is {tuple(output.shape)}",
+    )
+
+
+def _check_support(likelihood: Likelihood, outside: Iterable[float]) -> None:
+    x = likelihood(_normal((5, *likelihood.input_shape))).sample()
+    likelihood.check(x)
+    for bad in outside:
+        y = x.double().clone()
+        y.view(-1)[-1] = bad
+        try:
+            likelihood.check(y)
+        except SupportError:
+            continue
+        raise AssertionError(f"check must refuse {bad} with a SupportError")
+
+
+# ---------------------------------------------------------------------- draws against densities
+def _check_density(p: Distribution, what: str) -> None:
+    """Over R^n: integrate p by importance sampling from a wider Student t, and compare with its draws."""
+    z = p.sample((_DRAWS,)).flatten(1)
+    event = torch.Size((*p.batch_shape, *p.event_shape))
+    # Location and spread of the proposal need not be exact, only wide enough; five degrees of freedom are.
+    proposal = MultivariateNormal(z.mean(0), torch.cov(z.T).reshape(z.shape[1], z.shape[1]))
+    tails = torch.distributions.Chi2(torch.tensor(5.0).double()).sample((_DRAWS, 1)) / 5
+    y = proposal.loc + (proposal.sample((_DRAWS,)) - proposal.loc) / tails.sqrt()
+    log_weight = p.log_prob(y.reshape(_DRAWS, *event)).reshape(_DRAWS) - _student_log_prob(proposal, y)
+    _require_moments(log_weight.exp(), y, z, what)
+    _require_mean(p, z, what)
+
+
+def _require_moments(weight: Tensor, y: Tensor, z: Tensor, what: str) -> None:
+    """E[w] = 1, E[w y] = E[z], E[w y²] = E[z²]: weighted draws (N, D) of another against own draws."""
+    off = (weight.mean() - 1) / _standard_error(weight)
+    _require(
+        bool(off.abs() < _Z_MAX),
+        f"the {what}'s density integrates to {weight.mean():.4f}, {off:.1f} standard errors from 1",
+    )
+    for power in (1, 2):
+        by_density, by_draws = weight.unsqueeze(1) * y**power, z**power
+        error = (by_density.mean(0) - by_draws.mean(0)).abs() / (
+            _standard_error(by_density).square() + _standard_error(by_draws).square()
+        ).sqrt()
+        _require(
+            bool((error < _Z_MAX).all()),
+            f"the {what}'s draws do not follow its log_prob: moment {power} is {error.max():.1f} standard errors off",
+        )
+
+
+def _check_element(p: Distribution) -> None:
+    """One element: sums over the values that occur, or trapezoids over the range of the draws and beyond."""
+    x = p.sample(torch.Size((_DRAWS,))).double()
+    support = p.support
+    assert support is not None
+    if support.is_discrete:
+        values = x.unique()
+        mass = p.log_prob(values.unsqueeze(-1)).exp()
+    else:
+        margin = x.max() - x.min()
+        values = torch.linspace(float(x.min() - margin), float(x.max() + margin), 100_001).double()
+        values = values[support.check(values.unsqueeze(-1))]
+        widths = torch.zeros_like(values)
+        widths[1:] += values.diff() / 2
+        widths[:-1] += values.diff() / 2
+        mass = p.log_prob(values.unsqueeze(-1)).exp() * widths
+    total = mass.sum().item()
+    _require(abs(total - 1) < 2e-3, f"the likelihood's total mass is {total:.4f}, not 1")
+    for power in (1, 2):
+        moments = x.flatten() ** power
+        off = ((mass * values**power).sum() - moments.mean()) / _standard_error(moments)
+        _require(
+            bool(off.abs() < _Z_MAX),
+            f"the likelihood's draws do not follow its log_prob: moment {power} is {off:.1f} standard errors off",
+        )
+    if bool(p.mean.isfinite().all()):  # classes have none
+        _require_mean(p, x, "likelihood")
+
+
+def _require_mean(p: Distribution, z: Tensor, what: str) -> None:
+    error = (z.mean(0) - p.mean.flatten()).abs() / _standard_error(z)
+    _require(bool((error < _Z_MAX).all()), f"the {what}'s mean is {error.max():.1f} standard errors off")
+
+
+def _student_log_prob(normal: MultivariateNormal, y: Tensor) -> Tensor:
+    """Density of a Student t with five degrees of freedom, and the location and scatter of ``normal``."""
+    degrees, d = 5.0, y.shape[-1]
+    root = normal.scale_tril
+    distance = torch.linalg.solve_triangular(root, (y - normal.loc).T, upper=False).square().sum(0)
+    constant = math.lgamma((degrees + d) / 2) - math.lgamma(degrees / 2) - d / 2 * math.log(degrees * math.pi)
+    return constant - root.diagonal().log().sum() - (degrees + d) / 2 * torch.log1p(distance / degrees)
+
+
+def _standard_error(values: Tensor) -> Tensor:
+    """Of the mean over the first axis; never 0, so that a constant is not infinitely far off."""
+    return values.std(0) / math.sqrt(len(values)) + 1e-12
+
+
+# ---------------------------------------------------------------------- small things
+def _linear_gaussian() -> tuple[VAE, Callable[[Tensor], Tensor]]:
+    """Return a linear VAE of 3 observed and 2 latent dimensions, and its exact log p(x).
+
+    The decoder's columns are orthogonal, so that the exact posterior factorises.
+    """
+    encoder: Any = nn.Sequential(nn.Linear(3, 4), nn.Unflatten(-1, (2, 2)))
+    decoder: Any = nn.Sequential(nn.Linear(2, 3), nn.Unflatten(-1, (1, 3)))
+    model = VAE(encoder, DiagonalGaussian(2), StandardNormal(2), decoder, Gaussian(3, scale=0.7)).double()
+    weight = torch.linalg.qr(_normal((3, 2))).Q * torch.tensor([1.5, 0.8]).double()
+    decoder[0].weight.data.copy_(weight)
+    covariance = weight @ weight.T + 0.7**2 * torch.eye(3).double()
+    return model, MultivariateNormal(decoder[0].bias.detach(), covariance).log_prob
+
+
+@torch.no_grad()
+def _make_posterior_exact(model: Any) -> None:
+    """Set the encoder to p(z | x): variance 1 / (1 + wᵀw / σ²), mean variance · wᵀ(x − b) / σ² per column w."""
+    decoder, encoder = model.decoder[0], model.encoder[0]
+    weight, noise = decoder.weight, 0.7**2
+    variance = 1 / (1 + weight.square().sum(0) / noise)
+    encoder.weight.zero_()
+    encoder.weight[:2] = variance.unsqueeze(1) * weight.T / noise
+    encoder.bias[:2] = -encoder.weight[:2] @ decoder.bias
+    encoder.bias[2:] = variance.log() / 2
+
+
+def _normal(shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def _require_gradient(scalar: Tensor, named: Iterable[tuple[str, Tensor]]) -> None:
+    """Every tensor gets a gradient that is finite and not all zero."""
+    tensors = dict(named)
+    if not tensors:
+        return
+    _require(scalar.requires_grad, f"no gradient reaches {', '.join(tensors)}")
+    gradients = torch.autograd.grad(scalar, list(tensors.values()), allow_unused=True)
+    for name, gradient in zip(tensors, gradients, strict=True):
+        if gradient is None or not bool(gradient.any()):
+            raise AssertionError(f"no gradient reaches {name}")
+        _require(bool(gradient.isfinite().all()), f"the gradient of {name} is not finite")
+
+
+def _require(condition: bool, message: str) -> None:
+    # Not an assert statement: it would vanish under python -O, and the contract with it.
+    if not condition:
+        raise AssertionError(message)

@@ -1,0 +1,267 @@
+"""Densities against numerical integrals and other implementations; divergences against closed forms and draws."""
+
+import math
+
+import pytest
+import torch
+from scipy import integrate
+from torch.distributions import (
+    Bernoulli,
+    Independent,
+    Laplace,
+    MultivariateNormal,
+    Normal,
+    StudentT,
+    kl_divergence,
+)
+from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
+
+from lowerbound.distributions import (
+    BernoulliLogits,
+    ContinuousBernoulliLogits,
+    closed_form_kl,
+    kl_per_dimension,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+# around the switches between series and closed form (0.001, 0.1), and out to where sigmoid is 0 or 1
+SIZES = (1e-12, 1e-4, 9e-4, 1.1e-3, 0.05, 0.099, 0.101, 1.0, 5.0, 20.0, 60.0)
+LOGITS = [*(-size for size in SIZES), 0.0, *SIZES]
+
+
+def density(logit):
+    """Unnormalised density of the continuous Bernoulli, e^(l x), kept below 1; and the factor taken out."""
+    top = max(logit, 0.0)
+    return (lambda x: math.exp(logit * x - top)), top
+
+
+def integral(function, a, b, logit=0.0):
+    edges = [e for e in (3 / (abs(logit) + 1), 1 - 3 / (abs(logit) + 1)) if a < e < b]
+    return integrate.quad(function, a, b, points=edges or None, epsabs=1e-13, epsrel=1e-12)[0]
+
+
+# ------------------------------------------------------------------------------------------ Bernoulli
+@pytest.mark.parametrize("logit", [-60.0, -3.0, 0.0, 1e-4, 2.0, 19.0, 21.0, 60.0])
+def test_bernoulli_is_that_of_torch_and_sums_to_one(logit):
+    x = torch.tensor([0.0, 1.0])
+    ours = BernoulliLogits(torch.tensor(logit)).log_prob(x)
+    theirs = Bernoulli(logits=torch.tensor(logit)).log_prob(x)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-9)  # softplus is the identity above 20
+    assert ours.exp().sum().item() == pytest.approx(1, abs=3e-9)
+
+
+def test_bernoulli_gradient_is_x_minus_p():
+    logits = torch.tensor([-50.0, -1.0, 0.0, 3.0, 50.0], requires_grad=True)
+    BernoulliLogits(logits).log_prob(torch.ones(5)).sum().backward()
+    torch.testing.assert_close(logits.grad, 1 - logits.detach().sigmoid(), rtol=0, atol=3e-9)
+
+
+@pytest.mark.parametrize(
+    ("logits", "value"), [((3,), (3,)), ((2, 1, 3), (4, 3)), ((3,), (2, 4, 3)), ((2, 3), (1, 3)), ((), (3,))]
+)
+def test_bernoulli_derivatives_pass_gradcheck_under_broadcasting(logits, value):
+    arguments = [torch.randn(shape, requires_grad=True) for shape in (logits, value)]
+
+    def log_prob(h, x):
+        return BernoulliLogits(h).log_prob(x)
+
+    assert log_prob(*arguments).shape == torch.broadcast_shapes(logits, value)
+    assert torch.autograd.gradcheck(log_prob, arguments)
+    assert torch.autograd.gradgradcheck(log_prob, arguments)
+
+
+@pytest.mark.parametrize("logits", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [torch.bool, torch.uint8, torch.int64, torch.float32, torch.float64])
+def test_bernoulli_takes_values_of_any_type(logits, value):
+    h = torch.tensor([-1.0, 2.0], dtype=logits, requires_grad=True)
+    x = torch.tensor([0, 1])
+    log_prob = BernoulliLogits(h).log_prob(x.to(value))
+    torch.testing.assert_close(log_prob.double(), BernoulliLogits(h.double()).log_prob(x.double()))
+    log_prob.sum().backward()
+    torch.testing.assert_close(h.grad, x - h.detach().sigmoid(), check_dtype=False)
+    assert h.grad.dtype == logits
+
+
+@pytest.mark.parametrize("family", [BernoulliLogits, ContinuousBernoulliLogits])
+def test_expand_keeps_the_density(family):
+    p = Independent(family(torch.tensor([0.5, -2.0])), 1)
+    expanded = p.expand((3,))
+    x = p.sample()
+    assert expanded.batch_shape == (3,)
+    torch.testing.assert_close(expanded.log_prob(x), p.log_prob(x).expand(3))
+    assert type(expanded.base_dist) is family
+
+
+# ------------------------------------------------------------------------------- continuous Bernoulli
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_integrates_to_one_and_has_the_mean_of_its_integral(logit):
+    p = ContinuousBernoulliLogits(torch.tensor(logit))
+    f, top = density(logit)
+    normaliser = integral(f, 0, 1, logit)
+    assert p.log_normaliser.item() == pytest.approx(math.log(normaliser) + top, abs=1e-10)
+    assert p.mean.item() == pytest.approx(integral(lambda x: x * f(x), 0, 1, logit) / normaliser, abs=1e-9)
+    total = integral(lambda x: p.log_prob(torch.tensor(x)).exp().item(), 0, 1, logit)
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("logit", [-12.0, -3.0, -0.5, 0.5, 2.0, 12.0])
+def test_continuous_bernoulli_is_that_of_torch_where_torch_is_exact(logit):
+    x = torch.linspace(0, 1, 11)
+    ours = ContinuousBernoulliLogits(torch.tensor(logit))
+    theirs = TorchContinuousBernoulli(logits=torch.tensor(logit))
+    torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x))
+    torch.testing.assert_close(ours.mean, theirs.mean)
+    torch.testing.assert_close(ours.icdf(x), theirs.icdf(x))
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_icdf_inverts_the_cdf(logit):
+    p = ContinuousBernoulliLogits(torch.tensor(logit))
+    u = torch.tensor([0.0, 0.01, 0.3, 0.5, 0.8, 0.99, 1.0])
+    f, _ = density(logit)
+    normaliser = integral(f, 0, 1, logit)
+    back = [integral(f, 0, x, logit) / normaliser for x in p.icdf(u).tolist()]
+    assert back == pytest.approx(u.tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("logit", [-60.0, -2.0, 0.0, 0.05, 2.0, 60.0])
+def test_continuous_bernoulli_draws_have_its_moments(logit):
+    n = 40_000
+    x = ContinuousBernoulliLogits(torch.tensor(logit)).sample((n,))
+    f, _ = density(logit)
+    normaliser = integral(f, 0, 1, logit)
+    for power in (1, 2):
+        moment = integral(lambda y: y**power * f(y), 0, 1, logit) / normaliser  # noqa: B023
+        error = (x**power).std() / math.sqrt(n)
+        assert abs((x**power).mean() - moment) < 4 * error
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_continuous_bernoulli_has_finite_gradients_everywhere(dtype):
+    logits = torch.tensor([-1e4, *LOGITS, 1e4], dtype=dtype, requires_grad=True)
+    p = ContinuousBernoulliLogits(logits)
+    for x in (0.0, 0.3, 1.0):
+        gradient = torch.autograd.grad(p.log_prob(torch.tensor(x, dtype=dtype)).sum(), logits)[0]
+        # d log p / dl = x − E[x]
+        torch.testing.assert_close(
+            gradient, x - p.mean.detach(), rtol=0, atol=1e-5 if dtype.itemsize == 4 else 1e-8
+        )
+    (gradient,) = torch.autograd.grad(p.rsample((1000,)).sum(), logits)
+    assert gradient.isfinite().all()
+
+
+def test_continuous_bernoulli_smallest_uniform_draw_keeps_the_gradient_finite(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda shape, **options: torch.zeros(shape, **options))
+    logits = torch.tensor([-60.0, 0.0, 1.0, 60.0], requires_grad=True)
+    x = ContinuousBernoulliLogits(logits).rsample()
+    (gradient,) = torch.autograd.grad(x.sum(), logits)
+    assert gradient.isfinite().all()
+    assert ((x >= 0) & (x <= 1)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("logit", [-3.0, -1e-3, -1e-6, 0.0, 1e-6, 1e-3, 2.0])
+def test_continuous_bernoulli_draws_carry_the_derivative_of_the_quantile(logit, dtype):
+    """dx/dl at fixed u is −(∂F/∂l) / (∂F/∂x); at l = 0 it is u (1 − u) / 2."""
+    u = torch.tensor([0.1, 0.5, 0.9], dtype=dtype)
+    logits = torch.full((3,), logit, dtype=dtype, requires_grad=True)
+    (gradient,) = torch.autograd.grad(ContinuousBernoulliLogits(logits).icdf(u).sum(), logits)
+
+    step = 1e-3
+    outer = [ContinuousBernoulliLogits(torch.tensor(logit + s * step)).icdf(u.double()) for s in (-1, 1)]
+    torch.testing.assert_close(gradient.double(), (outer[1] - outer[0]) / (2 * step), rtol=2e-3, atol=1e-5)
+
+
+def test_continuous_bernoulli_normaliser_passes_gradcheck():
+    logits = torch.tensor([-30.0, -0.11, -0.09, 0.0, 0.05, 0.5, 40.0], requires_grad=True)
+    assert torch.autograd.gradcheck(lambda h: ContinuousBernoulliLogits(h).log_normaliser, logits)
+    assert torch.autograd.gradcheck(lambda h: ContinuousBernoulliLogits(h).mean, logits)
+
+
+# ---------------------------------------------------------------------------------------- divergences
+def standard(k):
+    return Independent(Normal(torch.zeros(k), torch.ones(k)), 1)
+
+
+def diagonal(*batch, k=3):
+    return Independent(Normal(torch.randn(*batch, k), torch.rand(*batch, k) + 0.3), 1)
+
+
+def full(*batch, k=3):
+    tril = torch.tril(torch.randn(*batch, k, k), -1) + torch.diag_embed(torch.rand(*batch, k) + 0.3)
+    return MultivariateNormal(torch.randn(*batch, k), scale_tril=tril)
+
+
+PAIRS = {
+    "diagonal, standard": lambda: (diagonal(4), standard(3)),
+    "diagonal, diagonal": lambda: (diagonal(4), diagonal()),
+    "full, standard": lambda: (full(4), standard(3)),
+    "full, diagonal": lambda: (full(4), diagonal()),
+    "full, batch of diagonals": lambda: (full(4), diagonal(4)),
+    "full, full": lambda: (full(4), full()),
+}
+every_pair = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+
+
+def as_full(p):
+    if isinstance(p, MultivariateNormal):
+        return p
+    return MultivariateNormal(p.mean, scale_tril=torch.diag_embed(p.base_dist.scale))
+
+
+@every_pair
+def test_kl_is_that_of_torch_between_full_covariances(pair):
+    q, p = pair()
+    kl = closed_form_kl(q, p)
+    assert kl.shape == (4,)
+    torch.testing.assert_close(kl, kl_divergence(as_full(q), as_full(p)))
+
+
+@every_pair
+def test_kl_is_that_of_draws(pair):
+    q, p = pair()
+    n = 20_000
+    z = q.sample((n,))
+    difference = q.log_prob(z) - p.log_prob(z)
+    error = difference.std(0) / math.sqrt(n)
+    assert ((difference.mean(0) - closed_form_kl(q, p)).abs() < 4 * error).all()
+
+
+def test_kl_of_a_full_covariance_against_the_standard_normal_is_the_textbook_formula():
+    q = full(4, k=2)
+    covariance = q.scale_tril @ q.scale_tril.mT
+    trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+    expected = 0.5 * (trace + q.loc.square().sum(-1) - 2 - torch.logdet(covariance))
+    torch.testing.assert_close(closed_form_kl(q, standard(2)), expected)
+
+
+def test_kl_of_a_diagonal_gaussian_against_the_standard_normal_is_the_textbook_formula():
+    q = diagonal(4)
+    mean, variance = q.mean, q.variance
+    per_dimension = 0.5 * (mean**2 + variance - 1 - variance.log())
+    torch.testing.assert_close(kl_per_dimension(q, standard(3)), per_dimension)
+    torch.testing.assert_close(closed_form_kl(q, standard(3)), per_dimension.sum(-1))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
+def test_kl_per_dimension_sums_to_the_kl(shape):
+    axes = len(shape)
+    q = Independent(Normal(torch.randn(5, *shape), torch.rand(5, *shape) + 0.3), axes)
+    p = Independent(Normal(torch.randn(shape), torch.rand(shape) + 0.3), axes)
+    per_dimension = kl_per_dimension(q, p)
+    assert per_dimension.shape == (5, *shape)
+    torch.testing.assert_close(per_dimension.flatten(1).sum(1), closed_form_kl(q, p))
+
+
+def test_kl_is_none_where_no_closed_form_is_known():
+    q, p = standard(2), Independent(StudentT(3 * torch.ones(2)), 1)
+    assert closed_form_kl(q, p) is None
+    assert kl_per_dimension(q, p) is None
+    assert closed_form_kl(full(k=2), Independent(Laplace(torch.zeros(2), torch.ones(2)), 1)) is None
+
+
+def test_kl_per_dimension_is_none_unless_both_factorise():
+    assert kl_per_dimension(full(), standard(3)) is None
+    joint = Independent(full(2), 1)  # independent rows of dependent numbers
+    assert kl_per_dimension(joint, joint) is None

@@ -1,0 +1,179 @@
+"""Every slot keeps the contract of its kind; and each contract notices a slot that breaks it."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
+from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
+from lowerbound.priors import StandardNormal
+from lowerbound.testing import check_likelihood, check_objective, check_posterior, check_prior
+
+NOT_REAL = (math.nan, math.inf, -math.inf)
+
+POSTERIORS = {
+    "diagonal_gaussian": lambda: DiagonalGaussian(3),
+    "diagonal_gaussian_one": lambda: DiagonalGaussian(1),
+    "diagonal_gaussian_map": lambda: DiagonalGaussian((2, 1, 2)),
+    "full_covariance_gaussian": lambda: FullCovarianceGaussian(3),
+    "full_covariance_gaussian_one": lambda: FullCovarianceGaussian(1),
+}
+PRIORS = {
+    "standard_normal": lambda: StandardNormal(3),
+    "standard_normal_map": lambda: StandardNormal((2, 1, 2)),
+}
+LIKELIHOODS = {
+    "bernoulli": (Bernoulli, (*NOT_REAL, 0.5, -1.0, 2.0, 255.0)),
+    "continuous_bernoulli": (ContinuousBernoulli, (*NOT_REAL, -0.01, 1.01, 255.0)),
+    "categorical": (lambda shape: Categorical(shape, categories=4), (*NOT_REAL, -1.0, 4.0, 1.5)),
+    **{
+        f"gaussian_{scale}": (lambda shape, scale=scale: Gaussian(shape, scale=scale), NOT_REAL)
+        for scale in (0.3, 1, "learned", "per_dimension", "predicted", "optimal")
+    },
+}
+OBJECTIVES = {
+    "elbo": ELBO,
+    "elbo_sampled": lambda: ELBO(samples=3, analytic_kl=False),
+    "elbo_warm_up": lambda: ELBO(beta=Linear(0.1, 1.0, 5, "steps")),
+    "beta_free_bits": lambda: ELBO(beta=Cosine(4.0, 2.0), free_bits=0.05),
+    "importance_weighted": ImportanceWeighted,
+    "sticking_the_landing": lambda: ImportanceWeighted(samples=1, gradient="stl"),
+    "doubly_reparameterised": lambda: ImportanceWeighted(samples=4, gradient="dreg"),
+    "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
+}
+
+
+def every(table):
+    return pytest.mark.parametrize("build", table.values(), ids=table)
+
+
+@every(POSTERIORS)
+def test_posterior(build, device):
+    check_posterior(build, device=device)
+
+
+@every(PRIORS)
+def test_prior(build, device):
+    check_prior(build, device=device)
+
+
+@every(LIKELIHOODS)
+def test_likelihood(build, device):
+    make, outside = build
+    check_likelihood(make, outside=outside, device=device)
+
+
+@every(OBJECTIVES)
+def test_objective(build):
+    check_objective(build)
+
+
+# ------------------------------------------------------- the contracts see what they are meant to see
+class _Shifted(Independent):
+    """A density off by a constant."""
+
+    def log_prob(self, value):
+        return super().log_prob(value) + 0.1
+
+
+class _Wide(Independent):
+    """Draws at another scale than the density's."""
+
+    def rsample(self, sample_shape=()):
+        z = super().rsample(sample_shape)
+        return self.mean + 1.1 * (z - self.mean)
+
+    def sample(self, sample_shape=()):
+        return self.rsample(sample_shape).detach()
+
+
+class _Broken(nn.Module):
+    """A diagonal Gaussian with one fault of choice; ``kind`` names it."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.event_shape, self.input_shape = (2,), (2, 2)
+        if kind == "unused parameter":
+            self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, h=None):
+        loc, raw = torch.zeros(2, 2).double() if h is None else h.unbind(-2)
+        if self.kind == "detached":
+            loc, raw = loc.detach(), raw.detach()
+        if self.kind == "half":
+            return Independent(Normal(loc, raw.exp(), validate_args=False), 1, validate_args=False)
+        loc, raw = (loc.float(), raw.float()) if loc.dtype == torch.bfloat16 else (loc, raw)
+        wrapper = {"constant": _Shifted, "scale": _Wide}.get(self.kind, Independent)
+        summed = 0 if self.kind == "not summed" else 1
+        return wrapper(Normal(loc, raw.exp(), validate_args=False), summed, validate_args=False)
+
+    def extra_repr(self):
+        return "" if self.kind == "silent" else f"kind={self.kind!r}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("constant", "density integrates to 1.1"),
+        ("scale", "do not follow its log_prob: moment 2"),
+        ("detached", "no gradient reaches h"),
+        ("unused parameter", "no gradient reaches weight"),
+        ("half", "must give float32 densities"),
+        ("not summed", "batch shape must be"),
+        ("silent", "the repr must show the argument 'kind'"),
+    ],
+)
+def test_posterior_contract_notices(kind, message):
+    with pytest.raises(AssertionError, match=message):
+        check_posterior(lambda: _Broken(kind))
+
+
+def test_posterior_contract_passes_the_same_class_without_a_fault():
+    check_posterior(lambda: _Broken("none"))
+
+
+class _BrokenGaussian(Gaussian):
+    """A Gaussian likelihood with one fault of choice."""
+
+    def __init__(self, event_shape, scale="learned", kind=""):
+        super().__init__(event_shape, scale)
+        self.kind = kind
+
+    def forward(self, h):
+        p = super().forward(h)
+        wrapper = {"constant": _Shifted, "scale": _Wide}.get(self.kind, Independent)
+        return wrapper(p.base_dist, len(self.event_shape), validate_args=False)
+
+    def check(self, x):
+        if self.kind != "support":
+            super().check(x)
+
+    def extra_repr(self):
+        return f"event_shape={self.event_shape}, scale={self.scale!r}, kind={self.kind!r}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("constant", "total mass is 1.1"), ("scale", "do not follow its log_prob"), ("support", "must refuse")],
+)
+def test_likelihood_contract_notices(kind, message):
+    with pytest.raises(AssertionError, match=message):
+        check_likelihood(lambda shape: _BrokenGaussian(shape, kind=kind))
+
+
+class _Surrogate(ELBO):
+    """Reports β = 0 as its bound, which lies above log p(x)."""
+
+    def __call__(self, model, x, progress):
+        out = super().__call__(model, x, progress)
+        return ObjectiveOutput(out.loss, out.terms["reconstruction"], out.terms)
+
+
+def test_objective_contract_notices_a_surrogate_reported_as_the_bound():
+    with pytest.raises(AssertionError, match="above log p"):
+        check_objective(_Surrogate)
