@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import data, errors, likelihoods, nn, objectives, posteriors, priors
+    from . import data, errors, likelihoods, nn, objectives, posteriors, priors, report
     from . import evaluation as evaluate
     from .model import VAE
     from .persistence import fit, load, save
@@ -40,6 +40,7 @@ _MODULES = {
     "objectives": "objectives",
     "posteriors": "posteriors",
     "priors": "priors",
+    "report": "report",
 }
 __all__ = [
     "VAE",
@@ -55,6 +56,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "report",
     "save",
 ]
 

@@ -8,11 +8,12 @@ To add a slot, write its class in one file and name it here.
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import nn
 
 from . import likelihoods, objectives, posteriors, priors
 from .data import DataSpec, Standardize
+from .data import load as load_data
 from .errors import ConfigError, suggest
 from .model import VAE
 from .nn import MLP, ConvDecoder, ConvEncoder, ResNetDecoder, ResNetEncoder
@@ -58,9 +60,17 @@ SLOTS = ("encoder", "posterior", "prior", "decoder", "likelihood", "transform")
 # Arguments that follow from the data and the neighbouring slots, and so are nobody's to choose.
 _DERIVED = {"in_shape", "out_shape", "event_shape", "mean", "std"}
 _SECTIONS = ("latent", "network", *SLOTS, "objective", "training", "data")
-DATA_OPTIONS = (
-    "root binarize labels split seed image_size crop channels dequantize on_corrupt columns label_column values"
-).split()
+DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name != "source")
+# Shapes to build a slot with for nothing but its constructor's checks, before there are data.
+_STAND_INS: dict[str, dict[str, Any]] = {
+    "encoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
+    "posterior": {"event_shape": (2,)},
+    "prior": {"event_shape": (2,)},
+    "decoder": {"in_shape": (2,), "out_shape": (1, 1, 8, 8)},
+    "likelihood": {"event_shape": (1, 8, 8), "categories": 2},
+    "transform": {"mean": torch.zeros(1), "std": torch.ones(1)},
+    "objective": {},
+}
 
 Options = Mapping[str, Any]
 
@@ -81,9 +91,15 @@ def lookup(kind: str, name: Any) -> type:
         ConfigError: there is no such name; the nearest one is given.
     """
     known = REGISTRY[kind]
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"there is no {kind} {name!r}; {suggest(str(name), known)}")
     return known[name]
+
+
+def _unknown(of: str, name: Any, known: typing.Collection[str]) -> ConfigError:
+    return ConfigError(
+        f"{of} has no option {name!r}; {suggest(str(name), known) if known else 'it has none'}"
+    )
 
 
 def _as_options(kind: str, value: Any) -> dict[str, Any]:
@@ -94,29 +110,51 @@ def _as_options(kind: str, value: Any) -> dict[str, Any]:
         return {"type": value}
     if isinstance(value, Mapping):
         return dict(value)
-    raise ConfigError(f"{kind} is a registered name, or a table with a 'type' and options; got {value!r}")
+    raise ConfigError(
+        f"{kind} is a registered name, a table with a 'type' and options, or an object; got {value!r}"
+    )
 
 
-def _check_value(kind: str, cls: type, name: str, value: Any) -> Any:
-    """Return ``value`` as the type that the constructor's annotation asks for; nested slots are built."""
-    hint = typing.get_type_hints(cls.__init__ if "__init__" in vars(cls) else cls).get(name, Any)
+def _check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> Any:
+    """Return ``value`` as the type that the annotation of ``owner`` asks for; nested slots are built."""
+    annotated = owner.__init__ if isinstance(owner, type) else owner
+    hint = typing.get_type_hints(annotated).get(name, Any)
     for nested, base in (("schedule", schedules.Schedule), ("objective", objectives.Objective)):
         if base is hint or base in typing.get_args(hint):
             if isinstance(value, base):
                 return value
-            if isinstance(value, Mapping) or base is hint:
+            if isinstance(value, Mapping | str) or base is hint:
                 return build(nested, _as_options(nested, value))
             hint = float  # what may stand in a schedule's place
     try:
         return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        wanted = (
-            getattr(hint, "__name__", str(hint))
-            if not typing.get_args(hint)
-            else str(hint).replace("typing.", "")
-        )
-        raise ConfigError(f"{kind}.{name} is of type {wanted}; got {value!r} ({reason.lower()})") from None
+    except (ValidationError, TypeError):
+        words = _words(hint)
+        if isinstance(value, str) and words:
+            raise ConfigError(f"{kind}.{name} cannot be {value!r}; {suggest(value, words)}") from None
+        raise ConfigError(f"{kind}.{name} must be {_wanted(hint)}; got {value!r}") from None
+
+
+def _words(hint: Any) -> list[str]:
+    """Return the words that an annotation admits."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return [word for word in arguments if isinstance(word, str)]
+    return [word for argument in arguments for word in _words(argument)]
+
+
+def _wanted(hint: Any) -> str:
+    """Return an annotation in words, for messages."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_wanted(argument) for argument in arguments if argument is not types.NoneType)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (tuple, collections.abc.Sequence):
+        many = {int: "whole numbers, like [400, 400]", float: "numbers", str: "names"}[arguments[0]]
+        return f"a list of {len(arguments)} {many}" if origin is tuple else f"a list of {many}"
+    plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return plain.get(hint, "a path")
 
 
 def build(kind: str, options: Options, **derived: Any) -> Any:
@@ -140,9 +178,7 @@ def build(kind: str, options: Options, **derived: Any) -> Any:
         if name == "type":
             continue
         if name not in options_of(cls):
-            raise ConfigError(
-                f"{kind} {options['type']!r} has no option {name!r}; {suggest(name, options_of(cls))}"
-            )
+            raise _unknown(f"{kind} {options['type']!r}", name, options_of(cls))
         arguments[name] = _check_value(kind, cls, name, value)
     accepted = inspect.signature(cls).parameters
     missing = [
@@ -156,8 +192,24 @@ def build(kind: str, options: Options, **derived: Any) -> Any:
 
 
 def build_objective(value: str | Options) -> objectives.Objective:
-    """Return the objective of a registered name, or of a dict with a type and options."""
-    return build("objective", _as_options("objective", value))
+    """Return the objective of a registered name, or of options; without a type they are the ELBO's."""
+    return build("objective", {"type": "elbo", **_as_options("objective", value)})
+
+
+def build_settings(options: Options, epochs: float = 50) -> Settings:
+    """Return the settings of a run.
+
+    Args:
+        options: Fields of ``Settings``.
+        epochs: Length of the run if the options give none.
+
+    Raises:
+        ConfigError: unknown name, with the nearest valid one, or wrong type or value.
+    """
+    checked = check_settings(options)
+    if checked.get("epochs") is None and checked.get("minutes") is None:
+        checked["epochs"] = epochs
+    return Settings(**checked)
 
 
 def describe(kind: str, slot: Any) -> dict[str, Any]:
@@ -185,7 +237,8 @@ def merge(base: Options, over: Options) -> dict[str, Any]:
         old = merged.get(key)
         old = {"type": old} if isinstance(old, str) and isinstance(value, Mapping) else old
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            keep = old if value.get("type", old.get("type")) == old.get("type") else {}
+            types_named = {options["type"] for options in (old, value) if "type" in options}
+            keep = old if len(types_named) < 2 else {}
             merged[key] = merge(keep, value)
         else:
             merged[key] = value
@@ -216,45 +269,57 @@ def parse_assignment(text: str) -> dict[str, Any]:
     return nested
 
 
-def check_overrides(overrides: Options, where: str = "the configuration") -> None:
+def check_overrides(overrides: Options, where: str | None = None) -> None:
     """Refuse unknown sections, types and options, and values of a wrong type, before any data are read.
+
+    Args:
+        overrides: Sections with their options.
+        where: What they come from, for the messages.
 
     Raises:
         ConfigError: with the nearest valid name.
     """
-    for section, value in overrides.items():
-        if section not in _SECTIONS:
-            raise ConfigError(f"{where} has no section {section!r}; {suggest(section, _SECTIONS)}")
-        if section == "training":
-            check_settings(value)
-        elif section == "data":
-            for name in value:
-                if name not in DATA_OPTIONS:
-                    raise ConfigError(f"data has no option {name!r}; {suggest(name, DATA_OPTIONS)}")
-        elif section == "latent":
-            _check_latent(value)
-        elif section == "network":
-            lookup("decoder", _as_options("network", value).get("type", "mlp"))
-            _check_section("decoder", _as_options("network", value))
-        elif isinstance(value, str | Mapping) or value is None:
-            _check_section(section, _as_options(section, value))
+    try:
+        if not isinstance(overrides, Mapping):
+            raise ConfigError(f"a configuration is a table of sections; got {overrides!r}")
+        for section, value in overrides.items():
+            if section not in _SECTIONS:
+                raise ConfigError(f"there is no section {section!r}; {suggest(str(section), _SECTIONS)}")
+            _check_section(section, value)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
 
 
-def _check_section(kind: str, options: Options) -> None:
-    """Check a slot's options; without a type they must be options of some type of that kind."""
+def _check_section(section: str, value: Any) -> None:
+    if section in ("training", "data"):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{section} is a table of options; got {value!r}")
+        check_settings(value) if section == "training" else check_data_options(value)
+    elif section == "latent":
+        _check_latent(value)
+    elif not isinstance(value, nn.Module | objectives.Objective) or section == "network":
+        _check_slot("decoder" if section == "network" else section, _as_options(section, value))
+
+
+def _check_slot(kind: str, options: Options) -> None:
+    """Build a slot for its checks; without a type, the options must be those of some type of that kind."""
     if "type" in options:
-        classes = [lookup(kind, options["type"])]
-    else:
-        classes = list(REGISTRY[kind].values())
-    known = {name for cls in classes for name in options_of(cls)}
-    for name, value in options.items():
-        if name == "type":
-            continue
+        # On the meta device nothing is computed or stored, however large the networks are.
+        with torch.device("meta"):
+            build(kind, options, **_STAND_INS[kind])
+        return None
+    known = {option for cls in REGISTRY[kind].values() for option in options_of(cls)}
+    for name in options:
         if name not in known:
-            of = f"{kind} {options['type']!r}" if "type" in options else kind
-            raise ConfigError(f"{of} has no option {name!r}; {suggest(name, known)}")
-        owners = [cls for cls in classes if name in options_of(cls)]
-        _check_value(kind, owners[0], name, value)
+            raise _unknown(kind, name, known)
+    refusals = []
+    for name, cls in REGISTRY[kind].items():
+        if set(options) <= set(options_of(cls)):
+            try:
+                return _check_slot(kind, {"type": name, **options})
+            except ConfigError as error:
+                refusals.append(error)
+    raise refusals[0] if refusals else ConfigError(f"no {kind} has all the options {', '.join(options)}")
 
 
 def _check_latent(latent: Any) -> int:
@@ -269,13 +334,25 @@ def check_settings(options: Options) -> dict[str, Any]:
     Raises:
         ConfigError: unknown name, with the nearest valid one, or wrong type.
     """
-    known = {f.name for f in fields(Settings)}
-    checked = {}
-    for name, value in options.items():
+    return _check_all("training", Settings, [f.name for f in fields(Settings)], options)
+
+
+def check_data_options(options: Options) -> dict[str, Any]:
+    """Return the options of ``lowerbound.data.load`` checked for their names and types.
+
+    Raises:
+        ConfigError: unknown name, with the nearest valid one, or wrong type.
+    """
+    return _check_all("data", load_data, DATA_OPTIONS, options)
+
+
+def _check_all(
+    kind: str, owner: Callable[..., Any], known: typing.Collection[str], options: Options
+) -> dict[str, Any]:
+    for name in options:
         if name not in known:
-            raise ConfigError(f"training has no option {name!r}; {suggest(name, known)}")
-        checked[name] = _check_value("training", Settings, name, value)
-    return checked
+            raise _unknown(kind, name, known)
+    return {name: _check_value(kind, owner, name, value) for name, value in options.items()}
 
 
 # --------------------------------------------------------------------------------------------- choice by the data
@@ -285,16 +362,18 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     The default for images of up to 32 x 32 grey pixels and for vectors is a multi-layer perceptron, for larger
     images a convolutional network; the likelihood follows the values: Bernoulli for bits, a Gaussian with the
     optimal σ for grey levels, a standardised Gaussian with one σ per column for tables, categorical for classes.
+    A module stands as its description, which ``build`` knows only if its class is registered.
 
     Raises:
         ConfigError: a slot cannot go with these data or with another slot.
     """
     check_overrides(overrides)
     image, size = spec.kind == "image", spec.dimensions
-    network: dict[str, Any] = {"type": "mlp" if size <= 1024 else "conv"}
-    if network["type"] == "mlp":
-        network["hidden"] = [512, 512] if size > 256 else [128, 128]
-    network = merge(network, _as_options("network", overrides.get("network", {})))
+    network: dict[str, Any] = {"type": "conv"}
+    if not image or size <= 1024:
+        network = {"type": "mlp", "hidden": [512, 512] if size > 256 else [128, 128]}
+    given = _as_options("network", overrides.get("network", {}))
+    network = merge({"network": network}, {"network": given})["network"]
     likelihood: dict[str, Any] = {
         "binary": {"type": "bernoulli"},
         "unit": {"type": "gaussian", "scale": "optimal"},
@@ -307,12 +386,17 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         "prior": {"type": "standard_normal"},
         "decoder": network,
         "likelihood": likelihood,
-        "transform": {"type": "standardize" if spec.values == "real" else "none"},
+        "transform": {"type": "none"},
     }
     for slot in SLOTS:
-        value = overrides.get(slot)
-        if slot in overrides and not isinstance(value, nn.Module):
-            chosen[slot] = merge(chosen[slot], _as_options(slot, value))
+        if slot == "transform" and spec.values == "real" and chosen["likelihood"]["type"] == "gaussian":
+            chosen["transform"] = {"type": "standardize"}
+        if slot in overrides:
+            value = overrides[slot]
+            options = describe(slot, value) if isinstance(value, nn.Module) else _as_options(slot, value)
+            chosen = merge(chosen, {slot: options})
+    if chosen["likelihood"]["type"] == "categorical":
+        chosen["likelihood"].setdefault("categories", spec.categories or 2)
     _check_together(spec, chosen)
     return chosen
 
@@ -320,7 +404,7 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
 def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
     """Refuse combinations that cannot work, with the reason."""
     for side in ("encoder", "decoder"):
-        if chosen[side].get("type") in ("conv", "resnet") and spec.kind != "image":
+        if chosen[side]["type"] in ("conv", "resnet") and spec.kind != "image":
             raise ConfigError(
                 f"{side} {chosen[side]['type']!r} needs images (C, H, W), but {spec.source} has vectors of "
                 f"{spec.event_shape}; use 'mlp'"
@@ -339,7 +423,7 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
             + (", unless they are binarised (binarize='dynamic')" if likelihood == "bernoulli" else "")
             + f"; use {' or '.join(usual)}"
         )
-    if transform != "none" and likelihood != "gaussian":
+    if transform != "none" and likelihood in fits and likelihood != "gaussian":
         raise ConfigError(
             f"transform {transform!r} makes real numbers, which likelihood {likelihood!r} cannot score"
         )
@@ -379,9 +463,16 @@ def model_for_data(data: Any, latent: int | None = None, **slots: Any) -> VAE:
         if name not in known:
             raise ConfigError(f"VAE.for_data has no argument {name!r}; {suggest(name, ('latent', *known))}")
     spec = data.spec
-    latent = default_latent(spec) if latent is None else _check_latent(latent)
     chosen: dict[str, Any] = choose(spec, slots)
     modules = {name: value for name, value in slots.items() if isinstance(value, nn.Module)}
+    if latent is not None:
+        _check_latent(latent)
+        if "posterior" in modules and modules["posterior"].event_shape != (latent,):
+            raise ConfigError(
+                f"latent={latent}, but the posterior has latent shape {modules['posterior'].event_shape}; "
+                "leave one out"
+            )
+    latent = latent or default_latent(spec)
     model = build_model(chosen | modules, latent, spec)
     mean, std = data.mean, data.std
     if isinstance(model.transform, Standardize) and "transform" not in modules:

@@ -7,6 +7,9 @@ compares every tensor's name, shape and type with what the configuration calls f
 from __future__ import annotations
 
 import json
+import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from .config import (
     SLOTS,
     build_model,
     build_objective,
+    build_settings,
     check_settings,
     describe,
     describe_model,
@@ -26,12 +30,17 @@ from .config import (
 )
 from .data import Data, DataSpec
 from .data import load as load_data
-from .errors import ConfigError, DataError, RunError, suggest
+from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
-from .objectives import ELBO, Objective
+from .objectives import Objective, Progress
+from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
+from .training.devices import choose_device
 
 FORMAT = 1
+_RESTORE = "restore the file from a copy, or train again"
+# Settings that a resumed run may have otherwise: its length, and what no number depends on.
+FREE_SETTINGS = ("epochs", "minutes", "patience", "device", "checkpoint_seconds")
 
 
 def save(model: VAE, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -46,8 +55,9 @@ def save(model: VAE, path: str | Path, *, overwrite: bool = False) -> Path:
         RunError: the folder holds another model or run.
     """
     folder = RunFolder(path)
+    config = _config(model)
     folder.prepare(overwrite=overwrite)
-    folder.write_config(_config(model))
+    folder.write_config(config)
     save_tensors(folder.model, model.state_dict(), {})
     return folder.path
 
@@ -62,27 +72,52 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **slots: nn.Mo
 
     Raises:
         RunError: the folder is missing, damaged, from a newer version, or its weights do not fit.
-        ConfigError: a slot of the user's own is not given.
+        ConfigError: a slot of the user's own is not given, or there is no such device.
     """
     folder = RunFolder(path)
-    config = read_config(folder)
-    stored = config["model"]
-    for name in slots:
+    where = choose_device(str(device))
+    model = build_stored(folder, read_config(folder), **slots)
+    load_module(model, load_tensors(folder.model)[0], str(folder.model))
+    return model.to(where).eval()
+
+
+def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Module) -> VAE:
+    """Return the model that a run's configuration describes, with fresh weights.
+
+    Args:
+        folder: Where the configuration was read, for messages.
+        config: What ``read_config`` gives.
+        **slots: Modules for the slots that were of the user's own making.
+
+    Raises:
+        RunError: the configuration describes no model.
+        ConfigError: a slot of the user's own is not given.
+    """
+    for name, module in slots.items():
         if name not in SLOTS:
             raise ConfigError(f"load has no slot {name!r}; {suggest(name, SLOTS)}")
-    for slot in SLOTS:
-        if stored[slot].get("type") == "custom" and slot not in slots:
-            raise ConfigError(
-                f"{slot} of {path} is your own class {stored[slot]['class']}; files never name code to run, so pass "
-                f"the built module: load({str(path)!r}, {slot}=...)"
-            )
-    spec = DataSpec.from_dict(config["data"]["spec"]) if config.get("data") else _bare_spec(config)
-    model = build_model({**stored, **slots}, stored["latent"], spec)
-    tensors, _ = load_tensors(folder.model)
-    model.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), torch.float32))
-    load_module(model, tensors, str(folder.model))
-    model.data_spec = spec if config.get("data") else None
-    return model.to(device).eval()
+        if not isinstance(module, nn.Module):
+            raise ConfigError(f"load takes a built module for {name}; got {module!r}")
+    try:
+        stored = config["model"]
+        for slot in SLOTS:
+            if stored[slot]["type"] == "custom" and slot not in slots:
+                raise ConfigError(
+                    f"{slot} of {folder.path} is your own class {stored[slot]['class']}; files never name code to "
+                    f"run, so pass the built module: lowerbound.load({str(folder.path)!r}, {slot}=...)"
+                )
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{folder.config} describes no model ({error!r}); {_RESTORE}") from None
+    try:
+        spec = DataSpec.from_dict(config["data"]["spec"]) if config["data"] else _bare_spec(config)
+        model = build_model({**stored, **slots}, stored["latent"], spec)
+        dtype = getattr(torch, stored["dtype"])
+        model.to(dtype)
+    except (LookupError, TypeError, AttributeError, LowerboundError) as error:
+        why = str(error) if isinstance(error, LowerboundError) else repr(error)
+        raise RunError(f"{folder.config} describes no model that can be built: {why}; {_RESTORE}") from None
+    model.data_spec = spec if config["data"] else None
+    return model
 
 
 def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
@@ -94,12 +129,12 @@ def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     if not folder.config.is_file():
         what = "is not a run's folder: config.json is missing" if folder.path.is_dir() else "does not exist"
-        raise RunError(f"{folder.path} {what}; `lowerbound train ... --out {folder.path}` makes one")
+        raise RunError(f"{folder.path} {what}; `lowerbound train SOURCE --out {folder.path}` makes one")
     try:
-        config = json.loads(folder.config.read_text())
+        config = json.loads(folder.config.read_text(encoding="utf-8"))
         version = config["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder.config} is no configuration of a run ({error})") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise RunError(f"{folder.config} is no configuration of a run ({error!r}); {_RESTORE}") from None
     if not isinstance(version, int) or version > FORMAT:
         raise RunError(
             f"{folder.config} has format {version}, written by lowerbound {config.get('lowerbound', '?')}; this is "
@@ -128,11 +163,12 @@ def fit(
         objective: An objective, a registered name, or a dict with a type and options; the evidence lower
             bound if not given.
         out: The run's folder. It is loadable from before the first step on.
-        resume: Continue the run in ``out`` exactly where its last checkpoint stands.
+        resume: Continue the run in ``out`` exactly where its last checkpoint stands; settings that are not
+            given are the run's.
         overwrite: Replace another run in ``out``.
         progress: Show progress on standard error.
         callback: Called with (model, record) after each evaluation.
-        **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (50 epochs if neither is given),
+        **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...
 
     Raises:
@@ -146,42 +182,88 @@ def fit(
         >>> run.stopped
         'finished'
     """
-    if objective is None:
-        objective = ELBO()
-    elif not isinstance(objective, Objective):
-        objective = build_objective(objective)
-    checked = check_settings(settings)
-    if "epochs" not in checked and "minutes" not in checked:
-        checked["epochs"] = 50
-    numbers = Settings(**checked)
-    if resume and out is None:
-        raise RunError("resume needs out=, the folder of the run to continue")
-    folder = None
-    if out is not None:
-        folder = RunFolder(out)
-        folder.prepare(resume=resume, overwrite=overwrite)
-        model.data_spec = model.data_spec or data.spec
+    if resume and (out is None or overwrite):
+        raise RunError("resume needs out=, the folder of the run to continue, and excludes overwrite")
+    if objective is None or not isinstance(objective, Objective):
+        objective = build_objective(objective or {})
+    folder = None if out is None else RunFolder(out)
+    old = None
+    if folder and resume:
+        folder.prepare(resume=True)  # refuses a folder without a checkpoint
+        old = read_config(folder)
+    given = settings if old is None else _resumed_settings(old, settings, str(out))
+    usual = default_epochs(len(data.train), build_settings(given).batch_size)
+    numbers = build_settings(given, usual)
+    _check_start(model, data, objective, numbers)
+    model.data_spec = model.data_spec or data.spec
+    # Of several processes under torchrun, one owns the folder. What can be refused has been, before it is emptied.
+    if folder and os.environ.get("RANK", "0") == "0":
         config = _config(model) | {
             "data": {"source": data.spec.source, "options": data.options, "spec": data.spec.to_dict()},
             "objective": describe("objective", objective),
             "training": describe_settings(numbers),
         }
-        if resume:
-            _check_same_run(read_config(folder), config, folder)
+        if old is None:
+            folder.prepare(overwrite=overwrite)
+        else:
+            _check_same_run(old, config, folder)
+            load_tensors(folder.checkpoint)  # refuses a damaged one while config.json is still the run's
         folder.write_config(config)
     return train(
         model, data, objective, numbers, folder=folder, resume=resume, progress=progress, callback=callback
     )
 
 
-def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder) -> None:
-    """Refuse to resume with another model, data or objective; only the run's length may change."""
-    for section in ("model", "data", "objective"):
-        if json.loads(json.dumps(new[section])) != old.get(section):
+def _check_start(model: VAE, data: Data, objective: Objective, settings: Settings) -> None:
+    """Refuse what does not fit together, while the folder of an older run is still whole."""
+    choose_device(settings.device)
+    steps = math.ceil(len(data.train) / settings.batch_size)
+    total = None if settings.epochs is None else max(1, round(settings.epochs * steps))
+    objective.check(Progress(0, steps, total))
+    x, _ = next(iter(data.train.batches(min(1024, len(data.train)))))
+    x = x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
+    model.check(x)
+    with torch.no_grad(), model._evaluating(), draws(model.device, 0):
+        model(x[:2])  # networks of the user's own have shown no shapes yet
+
+
+def _resumed_settings(old: dict[str, Any], given: dict[str, Any], out: str) -> dict[str, Any]:
+    """Return the settings of a run that goes on: its own, but for those that may change."""
+    stored, given = old["training"], check_settings(given)
+    for name, value in given.items():
+        if name not in FREE_SETTINGS and _as_json(value) != stored[name]:
             raise RunError(
-                f"cannot resume {folder.path}: its {section} section differs from the one asked for; "
-                "start another run, or resume without changing it"
+                f"cannot resume {out} with {name}={value!r}: the run has {stored[name]!r}; "
+                f"only {', '.join(FREE_SETTINGS)} may change"
             )
+    length = {name: given.get(name) for name in ("epochs", "minutes")}
+    return stored | given | (length if any(length.values()) else {})
+
+
+def default_epochs(examples: int, batch_size: int) -> int:
+    """Return a usual length: 50 epochs, or more where the data are so few that it would be under 4,000 steps."""
+    return max(50, math.ceil(4000 / math.ceil(examples / batch_size)))
+
+
+def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder) -> None:
+    """Refuse to resume with another model, data or objective; where the data lie may change."""
+    for section in ("model", "data", "objective"):
+        came, stored = _as_json(new[section]), _as_json(old.get(section))
+        if section == "data":
+            for side in (came, stored):
+                side["options"].pop("root", None)
+        if came != stored:
+            differs = next(key for key in came if came[key] != stored.get(key))
+            raise RunError(
+                f"cannot resume {folder.path}: its {section} section differs from the one asked for, in {differs!r}: "
+                f"{stored.get(differs)!r} there, {came[differs]!r} here; start another run, or resume without "
+                "changing it"
+            )
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as it comes back from a JSON file."""
+    return json.loads(json.dumps(value))
 
 
 def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Data:
@@ -200,9 +282,11 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
         raise DataError("this model was saved without data; name a SOURCE")
     if source is None and stored["source"] == "array":
         raise DataError("the run was trained on an array in memory, which only you have; name a SOURCE")
-    keep = {k: v for k, v in stored["options"].items() if k in DATA_OPTIONS and v is not None}
-    keep |= {k: v for k, v in options.items() if v is not None}
-    data = load_data(stored["source"] if source is None else source, **keep)
+    if source is None:
+        source, keep = stored["source"], {k: v for k, v in stored["options"].items() if k in DATA_OPTIONS}
+    else:
+        keep = _options_for(source, stored)
+    data = load_data(source, **{k: v for k, v in (keep | options).items() if v is not None})
     wanted = tuple(stored["spec"]["event_shape"])
     if data.spec.event_shape != wanted:
         raise DataError(
@@ -211,17 +295,34 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
     return data
 
 
+def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that read another source as the run's own was read."""
+    options, spec = stored["options"], stored["spec"]
+    keep = {name: options.get(name) for name in ("binarize", "values", "dequantize", "seed")}
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if path.is_dir() and spec["kind"] == "image":
+            channels, *size = spec["event_shape"]
+            keep |= {"image_size": size, "channels": channels, "crop": options.get("crop")}
+        elif path.suffix.lower() in (".csv", ".parquet"):
+            keep["columns"] = spec["columns"]  # by name, whatever order and company they have there
+    return keep
+
+
 def _config(model: VAE) -> dict[str, Any]:
     spec = model.data_spec
     return {
         "format": FORMAT,
         "lowerbound": __version__,
-        "model": describe_model(model) | {"event_shape": list(model.event_shape)},
-        "data": None if spec is None else {"source": spec.source, "options": {}, "spec": spec.to_dict()},
+        "model": describe_model(model)
+        | {"event_shape": list(model.event_shape), "dtype": str(model.dtype).removeprefix("torch.")},
+        "data": None
+        if spec is None
+        else {"source": spec.source, "options": {"binarize": spec.binarize}, "spec": spec.to_dict()},
     }
 
 
-def _bare_spec(config: dict[str, Any]) -> DataSpec:
+def _bare_spec(config: Mapping[str, Any]) -> DataSpec:
     """Return a stand-in schema for a model that was built without data."""
     shape = tuple(config["model"]["event_shape"])
     return DataSpec(

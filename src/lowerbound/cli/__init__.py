@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -14,8 +16,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(train.train)
 app.command()(evaluate.evaluate)
@@ -45,15 +47,50 @@ def _main(
     """Hold the options of the whole program."""
 
 
-def main() -> None:
-    """Run the command line. Exit status: 0 done, 2 the user's mistake, 130 interrupted, 1 our failure."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process.
+
+    Exit status: 0 done, 2 the user's mistake, 130 interrupted, 1 our failure.
+
+    Args:
+        arguments: What stands behind the program's name; that of this process if not given.
+    """
     from ..errors import LowerboundError, NonFiniteError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark instead
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app()
+        # Without its standalone mode typer raises what it would print itself. It still makes of Ctrl-C a status.
+        status = app(list(arguments) or ["--help"], prog_name="lowerbound", standalone_mode=False)
+        if status == 130:
+            raise KeyboardInterrupt
+        sys.exit(status)
     except LowerboundError as error:
-        print(f"lowerbound: {error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, NonFiniteError) else 2)
+        _fail(str(error), 1 if isinstance(error, NonFiniteError) else 2)
     except KeyboardInterrupt:
-        print("lowerbound: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone, as `| head` does; nothing is left to say
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 2)
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # typer's own, whose class depends on its version
+        if message is None:
+            raise
+        _fail(f"{' '.join(message().split())} (see `lowerbound {_command(arguments)}--help`)", 2)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command among the arguments, with a space after it, if there is one."""
+    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    return f"{arguments[0]} " if arguments and arguments[0] in known else ""
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"lowerbound: {message}", file=sys.stderr)
+    sys.exit(status)

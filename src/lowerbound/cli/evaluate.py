@@ -3,88 +3,103 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from typing import Annotated, Any, Optional, cast
 
 import typer
 
+from ..errors import ConfigError, suggest
 from .options import (
     DeviceOption,
     QuietOption,
     RootOption,
     RunArgument,
+    SamplesOption,
     SeedOption,
     SourceArgument,
     SplitOption,
+    check_least,
 )
 
 
 def evaluate(
     run: RunArgument,
     source: SourceArgument = None,
-    samples: Annotated[int, typer.Option("--samples", "-k", help="Importance samples per example.")] = 1000,
+    samples: SamplesOption = 1000,
     split: SplitOption = "test",
-    limit: Annotated[Optional[int], typer.Option(help="Use only the first so many examples.")] = None,  # noqa: UP045
+    limit: Annotated[
+        Optional[int],  # noqa: UP045 (typer reads the annotation at run time)
+        typer.Option(metavar="N", help="Use only the first N examples."),
+    ] = None,
     root: RootOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="Of the networks: fp32 or bf16; the run's own if not given.")
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Of the networks: fp32 or bf16; fp32 if not given."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output.")
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Estimate log p(x) by importance sampling, with its standard error, and the bound and its terms."""
+    """Estimate log p(x), with its standard error.
+
+    By importance sampling; the evidence lower bound and its terms stand beside it. The numbers of the run's own data
+    are also written to evaluation.json in its folder, where the report finds them.
+    """
     from ..evaluation import summary
     from ..training import RunFolder, write_atomically
     from .options import load_run, load_split
 
+    check_least(1, samples=samples, limit=limit)
+    precisions = ("fp32", "bf16")
+    if precision is not None and precision not in precisions:
+        raise ConfigError(f"there is no precision {precision!r}; {suggest(precision, precisions)}")
     model, config = load_run(run, device)
     part = load_split(config, source, root, split)
-    part = part.take(limit) if limit is not None else part
-    numbers = summary(
-        model, part, samples=samples, seed=seed, precision=cast(Any, precision), progress=not quiet
-    )
-    text = json.dumps(numbers, indent=2)
-    write_atomically(
-        RunFolder(run).path / "evaluation.json", lambda temporary: temporary.write_text(text + "\n")
-    )
+    numbers = summary(model, part, samples, seed, cast(Any, precision), False if quiet else None, limit=limit)
+    if source is None:
+        text = json.dumps(numbers, indent=2) + "\n"
+        write_atomically(
+            RunFolder(run).path / "evaluation.json", lambda temporary: temporary.write_text(text)
+        )
     if as_json:
         print(json.dumps(numbers))
     else:
-        _print_table(numbers)
+        print(
+            f"{part.spec.source}: {numbers['n']} {numbers['split']} examples, binarisation {numbers['binarize']}\n"
+        )
+        print("\n".join(_table(numbers)))
+    for warning in numbers["warnings"]:
+        print("\n" + textwrap.fill(f"warning: {warning}", _width()), file=sys.stderr)
 
 
-def _print_table(numbers: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _width() -> int:
+    return min(100, shutil.get_terminal_size().columns)
 
-    table = Table(
-        title=f"{numbers['n']} {numbers['split']} examples, binarisation {numbers['binarize']}", min_width=60
-    )
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    table.add_column("how")
 
-    def row(name: str, key: str, how: str, error: str | None = None, digits: int = 3) -> None:
-        value = numbers.get(key)
-        if value is not None:
-            spread = f" ± {numbers[error]:.{digits}f}" if error and numbers.get(error) is not None else ""
-            table.add_row(
-                name, f"{value:.{digits}f}{spread}" if isinstance(value, float) else f"{value}{spread}", how
-            )
-
-    row("−log p(x)", "nll", f"nats, {numbers['samples']} importance samples, ± standard error", "nll_stderr")
-    row("bits per dimension", "bits_per_dim", "the same in bits, over the dimensions")
-    row("ELBO", "elbo", "nats")
-    row("  reconstruction", "reconstruction", "nats, E[log p(x|z)]")
-    row("  KL", "kl", "nats, KL(q(z|x) ‖ p(z))")
-    row("active units", "active_units", f"of {numbers.get('latent', '?')} latent dimensions")
-    row("effective samples", "ess_median", f"median, of {numbers['samples']}", digits=1)
-    row("k-hat > 0.7", "khat_share_bad", "share of examples whose estimate is not to be trusted")
-    row("naive −log p(x)", "naive_nll", "nats, z from the prior: for comparison only", "naive_nll_stderr")
-    Console().print(table)
-    for warning in numbers.get("warnings", []):
-        print(f"warning: {warning}", file=sys.stderr)
+def _table(numbers: dict[str, Any]) -> list[str]:
+    """Return the lines of the table: a quantity, its value with the standard error, and what it is."""
+    samples, latent = numbers["samples"], numbers["latent"]
+    rows = [
+        ("−log p(x)", "nll", 3, f"nats; {samples} importance samples"),
+        ("bits per dimension", "bits_per_dim", 4, "the same in bits, per value of x"),
+        ("ELBO", "elbo", 3, "nats, lower bound on log p(x)"),
+        ("  reconstruction", "reconstruction", 3, "nats, E[log p(x|z)]"),
+        ("  KL", "kl", 3, "nats, KL(q(z|x) ‖ p(z))"),
+        ("active units", "active_units", 0, f"of {latent} latent dimensions"),
+        ("effective samples", "ess_median", 1, f"of {samples}, median over the examples"),
+        ("k-hat above 0.7", "khat_share_bad", 3, "share of examples not to be trusted"),
+        ("naive −log p(x)", "naive_nll", 3, "nats, z from the prior; to compare only"),
+    ]
+    shown = []
+    for name, key, digits, meaning in rows:
+        if numbers[key] is not None:
+            error = numbers.get(f"{key}_stderr")
+            spread = "" if error is None else f" ± {error:.{digits}f}"
+            shown.append((name, f"{numbers[key]:.{digits}f}".replace("-", "−"), spread, meaning))
+    names, values, spreads = (max(len(row[i]) for row in shown) for i in range(3))
+    return [f"{n:{names}}  {v:>{values}}{s:{spreads}}  {meaning}" for n, v, s, meaning in shown]

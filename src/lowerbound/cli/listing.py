@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+import json
+import shutil
+import textwrap
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -18,37 +21,71 @@ KINDS = (
     "likelihoods",
     "transforms",
     "objectives",
+    "schedules",
+    "training",
 )
 
 
 def list_names(
-    kind: Annotated[Optional[str], typer.Argument(help=", ".join(KINDS))] = None,  # noqa: UP045
+    kind: Annotated[
+        Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}; all if not given."),
+    ] = None,
 ) -> None:
-    """List the names that train and --set understand, with their options."""
+    """List what train and --set understand.
+
+    The options stand with their default values, written as --set takes them.
+    """
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"there is nothing called {kind!r} to list; {suggest(kind, KINDS)}")
     for name in KINDS if kind is None else (kind,):
         if kind is None:
             print(f"{name}:")
-        for line in _lines(name):
-            print(f"  {line}" if kind is None else line)
+        entries = _entries(name)
+        width = max(len(entry) for entry, _ in entries)
+        for entry, texts in entries:
+            _print_entry(entry, texts, width, "  " if kind is None else "")
+        if kind is None and name != KINDS[-1]:
+            print()
 
 
-def _lines(kind: str) -> list[str]:
+def _print_entry(entry: str, texts: list[str], width: int, indent: str) -> None:
+    """Print a name and, in a column beside it, its texts, each on lines of its own."""
+    room = max(30, min(100, shutil.get_terminal_size().columns) - width - len(indent) - 2)
+    lines = [line for text in texts for line in textwrap.wrap(text, room, break_on_hyphens=False)] or [""]
+    for i, line in enumerate(lines):
+        print(f"{indent}{entry if i == 0 else '':{width}}  {line}".rstrip())
+
+
+def _entries(kind: str) -> list[tuple[str, list[str]]]:
     if kind == "presets":
         from ..presets import PRESETS
 
-        width = max(map(len, PRESETS))
-        return [f"{n:{width}}  {p.summary}{f' ({p.source})' if p.source else ''}" for n, p in PRESETS.items()]
+        return [(name, [preset.summary, preset.source]) for name, preset in PRESETS.items()]
     if kind == "datasets":
-        return ["digits", "mnist", "fashion-mnist", "a folder of images", "a file: .npy .npz .csv .parquet"]
+        return [
+            ("digits", ["8 x 8 handwritten digits, 1797 examples; come with scikit-learn"]),
+            ("mnist", ["28 x 28 handwritten digits, 70000 examples; read from --root, or downloaded"]),
+            ("fashion-mnist", ["28 x 28 pictures of clothes, 70000 examples; the same"]),
+            ("FOLDER", ["images in it and below; sub-folders are labels"]),
+            ("FILE", [".npy, .npz, .csv or .parquet"]),
+        ]
     from ..config import REGISTRY, options_of
 
-    lines = []
-    for name, cls in REGISTRY[kind.rstrip("s")].items():
-        options = [
-            option if parameter.default is parameter.empty else f"{option}={parameter.default!r}"
-            for option, parameter in options_of(cls).items()
-        ]
-        lines.append(f"{name}({', '.join(options)})")
-    return lines
+    if kind == "training":
+        from ..training import Settings
+
+        return [(name, [_value(option.default)]) for name, option in options_of(Settings).items()]
+    return [
+        (name, ["  ".join(_option(option) for option in options_of(cls).values())])
+        for name, cls in REGISTRY[kind.removesuffix("s")].items()
+    ]
+
+
+def _option(option: Any) -> str:
+    return option.name if option.default is option.empty else f"{option.name}={_value(option.default)}"
+
+
+def _value(value: Any) -> str:
+    """Return a default value as --set takes it."""
+    return "not set" if value is None else json.dumps(value)

@@ -8,7 +8,15 @@ from typing import Annotated, Optional
 
 import typer
 
-from .options import OutOption, RootOption, RunArgument, SeedOption, SourceArgument
+from .options import (
+    OutOption,
+    OverwriteOption,
+    RootOption,
+    RunArgument,
+    SeedOption,
+    SourceArgument,
+    check_out,
+)
 
 
 def report(
@@ -17,21 +25,31 @@ def report(
     root: RootOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
-    title: Annotated[Optional[str], typer.Option(help="Title of the page.")] = None,  # noqa: UP045
+    title: Annotated[
+        Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+        typer.Option(metavar="TEXT", help="Title of the page."),
+    ] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Write report.html: curves, samples, reconstructions, interpolations, the latent map and the numbers."""
+    """Write a page about the run, report.html.
+
+    It shows curves, samples, reconstructions, interpolations, the latent map and the numbers of the last evaluation,
+    and needs no other file. A report in the run's folder is written anew.
+    """
+    from ..persistence import open_data
     from ..report import write_report
     from ..training import RunFolder
-    from .options import load_data, load_run
+    from .options import load_run
 
     folder = RunFolder(run)
     model, config = load_run(run, "cpu")
-    data = load_data(config, source, root)
+    page = check_out(out or folder.path / "report.html", overwrite or out is None, (".html",))
+    data = open_data(config, source, root=root)
     stored = folder.path / "evaluation.json"
-    numbers = json.loads(stored.read_text()) if stored.is_file() else None
+    numbers = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
     path = write_report(
-        out or folder.path / "report.html",
-        title=title or f"VAE on {config['data']['source'] if config.get('data') else 'data'}",
+        page,
+        title=title or f"VAE on {data.spec.source}",
         model=model,
         data=data,
         history=folder.history(),

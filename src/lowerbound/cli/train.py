@@ -2,131 +2,213 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from ..errors import ConfigError
-from .options import DeviceOption, OverwriteOption, QuietOption, RootOption
+from .options import OverwriteOption, QuietOption, RootOption
+
+if TYPE_CHECKING:
+    from ..data import Data
+    from ..model import VAE
+    from ..objectives import Objective
+    from ..training import Run
 
 
 def train(
     source: Annotated[
-        Optional[str],  # noqa: UP045
+        Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
         typer.Argument(
-            help="digits, mnist, fashion-mnist, a folder of images, or a .npy .npz .csv .parquet file."
+            metavar="SOURCE",
+            help="digits, mnist, fashion-mnist, a folder of images, or a .npy .npz .csv .parquet file.",
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="A name from `lowerbound list presets`.")] = "default",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="A name from `lowerbound list presets`.")
+    ] = "default",
     config: Annotated[
-        Path | None, typer.Option(help="A TOML or JSON file with the sections that --set names.")
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="A TOML or JSON file with the sections that --set names."),
     ] = None,
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", metavar="SLOT.OPTION=VALUE", help="Override one choice; may be repeated."),
     ] = None,
-    latent: Annotated[Optional[int], typer.Option(help="Number of latent dimensions.")] = None,  # noqa: UP045
-    epochs: Annotated[float | None, typer.Option(help="Length of the run in passes over the data.")] = None,
-    minutes: Annotated[Optional[float], typer.Option(help="Length of the run by the clock.")] = None,  # noqa: UP045
+    latent: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Number of latent dimensions."),
+    ] = None,
+    epochs: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            metavar="N",
+            help="Length of the run in passes over the data; 50, or more of few data, if not given.",
+        ),
+    ] = None,
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="M", help="Length of the run by the clock instead."),
+    ] = None,
     binarize: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="none, dynamic, static or threshold; the data's usual one if not given."),
+        typer.Option(
+            metavar="HOW", help="none, dynamic, static or threshold; the data's usual one if not given."
+        ),
     ] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Seed of every draw; 0 if not given.")] = None,  # noqa: UP045
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Seed of every draw; 0 if not given."),
+    ] = None,
     root: RootOption = None,
-    out: Annotated[Optional[Path], typer.Option(help="The run's folder; runs/SOURCE if not given.")] = None,  # noqa: UP045
-    device: DeviceOption = "auto",
-    precision: Annotated[Optional[str], typer.Option(help="Of the networks: auto, fp32 or bf16.")] = None,  # noqa: UP045
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="DIR", help="The run's folder; runs/SOURCE if not given."),
+    ] = None,
+    device: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="auto, cpu, cuda, ...; auto if not given."),
+    ] = None,
+    precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="Of the networks: auto, fp32 or bf16."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a VAE on SOURCE and write a run folder with weights, metrics and pictures."""
-    flags: dict[str, Any] = {}
-    training = {"epochs": epochs, "minutes": minutes, "seed": seed, "precision": precision}
-    training["device"] = None if device == "auto" else device
-    for section, values in (
-        ("training", training),
-        ("data", {"binarize": binarize, "root": None if root is None else str(root), "seed": seed}),
-    ):
-        given = {name: value for name, value in values.items() if value is not None}
-        if given:
-            flags[section] = given
-    if latent is not None:
-        flags["latent"] = latent
+    """Train a VAE on SOURCE and write a run folder.
 
-    from ..config import check_overrides, merge, parse_assignment
-    from ..presets import preset as preset_overrides
-
-    overrides = dict(preset_overrides(preset))
-    layers = [("the file " + str(config), _read_file(config))] if config else []
-    layers += [("--set", parse_assignment(text)) for text in set_ or []] + [("the command line", flags)]
-    for where, layer in layers:
-        check_overrides(layer, where)
-        overrides = _one_length(merge(overrides, layer), layer)
-    if resume:
-        overrides, source, out = _stored(overrides, source, out)
-    if source is None:
-        raise ConfigError("name the data to train on, for example `lowerbound train digits`")
-    folder = out or _free_folder(source)
-
-    from ..config import choose, default_latent, model_for_data
-    from ..data import load
+    The folder holds the weights, the metrics and, for images, pictures. Later choices win over earlier ones: those by
+    the data, --preset, --config, --set, and the other options.
+    """
     from ..persistence import fit
     from ..report import write_pictures
-    from ..training import RunFolder
 
-    RunFolder(folder).prepare(resume=resume, overwrite=overwrite) if not overwrite else None
-    data = load(source, **overrides.get("data", {}))
-    slots = {k: v for k, v in overrides.items() if k not in ("latent", "training", "objective", "data")}
-    width = overrides.get("latent") or default_latent(data.spec)
-    choose(data.spec, slots)
+    training = {"epochs": epochs, "minutes": minutes, "seed": seed, "precision": precision, "device": device}
+    data_options = {"binarize": binarize, "root": None if root is None else str(root), "seed": seed}
+    flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
+    choices = _choices(preset, config, set_ or [], flags)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks and draws
+    quiet = quiet or not first
+    if resume:
+        folder, data, model, objective = _continue(source, out, choices, overwrite)
+    else:
+        folder, data, model, objective = _start(source, out, choices, overwrite)
     if not quiet:
         print(f"{data}\nwriting to {folder}", file=sys.stderr)
-    import torch
-
-    settings = dict(overrides.get("training", {}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.get("seed", 0))
-        model = model_for_data(data, latent=width, **slots)
     run = fit(
         model,
         data,
-        objective=overrides.get("objective"),
+        objective=objective,
         out=folder,
         resume=resume,
         overwrite=overwrite,
         progress=not quiet,
-        **settings,
+        **choices.get("training", {}),
     )
-    write_pictures(folder, run.model, data, run.history)
+    if first:
+        write_pictures(folder, run.model, data, run.history)
     if not quiet:
-        best = (
-            f", validation bound {run.best['bound']:.2f} nats at epoch {run.best['epoch']:.1f}"
-            if run.best
-            else ""
-        )
-        print(f"{run.stopped} after {run.seconds:.0f} s, {run.steps} steps{best}", file=sys.stderr)
-        if run.stopped == "interrupted":
-            print(f"continue with: lowerbound train --resume --out {folder}", file=sys.stderr)
-        else:
-            print(f"next: lowerbound evaluate {folder}; lowerbound report {folder}", file=sys.stderr)
+        print("\n".join(_outcome(run, folder)), file=sys.stderr)
     if run.stopped == "interrupted":
-        raise typer.Exit(130)
+        sys.exit(130)
+
+
+def _choices(preset: str, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> dict[str, Any]:
+    """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
+    from ..config import check_overrides, merge, parse_assignment
+    from ..presets import preset as preset_overrides
+
+    given = {
+        section: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        for section, value in flags.items()
+    }
+    layers = [
+        (str(file), {} if file is None else _read_file(file)),
+        ("--set", functools.reduce(merge, map(parse_assignment, assignments), {})),
+        ("the command line", {k: v for k, v in given.items() if v not in (None, {})}),
+    ]
+    choices = dict(preset_overrides(preset))
+    for where, layer in layers:
+        if not isinstance(layer, dict):
+            raise ConfigError(f"{where}: a configuration is a table of sections; got {layer!r}")
+        choices = merge(choices, layer)
+        check_overrides(choices, where)
+        choices = _one_length(choices, layer)
+    return choices
 
 
 def _one_length(merged: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
-    """Let the last layer that names a length decide: --minutes replaces a preset's epochs, and the other way."""
-    training = dict(merged.get("training", {}))
-    named = [name for name in ("epochs", "minutes") if layer.get("training", {}).get(name) is not None]
-    if len(named) == 1:
-        training.pop("minutes" if named[0] == "epochs" else "epochs", None)
-        merged["training"] = training
-    return merged
+    """Let the last layer that names a length decide: --minutes replaces a file's epochs, and the other way."""
+    named = {"epochs", "minutes"} & layer.get("training", {}).keys()
+    if len(named) != 1:
+        return merged
+    other = ({"epochs", "minutes"} - named).pop()
+    return merged | {"training": {k: v for k, v in merged["training"].items() if k != other}}
+
+
+def _start(
+    source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
+) -> tuple[Path, Data, VAE, Objective]:
+    """Return the parts of a new run. What can be refused without the data is, before they are read."""
+    import torch
+
+    from .. import data as sources
+    from ..config import build_objective, build_settings, model_for_data
+    from ..training import RunFolder
+    from ..training.devices import choose_device
+
+    if source is None:
+        raise ConfigError("name the data to train on, for example `lowerbound train digits`")
+    objective = build_objective(choices.get("objective", {}))
+    settings = build_settings(choices.get("training", {}))
+    choose_device(settings.device)
+    folder = out or _free_folder(source)
+    if folder.exists() and not overwrite:
+        RunFolder(folder).prepare()  # refuses a folder that holds another run; nothing is written yet
+    data = sources.load(source, **choices.get("data", {}))
+    slots = {k: v for k, v in choices.items() if k not in ("latent", "training", "objective", "data")}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = model_for_data(data, choices.get("latent"), **slots)
+    return folder, data, model, objective
+
+
+def _continue(
+    source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
+) -> tuple[Path, Data, VAE, Objective]:
+    """Return the parts of the run in ``out`` as it was started; the checkpoint then fills in the weights."""
+    from ..config import build_objective
+    from ..persistence import FREE_SETTINGS, build_stored, open_data, read_config
+    from ..training import RunFolder
+
+    if out is None or overwrite:
+        raise ConfigError("--resume needs --out, the folder of the run to continue, and excludes --overwrite")
+    changed = [section for section in choices if section not in ("training", "data")]
+    changed += [f"training.{name}" for name in choices.get("training", {}) if name not in FREE_SETTINGS]
+    changed += [f"data.{name}" for name in choices.get("data", {}) if name != "root"]
+    if changed:
+        raise ConfigError(
+            f"--resume takes all choices from the run, but {changed[0]} was given; only {', '.join(FREE_SETTINGS)} "
+            "and --root may be"
+        )
+    folder = RunFolder(out)
+    config = read_config(folder)
+    folder.prepare(resume=True)  # refuses a folder without a checkpoint
+    if config.get("objective", {}).get("type", "custom") == "custom":
+        raise ConfigError(f"{out} was trained with an objective of your own; resume it in Python with fit")
+    if source is not None and source != config["data"]["source"]:
+        raise ConfigError(f"{out} was trained on {config['data']['source']!r}, not on {source!r}")
+    model = build_stored(folder, config)
+    data = open_data(config, **choices.get("data", {}))
+    return out, data, model, build_objective(config["objective"])
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -134,50 +216,31 @@ def _read_file(path: Path) -> dict[str, Any]:
     import json
     import tomllib
 
+    kind = "JSON" if path.suffix == ".json" else "TOML"
     try:
-        text = path.read_text()
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except ValueError as error:
-        raise ConfigError(
-            f"{path} is no valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
-        ) from None
-
-
-def _stored(
-    overrides: dict[str, Any], source: str | None, out: Path | None
-) -> tuple[dict[str, Any], str, Path]:
-    """Return the choices that the run in ``out`` was started with; only its length may be given anew."""
-    from ..persistence import read_config
-
-    if out is None:
-        raise ConfigError("--resume needs --out, the folder of the run to continue")
-    config = read_config(out)
-    if set(overrides) - {"training"} or set(overrides.get("training", {})) - {"epochs", "minutes", "device"}:
-        raise ConfigError(
-            "--resume takes all choices from the run; only --epochs, --minutes and --device may be given"
-        )
-    if source is not None and source != config["data"]["source"]:
-        raise ConfigError(f"{out} was trained on {config['data']['source']!r}, not on {source!r}")
-    stored = {k: v for k, v in config["model"].items() if k != "event_shape"}
-    options = {k: v for k, v in config["data"]["options"].items() if v is not None}
-    length = {k: v for k, v in overrides.get("training", {}).items() if v is not None}
-    training = config["training"] | (
-        {"epochs": None, "minutes": None} if length.keys() & {"epochs", "minutes"} else {}
-    )
-    kept = {k: v for k, v in (training | length).items() if v is not None}
-    return (
-        {**stored, "objective": config["objective"], "data": options, "training": kept},
-        config["data"]["source"],
-        out,
-    )
+        raise ConfigError(f"{path} is no valid {kind}: {error}") from None
 
 
 def _free_folder(source: str) -> Path:
     """Return runs/NAME, or runs/NAME-2, ... if that is taken."""
-    name = Path(source).stem or "run"
+    name = Path(source).resolve().stem or "run"
     folder, number = Path("runs") / name, 2
     while folder.exists():
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
+
+
+def _outcome(run: Run, folder: Path) -> list[str]:
+    """Return how the run ended and what to do next."""
+    end = {"early": "stopped early"}.get(run.stopped, run.stopped)
+    lines = [f"{end} after {run.seconds:.0f} s, {run.steps} steps"]
+    if run.best:
+        lines[0] += f"; best validation bound {run.best['bound']:.2f} nats, at epoch {run.best['epoch']:.4g}"
+    if run.stopped == "interrupted":
+        return [*lines, f"continue:  lowerbound train --resume --out {folder}"]
+    return [*lines, f"numbers:   lowerbound evaluate {folder}", f"page:      lowerbound report {folder}"]

@@ -22,14 +22,19 @@ class Console:
         self.shown = shown
         self._bar = None
         self._drawn = 0.0
+        if shown:
+            print(
+                f"training for {length}; train and valid are bounds on log p(x) in nats per example, * the best so far",
+                file=sys.stderr,
+                flush=True,
+            )
         if shown and sys.stderr.isatty():
             from rich.console import Console as RichConsole
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}% of " + length),
+                BarColumn(bar_width=20),
+                TextColumn("{task.percentage:>3.0f}%"),
                 TextColumn("{task.fields[rate]}"),
                 TextColumn("{task.fields[bound]}"),
                 TimeElapsedColumn(),
@@ -44,26 +49,21 @@ class Console:
         """Move the bar; cheap enough to be called at every step."""
         if self._bar is not None and (now := time.monotonic()) - self._drawn > 0.1:
             self._drawn = now
-            self._bar.update(self._task, completed=fraction, rate=f"{rate:,.0f} examples/s")
+            self._bar.update(self._task, completed=fraction, rate=f"{rate:,.0f}/s")
 
     def evaluated(self, fraction: float, train: dict[str, Any], valid: dict[str, Any], best: bool) -> None:
         """Report one evaluation."""
         if self._bar is not None:
-            self._bar.update(self._task, bound=f"bound on log p(x), validation {valid['bound']:.2f} nats")
+            self._bar.update(self._task, completed=fraction, bound=f"valid {valid['bound']:.2f}{' *' * best}")
         elif self.shown:
             left = valid["seconds"] * (1 - fraction) / fraction if fraction else 0.0
             print(
-                f"epoch {valid['epoch']:7.2f}  {fraction:4.0%}  bound on log p(x): train {train['bound']:9.3f}  "
-                f"validation {valid['bound']:9.3f}{' *' if best else '  '} nats  "
-                f"{train['images_per_second']:8,.0f} examples/s  {_time(left)} left",
+                f"epoch {valid['epoch']:7.2f}  {fraction:4.0%}  train {train['bound']:9.3f}  "
+                f"valid {valid['bound']:9.3f} {'*' if best else ' '}  {train['images_per_second']:8,.0f}/s  "
+                f"{_time(left)} left",
                 file=sys.stderr,
                 flush=True,
             )
-
-    def say(self, text: str) -> None:
-        """Print one line."""
-        if self.shown:
-            self._bar.console.print(text) if self._bar else print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Stop the bar."""

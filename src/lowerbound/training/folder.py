@@ -67,7 +67,7 @@ class RunFolder:
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.json``, atomically."""
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(self.config, lambda temporary: temporary.write_text(text))
+        write_atomically(self.config, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""

@@ -7,6 +7,7 @@ anywhere and resumed gives the same numbers as one that was not.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import signal
@@ -155,6 +156,7 @@ def train(
         try:
             if folder and rank == 0 and not folder.checkpoint.exists():
                 save()
+                checkpoint.save_tensors(folder.model, model.state_dict(), {"step": 0})  # loadable from now on
             module.train()
             while True:
                 # ---------------------------------------------------------------- one step
@@ -224,7 +226,7 @@ def train(
                             best_weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
                         else:
                             state["since_best"] += 1
-                        if folder and rank == 0 and (better or settings.keep == "last"):
+                        if folder and rank == 0 and better:
                             checkpoint.save_tensors(folder.model, model.state_dict(), {"step": step})
                         if callback:
                             callback(model, valid_record)
@@ -248,8 +250,9 @@ def train(
             module.zero_grad()
 
     _keep(model, settings, average, best_weights)
-    if folder and rank == 0 and not folder.model.exists():
+    if folder and rank == 0 and settings.keep == "last":
         checkpoint.save_tensors(folder.model, model.state_dict(), {"step": step})
+    model.compute_dtype = None  # what is asked of the model from here on is computed in its own type
     model.eval()
     return Run(model, history, state["best"], step, elapsed(), stopped, folder.path if folder else None)
 
@@ -296,6 +299,7 @@ def _means(fabric: Fabric, sums: dict[str, Tensor], rows: int) -> dict[str, floa
 def _fabric(settings: Settings) -> Fabric:
     """Return the engine: one process, or the processes that torchrun has started."""
     device = choose_device(settings.device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no advice on global torch settings
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         devices: Any = [device.index or 0] if device.type != "cpu" else 1

@@ -1,0 +1,81 @@
+"""Many images in one: tiles on a grey sheet, without a plotting library."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..errors import ShapeError
+
+# Neither black nor white images melt into it, and it suits a light page as well as a dark one.
+SHEET, INK = 64, 235
+
+_SMALL, _LARGE = 72, 192  # pixels: smaller images are enlarged, larger ones reduced
+
+
+def image_grid(
+    images: Tensor, columns: int | None = None, *, row_labels: Sequence[str] = (), group: int = 1
+) -> bytes:
+    """Return a PNG of images in rows, from left to right and from top to bottom.
+
+    An edge of ``gap(tile_size(...))`` pixels lies around every tile. Small images are enlarged by a whole factor
+    without smoothing, so that every pixel is seen as a square.
+
+    Args:
+        images: Images (N, C, H, W) in [0, 1], grey (C = 1) or red, green and blue (C = 3).
+        columns: Tiles in a row; a square sheet if None.
+        row_labels: Words at the left of the rows, one each; repeated if the sheet has more rows.
+        group: Rows that belong together; a wider edge separates the groups.
+
+    Raises:
+        ShapeError: there are no images, or they are not of this shape.
+    """
+    if images.ndim != 4 or not images.numel() or images.shape[1] not in (1, 3):
+        raise ShapeError(f"image_grid needs images (N, C, H, W) with C = 1 or 3; got {tuple(images.shape)}")
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    height, width = tile_size(*images.shape[2:])
+    edge = gap((height, width))
+    labels = [row_labels[row % len(row_labels)] for row in range(rows)] if row_labels else []
+    font = ImageFont.load_default(size=15)
+    left = math.ceil(max((font.getlength(text) + 14 for text in labels), default=0))
+
+    grey = images.shape[1] == 1
+    tops = [
+        edge + row * (height + edge) + row // group * (2 * edge if group > 1 else 0) for row in range(rows)
+    ]
+    size = left + edge + columns * (width + edge), tops[-1] + height + edge
+    sheet = Image.new("L" if grey else "RGB", size, SHEET if grey else (SHEET,) * 3)
+    pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    for number, tile in enumerate(pixels):
+        array = tile[0] if grey else tile.permute(1, 2, 0)
+        how = Image.Resampling.NEAREST if height >= tile.shape[1] else Image.Resampling.LANCZOS
+        picture = Image.fromarray(array.numpy()).resize((width, height), how)
+        row, column = divmod(number, columns)
+        sheet.paste(picture, (left + edge + column * (width + edge), tops[row]))
+    draw = ImageDraw.Draw(sheet)
+    for top, text in zip(tops, labels, strict=True) if labels else ():
+        place = left - 4, top + height / 2
+        draw.text(place, text, fill=INK if grey else (INK,) * 3, font=font, anchor="rm")
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def tile_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width in pixels at which an image of this size is shown."""
+    longest = max(height, width)
+    if longest <= _LARGE:
+        scale = max(1, round(_SMALL / longest))
+        return height * scale, width * scale
+    return max(1, round(height * _LARGE / longest)), max(1, round(width * _LARGE / longest))
+
+
+def gap(tile: tuple[int, int]) -> int:
+    """Return the width in pixels of the edge around tiles of this size."""
+    return max(2, round(max(tile) / 36))

@@ -1,0 +1,267 @@
+"""A run on one page: one HTML file that needs nothing else, no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from .. import __version__
+from ..data import Data
+from ..model import VAE
+from ..training import write_atomically
+from .charts import DPI
+from .views import View, views
+
+_CSS_DPI = 96
+
+_SECTIONS = (
+    ("curves", "Training"),
+    ("samples", "Samples"),
+    ("reconstructions", "Reconstructions"),
+    ("interpolations", "Interpolations"),
+    ("latent", "Latent map"),
+    ("latent_grid", "Decoded latent grid"),
+    ("kl", "KL per latent dimension"),
+)
+_ABSENT = {
+    "curves": "No evaluation was recorded in training.",
+    "kl": "There is no KL per dimension: the posterior or the prior does not factorise.",
+}
+
+# Key, name, what it is; {samples} stands for the number of importance samples.
+_QUANTITIES = (
+    ("nll", "NLL", "−log p(x), estimated with {samples} importance samples from q(z | x); lower is better"),
+    ("bits_per_dim", "Bits per dimension", "the NLL in bits, per value of an example; lower is better"),
+    ("elbo", "ELBO", "reconstruction minus KL, a lower bound on log p(x); higher is better"),
+    ("reconstruction", "Reconstruction", "mean of log p(x | z) over q(z | x)"),
+    ("kl", "KL", "KL(q(z | x) ‖ p(z)), what a code tells of its example"),
+    ("active_units", "Active units", "latent dimensions whose posterior mean changes with x"),
+    (
+        "ess_median",
+        "Effective samples",
+        "effective number of the importance samples, median over the examples",
+    ),
+    ("khat_share_bad", "k-hat above 0.7", "share of the examples whose importance weights cannot be trusted"),
+    (
+        "naive_nll",
+        "NLL, naive estimator",
+        "with z from the prior instead of q(z | x): too high, the more so the larger the KL. For comparison only; "
+        "the model's NLL is the first line",
+    ),
+)
+_NATS = ("nll", "elbo", "reconstruction", "kl", "naive_nll")
+_OUT_OF = {"active_units": "latent", "ess_median": "samples"}
+_PROTOCOL = (
+    ("split", "Split"),
+    ("n", "Examples"),
+    ("naive_n", "Examples, naive estimator"),
+    ("samples", "Importance samples"),
+    ("binarize", "Binarisation"),
+    ("seed", "Seed"),
+    ("precision", "Precision"),
+    ("units", "Unit"),
+    ("seconds", "Time"),
+)
+_ELSEWHERE = {"warnings", "kl_per_dimension", "latent"}
+
+
+def write_report(
+    path: str | Path,
+    *,
+    title: str,
+    model: VAE,
+    data: Data,
+    history: Sequence[Mapping[str, Any]],
+    numbers: Mapping[str, Any] | None,
+    config: Mapping[str, Any],
+    seed: int = 0,
+) -> Path:
+    """Write the page of a run: its numbers with their protocol, its pictures, its configuration.
+
+    Equal arguments give equal bytes.
+
+    Args:
+        path: The HTML file.
+        title: Of the page.
+        model: The model; its mode is left as it was, and so is torch's global generator.
+        data: The data it was trained on.
+        history: Records of ``metrics.jsonl``; may be empty.
+        numbers: What ``lowerbound evaluate`` gives; any of them may be missing. None if nothing was evaluated.
+        config: The resolved configuration.
+        seed: Of all draws, and of the choice of examples.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    shown = {view.name: _figure(view) for view in views(model, data, history, numbers, seed)}
+    sections = [_section("numbers", "Numbers", numbers_table(numbers))]
+    for name, heading in _SECTIONS:
+        if name in shown or name in _ABSENT:
+            body = shown.get(name) or f"<p>{_ABSENT[name]}</p>"
+            sections.append(_section(name, heading, body))
+    text = json.dumps(config, indent=2, ensure_ascii=False, default=str)
+    sections.append(
+        _section(
+            "config",
+            "Configuration",
+            f"<details><summary>All options</summary><pre>{escape(text)}</pre></details>",
+        )
+    )
+    page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        summary=_prose(_summary(model, data, history)),
+        sections="\n".join(sections),
+        footer=escape(f"lowerbound {__version__}"),
+    )
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    return path
+
+
+def _section(name: str, heading: str, body: str) -> str:
+    return f'<section id="{name}">\n<h2>{escape(heading)}</h2>\n{body}\n</section>'
+
+
+def _figure(view: View) -> str:
+    """Return the picture as HTML, its bytes inlined."""
+    width, height = struct.unpack(">II", view.png[16:24])  # the header of a PNG
+    scale = _CSS_DPI / DPI if view.chart else 1
+    kind = ' class="chart"' if view.chart else ""
+    picture = (
+        f'<img{kind} src="{_inline(view.png)}" alt="{escape(view.alt)}" '
+        f'width="{round(width * scale)}" height="{round(height * scale)}">'
+    )
+    if view.narrow is not None:
+        source = _inline(view.narrow())
+        picture = (
+            f'<picture><source media="screen and (max-width: 40rem)" srcset="{source}">{picture}</picture>'
+        )
+    return f"<figure>\n{picture}\n<figcaption>{_prose(view.caption)}</figcaption>\n</figure>"
+
+
+def _prose(text: str) -> str:
+    """Return text as HTML in which no line ends within p(...) or q(...)."""
+    return re.sub(r"\b[pq]\([^()]*\)", r'<span class="formula">\g<0></span>', escape(text))
+
+
+def _inline(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _summary(model: VAE, data: Data, history: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the model is, what it was trained on and for how long, in one paragraph."""
+
+    def slot(name: str) -> str:
+        return type(getattr(model, name)).__name__
+
+    spec = data.spec
+    shape = " × ".join(map(str, model.latent_shape))
+    parameters = sum(p.numel() for p in model.parameters())
+    values = {
+        "binary": "binary values",
+        "unit": "values in [0, 1]",
+        "real": "real values",
+        "categorical": f"categories 0 to {(spec.categories or 1) - 1}",
+    }[spec.values]
+    if spec.binarize != "none":
+        values += f" ({spec.binarize} binarisation)"
+    if spec.levels is not None:
+        values += f" (dequantised from {spec.levels} levels)"
+    if spec.kind == "image":
+        what = f"images of {' × '.join(map(str, spec.event_shape))} {values}"
+    else:
+        what = f"vectors of {spec.event_shape[0]} {values}"
+    text = (
+        f"A variational autoencoder with {shape} latent dimension{'' if shape == '1' else 's'} and {parameters:,} "
+        f"parameters: posterior q(z | x) {slot('posterior')} with encoder {slot('encoder')}, prior p(z) "
+        f"{slot('prior')}, likelihood p(x | z) {slot('likelihood')} with decoder {slot('decoder')}. "
+        f"Data: {spec.source}, {what}; {len(data.train):,} training, {len(data.valid):,} validation and "
+        f"{len(data.test):,} test examples."
+    )
+    if history:
+        last = history[-1]
+        text += (
+            f" Trained for {last['epoch']:,.4g} epochs, {last['step']:,} steps, {_duration(last['seconds'])}."
+        )
+    return text
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.2g} seconds" if seconds < 10 else f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def numbers_table(numbers: Mapping[str, Any] | None) -> str:
+    """Return the table of an evaluation's numbers and their protocol as HTML; see ``write_report``."""
+    if numbers is None:
+        return "<p>The model has not been evaluated. <code>lowerbound evaluate RUN</code> produces the numbers.</p>"
+    given = {key: value for key, value in numbers.items() if value is not None}
+    samples = _value(given.get("samples", "some"))
+    rows = []
+    for key, name, meaning in _QUANTITIES:
+        if key in given or (key == "nll" and key in numbers):  # an NLL that is not finite is worth a line
+            kind = {"nll": ' class="first"', "naive_nll": ' class="aside"'}.get(key, "")
+            rows.append(
+                f'<tr{kind}><th scope="row">{name}</th><td class="value">{escape(_quantity(key, given))}</td>'
+                f"<td>{_prose(meaning.format(samples=samples))}</td></tr>"
+            )
+    named = {key for key, *_ in (*_QUANTITIES, *_PROTOCOL)} | _ELSEWHERE
+    if isinstance(given.get("seconds"), int | float):
+        given["seconds"] = _duration(given["seconds"])
+    entries = [(name, given[key]) for key, name in _PROTOCOL if key in given]
+    entries += [(k, v) for k, v in given.items() if k not in named and k.removesuffix("_stderr") not in named]
+    protocol = "".join(
+        f"<div><dt>{escape(str(name))}</dt><dd>{escape(_value(value))}</dd></div>" for name, value in entries
+    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Quantity", "Value", "What it is"))
+    return (
+        f"{_warnings(given.get('warnings', ()))}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(rows)
+        + "\n</tbody>\n</table>\n"
+        '<p class="note">±: standard error of the mean over the examples.</p>\n'
+        f'<dl class="protocol">{protocol}</dl>'
+    )
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{escape(str(warning))}</li>" for warning in warnings)
+    return f'<div class="warning" role="note"><strong>Read these numbers with care</strong><ul>{items}</ul></div>\n'
+
+
+def _quantity(key: str, numbers: Mapping[str, Any]) -> str:
+    """Return one number with its standard error and unit."""
+    value, error = numbers.get(key), numbers.get(f"{key}_stderr")
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "not finite"
+    if not isinstance(value, int | float):
+        return _value(value)
+    if key == "khat_share_bad":
+        return f"{value:.1%}"
+    if key in _OUT_OF:
+        total = f" of {_value(numbers[_OUT_OF[key]])}" if numbers.get(_OUT_OF[key]) is not None else ""
+        return f"{round(value):,}{total}"
+    text = f"{value:.2f}" if key != "bits_per_dim" else f"{value:.4f}"
+    if error is not None and math.isfinite(error) and error > 0:
+        # Two digits of the error say how many of the value mean anything.
+        digits = max(0, 1 - math.floor(math.log10(error)))
+        text = f"{value:.{digits}f} ± {error:.{digits}f}"
+    if key in _NATS:
+        text += f" {numbers.get('units', 'nats')}"
+    return text.replace("-", "−")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value if isinstance(value, str) else json.dumps(value, default=str)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

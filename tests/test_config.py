@@ -1,0 +1,453 @@
+"""Names and options become the slots they say and come back as they were; wrong ones are refused with a remedy."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lowerbound as lb
+from lowerbound import config, presets
+from lowerbound.config import (
+    REGISTRY,
+    build,
+    check_overrides,
+    choose,
+    describe,
+    merge,
+    options_of,
+    parse_assignment,
+)
+from lowerbound.data import DataSpec
+from lowerbound.errors import ConfigError, LowerboundError
+from lowerbound.objectives import ELBO, ImportanceWeighted, Linear, Progress, Switch
+
+SHAPES = {
+    "encoder": {"in_shape": (1, 8, 8), "out_shape": (2, 3)},
+    "decoder": {"in_shape": (3,), "out_shape": (1, 1, 8, 8)},
+    "posterior": {"event_shape": (3,)},
+    "prior": {"event_shape": (3,)},
+    "likelihood": {"event_shape": (1, 8, 8)},
+    "transform": {"mean": torch.zeros(1, 8, 8), "std": torch.ones(1, 8, 8)},
+    "objective": {},
+    "schedule": {},
+}
+# For every option of every registered class a value that is not its default.
+MLP = {
+    "hidden": [7, 7],
+    "activation": "gated",
+    "residual": True,
+    "norm": True,
+    "dropout": 0.25,
+    "input_dropout": 0.125,
+}
+CONV = {"channels": [4, 6], "hidden": 9, "activation": "tanh", "dropout": 0.25}
+LINE = {"start": 0.5, "end": 2.0, "length": 3.0, "unit": "epochs"}
+OPTIONS = {
+    ("encoder", "mlp"): MLP,
+    ("encoder", "conv"): CONV,
+    ("encoder", "resnet"): CONV | {"blocks": 1},
+    ("decoder", "mlp"): MLP,
+    ("decoder", "conv"): CONV,
+    ("decoder", "resnet"): CONV | {"blocks": 1},
+    ("posterior", "diagonal_gaussian"): {},
+    ("posterior", "full_covariance_gaussian"): {},
+    ("prior", "standard_normal"): {},
+    ("likelihood", "bernoulli"): {},
+    ("likelihood", "continuous_bernoulli"): {},
+    ("likelihood", "gaussian"): {"scale": "predicted"},
+    ("likelihood", "categorical"): {"categories": 5},
+    ("transform", "none"): {},
+    ("transform", "standardize"): {},
+    ("objective", "elbo"): {
+        "beta": {"type": "cosine", **LINE},
+        "free_bits": 0.5,
+        "samples": 3,
+        "analytic_kl": True,
+    },
+    ("objective", "importance_weighted"): {"samples": 5, "gradient": "dreg"},
+    ("objective", "switch"): {
+        "first": {
+            "type": "elbo",
+            "beta": {"type": "linear", **LINE},
+            "free_bits": 0.0,
+            "samples": 1,
+            "analytic_kl": False,
+        },
+        "then": {"type": "importance_weighted", "samples": 7, "gradient": "stl"},
+        "at": 0.75,
+    },
+    ("schedule", "constant"): {"value": 0.5},
+    ("schedule", "linear"): LINE,
+    ("schedule", "cosine"): LINE,
+}
+
+
+def spec(values="unit", shape=(1, 8, 8), **more):
+    return DataSpec("here", "image" if len(shape) == 3 else "vector", shape, values, **more)
+
+
+def data_of(kind):
+    """Data of each schema: (values, shape) decide."""
+    rng = np.random.default_rng(3)
+    arrays = {
+        "bits": lambda: rng.integers(0, 2, (40, 1, 8, 8)).astype(np.uint8),
+        "grey": lambda: rng.integers(0, 256, (40, 1, 8, 8)).astype(np.uint8),
+        "unit": lambda: rng.random((40, 1, 8, 8), dtype=np.float32),
+        "table": lambda: 5 + 3 * rng.standard_normal((40, 4)).astype(np.float32),
+        "wide": lambda: rng.standard_normal((40, 1100)).astype(np.float32),
+        "classes": lambda: rng.integers(0, 3, (40, 5)),
+        "large": lambda: rng.integers(0, 256, (12, 3, 24, 24)).astype(np.uint8),
+    }
+    return lb.data.load(arrays[kind](), values="categorical" if kind == "classes" else None)
+
+
+# ------------------------------------------------------------------------------------------------- round trips
+def test_the_table_of_options_covers_every_registered_class_and_option():
+    registered = {(kind, name): cls for kind, classes in REGISTRY.items() for name, cls in classes.items()}
+    assert set(OPTIONS) == set(registered)
+    for key, cls in registered.items():
+        assert set(OPTIONS[key]) == set(options_of(cls)), key
+
+
+@pytest.mark.parametrize(("kind", "name"), OPTIONS)
+def test_describe_gives_back_every_option_that_build_took(kind, name):
+    options = {"type": name, **OPTIONS[kind, name]}
+    described = describe(kind, build(kind, options, **SHAPES[kind]))
+    assert described == options
+    assert json.loads(json.dumps(described)) == options
+    assert describe(kind, build(kind, described, **SHAPES[kind])) == options
+
+
+@pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] != "schedule"])
+def test_a_type_alone_has_the_defaults_of_its_class(kind, name):
+    cls = REGISTRY[kind][name]
+    needed = {k: OPTIONS[kind, name][k] for k, p in options_of(cls).items() if p.default is p.empty}
+    described = describe(kind, build(kind, {"type": name, **needed}, **SHAPES[kind]))
+    for option, parameter in options_of(cls).items():
+        if parameter.default is not parameter.empty:
+            assert described[option] == json.loads(json.dumps(parameter.default)), option
+
+
+def test_a_bare_name_stands_for_a_nested_objective_or_schedule():
+    built = build("objective", {"type": "switch", "first": "elbo", "then": "importance_weighted"})
+    assert isinstance(built, Switch)
+    assert (type(built.first), type(built.then)) == (ELBO, ImportanceWeighted)
+    warm = config.build_objective({"beta": "linear"})
+    assert isinstance(warm.beta, Linear)
+    assert warm.beta(Progress(fraction=0.05)) == pytest.approx(0.5)
+
+
+def test_an_objective_without_a_type_is_the_elbo():
+    assert config.build_objective({"beta": 4}).beta == 4.0
+    assert config.build_objective({}).beta == 1.0
+
+
+# -------------------------------------------------------------------------------------------- choice by the data
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("bits", {"encoder": "mlp", "decoder": "mlp", "likelihood": "bernoulli", "transform": "none"}),
+        ("grey", {"encoder": "mlp", "likelihood": "gaussian", "transform": "none"}),
+        ("unit", {"encoder": "mlp", "likelihood": "gaussian", "transform": "none"}),
+        ("table", {"encoder": "mlp", "likelihood": "gaussian", "transform": "standardize"}),
+        ("wide", {"encoder": "mlp", "decoder": "mlp", "transform": "standardize"}),
+        ("classes", {"encoder": "mlp", "likelihood": "categorical", "transform": "none"}),
+        ("large", {"encoder": "conv", "decoder": "conv", "likelihood": "gaussian"}),
+    ],
+)
+def test_for_data_chooses_slots_by_the_schema_and_they_can_score_the_data(kind, expected):
+    data = data_of(kind)
+    model = lb.VAE.for_data(data, latent=3)
+    described = config.describe_model(model)
+    assert {slot: described[slot]["type"] for slot in expected} == expected
+    assert described["posterior"] == {"type": "diagonal_gaussian"}
+    assert described["prior"] == {"type": "standard_normal"}
+    x, _ = next(data.test.batches(4))
+    assert model.log_prob(x, samples=2, seed=0).isfinite().all()
+    assert model.sample(2).shape == (2, *data.spec.event_shape)
+
+
+def test_the_scale_of_the_likelihood_follows_the_data():
+    assert lb.VAE.for_data(data_of("unit")).likelihood.scale == "optimal"
+    assert lb.VAE.for_data(data_of("table")).likelihood.scale == "per_dimension"
+    assert lb.VAE.for_data(data_of("classes")).likelihood.categories == 3
+
+
+def test_the_transform_has_the_moments_of_the_training_data():
+    data = data_of("table")
+    model = lb.VAE.for_data(data)
+    x, _ = next(data.train.batches(100))
+    torch.testing.assert_close(model.transform(x).mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.transform(x).std(0, correction=0), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def test_a_fresh_model_of_bits_starts_at_their_mean():
+    data = data_of("bits")
+    model = lb.VAE.for_data(data, latent=3)
+    torch.testing.assert_close(
+        model.sample(200, seed=1).mean(0), data.mean.clamp(0.01, 0.99), atol=0.05, rtol=0
+    )
+
+
+@pytest.mark.parametrize(("dimensions", "latent"), [(4, 2), (16, 2), (24, 3), (64, 8), (320, 40), (3072, 40)])
+def test_the_usual_latent_size_is_an_eighth_of_the_data_between_2_and_40(dimensions, latent):
+    assert config.default_latent(spec(shape=(dimensions,), values="real")) == latent
+
+
+# --------------------------------------------------------------------------------------------------- overrides
+@pytest.mark.parametrize(
+    ("slots", "slot", "cls", "options"),
+    [
+        ({"encoder": "conv"}, "encoder", lb.nn.ConvEncoder, {}),
+        ({"network": "resnet"}, "decoder", lb.nn.ResNetDecoder, {}),
+        ({"network": {"hidden": [9]}}, "encoder", lb.nn.MLP, {"hidden": (9,)}),
+        ({"network": {"hidden": [9]}, "encoder": {"hidden": [5]}}, "encoder", lb.nn.MLP, {"hidden": (5,)}),
+        ({"network": {"hidden": [9]}, "encoder": {"hidden": [5]}}, "decoder", lb.nn.MLP, {"hidden": (9,)}),
+        ({"posterior": "full_covariance_gaussian"}, "posterior", lb.posteriors.FullCovarianceGaussian, {}),
+        (
+            {"likelihood": {"type": "gaussian", "scale": 0.5}},
+            "likelihood",
+            lb.likelihoods.Gaussian,
+            {"scale": 0.5},
+        ),
+        ({"likelihood": {"scale": "learned"}}, "likelihood", lb.likelihoods.Gaussian, {"scale": "learned"}),
+        ({"likelihood": "continuous_bernoulli"}, "likelihood", lb.likelihoods.ContinuousBernoulli, {}),
+    ],
+)
+def test_a_slot_is_overridden_by_name_or_options(slots, slot, cls, options):
+    chosen = getattr(lb.VAE.for_data(data_of("unit"), latent=3, **slots), slot)
+    assert type(chosen) is cls
+    assert {name: getattr(chosen, name) for name in options} == options
+
+
+def test_a_slot_is_overridden_by_an_object_which_is_taken_as_it_is():
+    class Net(nn.Sequential):
+        pass
+
+    decoder = Net(nn.Linear(3, 64), nn.Unflatten(1, (1, 1, 8, 8)))
+    before = [p.clone() for p in decoder.parameters()]
+    posterior = lb.posteriors.FullCovarianceGaussian(3)
+    model = lb.VAE.for_data(data_of("unit"), decoder=decoder, posterior=posterior)
+    assert model.decoder is decoder
+    assert model.posterior is posterior
+    assert model.latent_shape == (3,)
+    assert all(torch.equal(a, b) for a, b in zip(before, decoder.parameters(), strict=True))
+    described = describe("decoder", decoder)
+    assert described["type"] == "custom"
+    assert described["class"].endswith("Net")
+
+
+def test_categorical_bits_have_two_categories():
+    model = lb.VAE.for_data(data_of("bits"), likelihood="categorical")
+    assert model.likelihood.categories == 2
+
+
+def test_a_likelihood_of_the_users_own_gets_no_transform_unasked():
+    likelihood = type("Own", (lb.likelihoods.Gaussian,), {})((4,), scale=1.0)
+    assert lb.VAE.for_data(data_of("table"), likelihood=likelihood).transform is None
+    assert (
+        lb.VAE.for_data(data_of("table"), likelihood=likelihood, transform="standardize").transform
+        is not None
+    )
+
+
+def test_merge_keeps_options_of_the_same_type_and_drops_those_of_another():
+    base = {"objective": {"type": "elbo", "beta": 4.0}, "network": "mlp", "training": {"epochs": 2}}
+    assert merge(base, {"objective": {"free_bits": 1.0}})["objective"] == {
+        "type": "elbo",
+        "beta": 4.0,
+        "free_bits": 1.0,
+    }
+    assert merge(base, {"objective": {"type": "importance_weighted"}})["objective"] == {
+        "type": "importance_weighted"
+    }
+    assert merge(base, {"network": {"hidden": [3]}})["network"] == {"type": "mlp", "hidden": [3]}
+    assert merge(base, {"training": {"seed": 1}})["training"] == {"epochs": 2, "seed": 1}
+    assert base["objective"] == {"type": "elbo", "beta": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("latent=3", {"latent": 3}),
+        ("objective.beta=4", {"objective": {"beta": 4}}),
+        ("decoder.hidden=[400, 400]", {"decoder": {"hidden": [400, 400]}}),
+        ("objective.beta.length = 0.5", {"objective": {"beta": {"length": 0.5}}}),
+        ("network=conv", {"network": "conv"}),
+        ('network="conv"', {"network": "conv"}),
+        ("encoder.residual=true", {"encoder": {"residual": True}}),
+        ("data.labels=a=b.npy", {"data": {"labels": "a=b.npy"}}),
+    ],
+)
+def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
+    assert parse_assignment(text) == expected
+
+
+# ----------------------------------------------------------------------------------------------------- refusals
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"encodr": "mlp"}, "no section 'encodr'; did you mean 'encoder'"),
+        ({"encoder": "mpl"}, "no encoder 'mpl'; did you mean 'mlp'"),
+        ({"encoder": "os.system"}, "no encoder 'os.system'; options: conv, mlp, resnet"),
+        ({"encoder": {"type": ["mlp"]}}, "no encoder"),
+        (
+            {"encoder": 5},
+            "encoder is a registered name, a table with a 'type' and options, or an object; got 5",
+        ),
+        ({"network": {"hiden": [3]}}, "no option 'hiden'; did you mean 'hidden'"),
+        ({"network": {"type": "mlp", "blocks": 3}}, "'mlp' has no option 'blocks'"),
+        ({"network": {"hidden": [3], "blocks": 3}}, "a whole number"),
+        (
+            {"network": {"type": "mlp", "hidden": 64}},
+            "hidden must be a list of whole numbers, like [400, 400]; got 64",
+        ),
+        ({"network": {"type": "mlp", "hidden": [0]}}, "positive integers"),
+        ({"network": {"type": "conv", "channels": []}}, "positive integers"),
+        ({"encoder": {"dropout": 1.5}}, "dropout must be a number in [0, 1)"),
+        ({"encoder": {"activation": "geluu"}}, "did you mean 'gelu'"),
+        ({"encoder": {"residual": "yes"}}, "residual must be true or false; got 'yes'"),
+        ({"posterior": {"rank": 2}}, "posterior has no option 'rank'; it has none"),
+        ({"likelihood": {"scale": "optimall"}}, "did you mean 'optimal'"),
+        ({"likelihood": {"scale": -1}}, "positive number as scale"),
+        ({"likelihood": {"scale": True}}, "scale"),
+        ({"likelihood": {"type": "categorical", "categories": 1}}, "categories >= 2"),
+        ({"objective": "elboo"}, "no objective 'elboo'; did you mean 'elbo'"),
+        ({"objective": {"bata": 4}}, "no option 'bata'; did you mean 'beta'"),
+        ({"objective": {"beta": "linea"}}, "no schedule 'linea'; did you mean 'linear'"),
+        ({"objective": {"beta": {"type": "linear", "lenght": 3}}}, "did you mean 'length'"),
+        ({"objective": {"beta": {"type": "linear", "length": 0}}}, "positive length"),
+        ({"objective": {"beta": [1]}}, "beta must be a number; got [1]"),
+        ({"objective": {"type": "elbo", "beta": -1}}, "beta >= 0"),
+        ({"objective": {"type": "importance_weighted", "samples": 0}}, "samples >= 1"),
+        ({"objective": {"gradient": "dregg"}}, "did you mean 'dreg'"),
+        ({"objective": {"type": "switch", "first": "elbo"}}, "'switch' needs the option 'then'"),
+        ({"objective": {"type": "switch", "first": "elbow", "then": "elbo"}}, "did you mean 'elbo'"),
+        ({"transform": "standardise"}, "did you mean 'standardize'"),
+        ({"latent": 0}, "a positive integer; got 0"),
+        ({"latent": -3}, "a positive integer; got -3"),
+        ({"latent": 2.5}, "a positive integer; got 2.5"),
+        ({"latent": True}, "a positive integer; got True"),
+        ({"training": 5}, "training is a table of options; got 5"),
+        ({"training": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
+        ({"training": {"batch_size": 2.5}}, "batch_size must be a whole number; got 2.5"),
+        ({"training": {"epochs": True}}, "epochs must be a number; got True"),
+        ({"training": {"betas": [0.9]}}, "betas must be a list of 2 numbers; got [0.9]"),
+        ({"training": {"precision": "fp8"}}, "cannot be 'fp8'; did you mean 'fp32'"),
+        ({"data": 5}, "data is a table of options; got 5"),
+        ({"data": {"binarise": "none"}}, "did you mean 'binarize'"),
+        ({"data": {"binarize": "dinamic"}}, "cannot be 'dinamic'; did you mean 'dynamic'"),
+        ({"data": {"split": 0.8}}, "split must be a list of numbers; got 0.8"),
+        ([1], "a table of sections; got [1]"),
+    ],
+)
+def test_what_is_wrong_without_any_data_is_refused_with_the_nearest_valid_name(overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(overrides, "run.toml")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("run.toml: ")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"network": {"hidden": 64}},
+        {"network": {"hidden": [64]}},
+        {"network": {"type": "mlp", "hidden": []}},
+        {"network": {"type": "mlp", "hidden": [200_000, 200_000]}},
+        {"likelihood": "categorical"},
+        {"objective": {"gradient": "stl"}},
+        {"objective": {"beta": {"type": "linear", "length": 3, "unit": "epochs"}}},
+        {"transform": None},
+        {"latent": 1},
+        {"data": {"image_size": [28, 32], "columns": ["a"], "root": "/x", "channels": 1}},
+        {"training": {"clip": None, "betas": [0.9, 0.95], "epochs": 3}},
+        {"encoder": nn.Linear(2, 2), "objective": ELBO()},
+    ],
+)
+def test_what_some_data_could_make_sense_of_is_not_refused_before_they_are_known(overrides):
+    check_overrides(overrides)
+
+
+@pytest.mark.parametrize(
+    ("schema", "overrides", "message"),
+    [
+        (
+            spec("real", (4,)),
+            {"network": "conv"},
+            "encoder 'conv' needs images (C, H, W), but here has vectors of (4,)",
+        ),
+        (spec("real", (4,)), {"decoder": "resnet"}, "use 'mlp'"),
+        (spec("unit"), {"likelihood": "bernoulli"}, "unless they are binarised (binarize='dynamic'); use"),
+        (spec("unit"), {"likelihood": "categorical"}, "cannot score the unit values of here; use"),
+        (spec("real"), {"likelihood": "continuous_bernoulli"}, "cannot score the real values"),
+        (spec("categorical", categories=4), {"likelihood": "gaussian"}, "use categorical"),
+        (spec("binary"), {"transform": "standardize"}, "which likelihood 'bernoulli' cannot score"),
+        (
+            spec("unit"),
+            {"likelihood": lb.likelihoods.Bernoulli((1, 8, 8))},
+            "likelihood 'bernoulli' cannot score",
+        ),
+        (spec("unit"), {"encoder": {"type": "mlp", "channels": [3]}}, "'mlp' has no option 'channels'"),
+    ],
+)
+def test_what_does_not_go_with_the_data_is_refused_with_what_would(schema, overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        choose(schema, overrides)
+    assert message in str(caught.value)
+
+
+def test_for_data_refuses_unknown_slots_and_a_latent_size_that_contradicts_the_posterior():
+    data = data_of("unit")
+    with pytest.raises(ConfigError, match="did you mean 'prior'"):
+        lb.VAE.for_data(data, priorr="standard_normal")
+    with pytest.raises(ConfigError, match=r"latent=2, but the posterior has latent shape \(3,\)"):
+        lb.VAE.for_data(data, latent=2, posterior=lb.posteriors.DiagonalGaussian(3))
+    with pytest.raises(LowerboundError, match="encoder has in_shape"):
+        lb.VAE.for_data(data, latent=2, encoder=lb.nn.MLP((1, 9, 9), (2, 2)))
+
+
+# ------------------------------------------------------------------------------------------------------ presets
+SUITABLE = {"linear": "table", "sigma-vae": "grey", "continuous-bernoulli": "unit", "resnet": "large"}
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_preset_trains_is_saved_and_loads_to_the_same_numbers(name, tmp_path):
+    chosen = dict(presets.preset(name))
+    check_overrides(chosen)
+    data = data_of(SUITABLE.get(name, "bits"))
+    chosen.pop("data", None)
+    objective = chosen.pop("objective", None)
+    model = lb.VAE.for_data(data, latent=chosen.pop("latent", 3), **chosen)
+    run = lb.fit(
+        model,
+        data,
+        objective=objective,
+        epochs=1,
+        batch_size=-(-len(data.train) // 2),
+        precision="fp32",
+        progress=False,
+    )
+    assert run.steps == 2
+    lb.save(run.model, tmp_path / "run")
+    again = lb.load(tmp_path / "run")
+    x, _ = next(data.test.batches(4))
+    assert torch.equal(again.log_prob(x, 5, seed=2), run.model.log_prob(x, 5, seed=2))
+    assert torch.equal(again.sample(3, seed=1), run.model.sample(3, seed=1))
+    assert again.sample(3, seed=1).shape == (3, *data.spec.event_shape)
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="no preset 'betavae'; did you mean 'beta-vae'"):
+        presets.preset("betavae")
+
+
+def test_presets_say_what_their_paper_says():
+    assert presets.preset("beta-vae")["objective"]["beta"] == 4.0
+    assert presets.preset("iwae")["objective"] == {"type": "importance_weighted", "samples": 50}
+    assert presets.preset("dreg")["objective"]["gradient"] == "dreg"
+    warm = config.build_objective(presets.preset("kl-warm-up")["objective"]).beta
+    assert [warm(Progress(fraction=f)) for f in (0.0, 0.05, 0.1, 1.0)] == pytest.approx([0, 0.5, 1, 1])
+    assert all(preset.summary for preset in presets.PRESETS.values())

@@ -1,0 +1,503 @@
+"""A model on disk comes back to the same numbers; what is damaged, foreign or unfit is refused and never executed."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import lowerbound as lb
+from lowerbound import persistence
+from lowerbound.errors import ConfigError, DataError, LowerboundError, RunError
+from lowerbound.objectives import ELBO, Linear, Switch
+
+SMALL = {"network": {"hidden": [8]}, "latent": 2}
+RUN = {"batch_size": 20, "precision": "fp32", "progress": False}
+
+
+def arrays(n=60):
+    return np.random.default_rng(5).standard_normal((n, 4)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return lb.data.load(arrays())
+
+
+@pytest.fixture
+def model(data):
+    return lb.VAE.for_data(data, **SMALL)
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    return lb.save(model, tmp_path / "run")
+
+
+def numbers(model):
+    x = torch.from_numpy(arrays(5)).to(model.dtype)
+    return torch.cat(
+        [
+            model.log_prob(x, 3, seed=1),
+            model.sample(2, mean=False, seed=2).flatten(),
+            model.encode(x).flatten(),
+        ]
+    )
+
+
+def rewrite(folder, change):
+    """Change a config.json in place."""
+    path = folder / "config.json"
+    stored = json.loads(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(stored))
+
+
+def retensor(folder, change):
+    """Change the weights in place."""
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def digest(folder):
+    """All that lies in a folder."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ----------------------------------------------------------------------------------------------- there and back
+def test_a_new_process_gets_the_same_numbers(data, tmp_path):
+    models = {}
+    for dtype in ("float32", "float64"):
+        models[dtype] = lb.VAE.for_data(data, **SMALL).to(getattr(torch, dtype))
+        with torch.no_grad():
+            for parameter in models[dtype].parameters():
+                parameter.add_(torch.randn_like(parameter))
+        lb.save(models[dtype], tmp_path / dtype)
+    np.save(tmp_path / "x.npy", arrays(5))
+    code = """
+import numpy as np, torch, lowerbound as lb
+for dtype in ("float32", "float64"):
+    model = lb.load(dtype)
+    assert not model.training
+    x = torch.from_numpy(np.load("x.npy")).to(model.dtype)
+    drawn = model.sample(2, mean=False, seed=2).flatten()
+    np.save(f"{dtype}.npy", torch.cat([model.log_prob(x, 3, seed=1), drawn, model.encode(x).flatten()]).numpy())
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, env=environment)
+    for dtype, model in models.items():
+        there = torch.from_numpy(np.load(tmp_path / f"{dtype}.npy"))
+        assert there.dtype == getattr(torch, dtype)
+        assert torch.equal(there, numbers(model))
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        {"posterior": "full_covariance_gaussian"},
+        {"likelihood": {"type": "gaussian", "scale": "predicted"}},
+        {"likelihood": {"type": "gaussian", "scale": "optimal"}, "transform": "none"},
+        {
+            "network": {
+                "hidden": [6, 6],
+                "activation": "gated",
+                "residual": True,
+                "norm": True,
+                "dropout": 0.5,
+            }
+        },
+        {"network": {"hidden": []}},
+    ],
+)
+def test_the_same_numbers_whatever_the_slots(data, tmp_path, slots):
+    model = lb.VAE.for_data(data, latent=2, **slots)
+    again = lb.load(lb.save(model, tmp_path / "run"))
+    assert torch.equal(numbers(again), numbers(model))
+    assert again.data_spec == data.spec
+
+
+def test_a_model_without_data_comes_back_too(tmp_path):
+    model = lb.VAE(
+        lb.nn.MLP((1, 3, 3), (2, 2), hidden=[4]),
+        lb.posteriors.DiagonalGaussian(2),
+        lb.priors.StandardNormal(2),
+        lb.nn.MLP((2,), (1, 1, 3, 3), hidden=[4]),
+        lb.likelihoods.Bernoulli((1, 3, 3)),
+    )
+    again = lb.load(lb.save(model, tmp_path / "run"))
+    assert again.data_spec is None
+    assert torch.equal(again.sample(3, seed=1), model.sample(3, seed=1))
+
+
+def test_a_module_of_the_users_own_is_passed_to_load(data, tmp_path):
+    def net():
+        return nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (2, 2)))
+
+    model = lb.VAE.for_data(data, latent=2, encoder=net())
+    folder = lb.save(model, tmp_path / "run")
+    with pytest.raises(
+        ConfigError, match=r"encoder of .* is your own class .*Sequential.*load\(.*, encoder=\.\.\.\)"
+    ):
+        lb.load(folder)
+    assert torch.equal(numbers(lb.load(folder, encoder=net())), numbers(model))
+    with pytest.raises(RunError, match=r"lacks the tensor 'encoder.weight'"):
+        lb.load(folder, encoder=nn.Linear(4, 4))
+    with pytest.raises(ConfigError, match="no slot 'encodr'; did you mean 'encoder'"):
+        lb.load(folder, encodr=net())
+    with pytest.raises(ConfigError, match="takes a built module for encoder; got 'mlp'"):
+        lb.load(folder, encoder="mlp")
+
+
+def test_a_run_with_nested_objective_says_so_in_its_config(model, data, tmp_path):
+    objective = Switch(ELBO(beta=Linear(length=0.25)), ELBO(samples=2), at=0.5)
+    lb.fit(model, data, objective=objective, out=tmp_path / "run", epochs=1, **RUN)
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    built = persistence.build_objective(stored["objective"])
+    assert repr(built) == repr(objective)
+    assert stored["training"]["epochs"] == 1
+    assert stored["data"]["spec"]["event_shape"] == [4]
+
+
+def test_a_run_is_loadable_and_keeps_the_weights_it_returned(model, data, tmp_path):
+    run = lb.fit(model, data, out=tmp_path / "run", epochs=2, **RUN)
+    assert torch.equal(numbers(lb.load(tmp_path / "run")), numbers(run.model))
+
+
+def test_the_usual_length_is_50_epochs_or_4000_steps(model, data, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(persistence, "train", lambda *a, **k: asked.update(settings=a[3]))
+    lb.fit(model, data, batch_size=20)
+    assert asked["settings"].epochs == persistence.default_epochs(48, 20) == 4000 / 3 + 2 / 3
+    assert persistence.default_epochs(50_000, 256) == 50
+    lb.fit(model, data, minutes=2)
+    assert (asked["settings"].epochs, asked["settings"].minutes) == (None, 2)
+
+
+# -------------------------------------------------------------------------------------------- what load refuses
+def test_a_missing_folder_and_one_without_a_config(tmp_path):
+    with pytest.raises(
+        RunError, match=r"nowhere does not exist; `lowerbound train SOURCE --out .*` makes one"
+    ):
+        lb.load(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"is not a run's folder: config.json is missing"):
+        lb.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "", "[]", "3", "null", "{}", '{"format": "1"}', "\udcff".encode("utf8", "surrogateescape")]
+)
+def test_a_config_that_is_none(saved, text):
+    (saved / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RunError, match=r"config.json (is no configuration of a run|has format)"):
+        lb.load(saved)
+
+
+def test_a_config_of_a_newer_version(saved):
+    rewrite(saved, lambda c: c.update(format=persistence.FORMAT + 1, lowerbound="9.9"))
+    with pytest.raises(RunError, match=r"written by lowerbound 9.9; this is lowerbound .* upgrade it"):
+        lb.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["model"]["encoder"].update(type="mpl"), "no encoder 'mpl'; did you mean 'mlp'"),
+        (
+            lambda c: c["model"]["encoder"].update(type="os.system"),
+            "no encoder 'os.system'; options: conv, mlp, resnet",
+        ),
+        (lambda c: c["model"].update(prior={"type": "builtins.eval"}), "no prior 'builtins.eval'"),
+        (lambda c: c["model"]["encoder"].update(hiden=[3]), "no option 'hiden'; did you mean 'hidden'"),
+        (lambda c: c["model"]["encoder"].update(hidden="x"), "encoder.hidden must be a list"),
+        (lambda c: c["model"].pop("decoder"), "describes no model"),
+        (lambda c: c["model"].update(decoder=None), "describes no model"),
+        (lambda c: c["model"].update(decoder="mlp"), "describes no model"),
+        (lambda c: c.pop("model"), "describes no model"),
+        (lambda c: c.update(model=[]), "describes no model"),
+        (lambda c: c["model"].pop("latent"), "describes no model"),
+        (lambda c: c["model"].update(latent="2"), "describes no model"),
+        (lambda c: c["model"].update(latent=-2), "describes no model"),
+        (lambda c: c["model"].update(dtype="load"), "describes no model"),
+        (lambda c: c.update(data=[1]), "describes no model"),
+        (lambda c: c.pop("data"), "describes no model"),
+        (lambda c: c["data"].update(spec={}), "the data spec lacks"),
+        (lambda c: c["data"]["spec"].update(values="bits"), "values='bits' is not known"),
+    ],
+)
+def test_a_config_that_describes_no_model(saved, change, message):
+    rewrite(saved, change)
+    with pytest.raises(RunError) as caught:
+        lb.load(saved)
+    assert message in str(caught.value)
+    assert "config.json" in str(caught.value)
+
+
+NAME = "decoder.output.bias"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(NAME), f"lacks the tensor '{NAME}'"),
+        (
+            lambda t: t.update(more=torch.zeros(1)),
+            "has the tensor 'more', which the model's configuration does not know",
+        ),
+        (
+            lambda t: t.update({NAME: torch.zeros(5)}),
+            rf"'{NAME}' as torch.float32 \(5,\), .* torch.float32 \(4,\)",
+        ),
+        (
+            lambda t: t.update({NAME: t[NAME].double()}),
+            rf"'{NAME}' as torch.float64 \(4,\), .* torch.float32",
+        ),
+        (lambda t: t.update({k: v.half() for k, v in t.items()}), "as torch.float16"),
+    ],
+)
+def test_the_first_tensor_that_does_not_fit_is_named(saved, change, message):
+    retensor(saved, change)
+    with pytest.raises(RunError, match=message):
+        lb.load(saved)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-5], lambda b: b[:20], lambda b: b"", lambda b: b"\xff" * len(b)]
+)
+def test_damaged_weights(saved, damage):
+    path = saved / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunError, match=r"model.safetensors is damaged or no safetensors file"):
+        lb.load(saved)
+
+
+def test_missing_weights(saved):
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"model.safetensors does not exist"):
+        lb.load(saved)
+
+
+class Trap:
+    """Its unpickling makes a file."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return open, (self.target, "w")
+
+
+def _use(folder, name, model, data):
+    """Do what reads the file of this name."""
+    if name.startswith("checkpoint"):
+        lb.fit(model, data, out=folder, resume=True, epochs=2, progress=False)
+    else:
+        lb.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "checkpoint/state.safetensors"])
+@pytest.mark.parametrize(
+    ("write", "read"),
+    [(pickle.dump, pickle.load), (torch.save, lambda file: torch.load(file, weights_only=False))],
+    ids=["pickle", "torch"],
+)
+def test_a_pickle_is_refused_and_never_executed(data, model, write, read, name, tmp_path):
+    lb.fit(model, data, out=tmp_path / "run", epochs=1, **RUN)
+    target = tmp_path / "executed"
+    with (tmp_path / "run" / name).open("wb") as file:
+        write({"weight": Trap(target)}, file)
+    before = digest(tmp_path / "run")
+    with pytest.raises(RunError, match=r"no safetensors file|no configuration"):
+        _use(tmp_path / "run", name, model, data)
+    assert not target.exists()
+    assert digest(tmp_path / "run") == before
+    with (tmp_path / "run" / name).open("rb") as file:
+        read(file)["weight"].close()
+    assert target.exists()  # the trap works: what was refused would have run
+
+
+def test_an_unknown_device_is_refused(saved):
+    with pytest.raises(ConfigError, match="device 'gpu' cannot be used here"):
+        lb.load(saved, device="gpu")
+
+
+# --------------------------------------------------------------------------------------------- what is not lost
+def test_save_and_fit_do_not_replace_another_run_unasked(model, data, saved):
+    before = digest(saved)
+    with pytest.raises(RunError, match="holds another run"):
+        lb.save(model, saved)
+    with pytest.raises(RunError, match="holds another run"):
+        lb.fit(model, data, out=saved, epochs=1, **RUN)
+    assert digest(saved) == before
+    lb.save(model, saved, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 1, "learning_rat": 1},
+        {"epochs": 1, "learning_rate": -1},
+        {"epochs": 1, "minutes": 1},
+        {"epochs": 1, "objective": "elboo"},
+        {"epochs": 1, "objective": ELBO(beta=Linear(length=2, unit="epochs"))},
+        {"epochs": 1, "device": "gpu"},
+        {"epochs": 1, "resume": True},
+    ],
+)
+def test_overwriting_with_a_wrong_option_leaves_the_old_run_whole(model, data, saved, wrong):
+    before = digest(saved)
+    with pytest.raises(LowerboundError):
+        lb.fit(model, data, out=saved, overwrite=True, **RUN | wrong)
+    assert digest(saved) == before
+
+
+def test_overwriting_with_data_that_do_not_fit_leaves_the_old_run_whole(model, saved):
+    before = digest(saved)
+    with pytest.raises(LowerboundError, match=r"has event shape|needs x"):
+        lb.fit(model, lb.data.load(arrays()[:, :3]), out=saved, overwrite=True, epochs=1, **RUN)
+    assert digest(saved) == before
+
+
+def test_overwriting_with_a_network_that_does_not_fit_leaves_the_old_run_whole(data, saved):
+    before = digest(saved)
+    flat = lb.VAE.for_data(data, latent=2, encoder=nn.Linear(4, 4))
+    with pytest.raises(LowerboundError, match="needs \\(2, 2\\) per example"):
+        lb.fit(flat, data, out=saved, overwrite=True, epochs=1, **RUN)
+    assert digest(saved) == before
+
+
+def test_the_trial_before_a_run_changes_neither_the_model_nor_the_random_numbers(data, monkeypatch):
+    model = lb.VAE.for_data(data, latent=2, likelihood={"type": "gaussian", "scale": "optimal"})
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    monkeypatch.setattr(persistence, "train", lambda *a, **k: None)
+    lb.fit(model, data, epochs=1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert model.training
+
+
+def test_saving_a_model_that_cannot_be_described_leaves_the_old_run_whole(model, saved):
+    before = digest(saved)
+    model.posterior.event_shape = (2, 1)
+    with pytest.raises(ConfigError, match="cannot be described"):
+        lb.save(model, saved, overwrite=True)
+    assert digest(saved) == before
+
+
+# ------------------------------------------------------------------------------------------------------ resuming
+@pytest.fixture
+def half(data, tmp_path):
+    """A run of two epochs."""
+    torch.manual_seed(1)
+    lb.fit(lb.VAE.for_data(data, **SMALL), data, out=tmp_path / "half", epochs=2, learning_rate=1e-3, **RUN)
+    return tmp_path / "half"
+
+
+def test_resuming_takes_the_settings_of_the_run(half, data, model):
+    run = lb.fit(model, data, out=half, resume=True, epochs=3, progress=False)
+    assert run.steps == 9  # three epochs of the stored batch size
+    stored = json.loads((half / "config.json").read_text())["training"]
+    assert (stored["epochs"], stored["minutes"]) == (3, None)
+    assert (stored["learning_rate"], stored["batch_size"]) == (1e-3, 20)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"learning_rate": 1e-2}, "with learning_rate=0.01: the run has 0.001"),
+        ({"batch_size": 10}, "with batch_size=10: the run has 20"),
+        ({"seed": 3}, "with seed=3: the run has 0"),
+        ({"clip": None}, "with clip=None: the run has 200.0"),
+        (
+            {"objective": ELBO(beta=2.0)},
+            "its objective section differs from the one asked for, in 'beta': 1.0 there, 2.0 here",
+        ),
+        ({"overwrite": True}, "excludes overwrite"),
+    ],
+)
+def test_resuming_refuses_changed_choices(half, data, model, asked, message):
+    before = digest(half)
+    with pytest.raises(RunError) as caught:
+        lb.fit(model, data, out=half, resume=True, progress=False, **asked)
+    assert message in str(caught.value)
+    assert digest(half) == before
+
+
+def test_resuming_refuses_another_model_and_other_data(half, data, model):
+    with pytest.raises(RunError, match=r"its model section differs .* in 'encoder'"):
+        lb.fit(
+            lb.VAE.for_data(data, latent=2, encoder={"hidden": [9]}),
+            data,
+            out=half,
+            resume=True,
+            progress=False,
+        )
+    other = lb.data.load(arrays(), seed=1)
+    with pytest.raises(RunError, match=r"its data section differs .* in 'options'"):
+        lb.fit(model, other, out=half, resume=True, progress=False)
+
+
+def test_resuming_without_a_run_is_refused(model, data, saved):
+    with pytest.raises(RunError, match="resume needs out="):
+        lb.fit(model, data, resume=True)
+    with pytest.raises(RunError, match="no checkpoint to resume from"):
+        lb.fit(model, data, resume=True, out=saved / "nowhere")
+
+
+# ----------------------------------------------------------------------------------------------------- open_data
+@pytest.fixture
+def table(tmp_path):
+    """A run on a table whose labels stand in a column, and the table's folder."""
+    x = arrays()
+    lines = [f"{a},{b},{c},{'odd' if i % 2 else 'even'}" for i, (a, b, c, _) in enumerate(x)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,kind", *lines]))
+    data = lb.data.load(tmp_path / "t.csv", label_column="kind")
+    lb.fit(lb.VAE.for_data(data, **SMALL), data, out=tmp_path / "run", epochs=1, **RUN)
+    return tmp_path
+
+
+def test_the_runs_own_data_come_back(table):
+    config = persistence.read_config(table / "run")
+    data = persistence.open_data(config)
+    assert data.spec == lb.data.load(table / "t.csv", label_column="kind").spec
+
+
+def test_another_table_is_read_by_the_names_of_the_columns(table):
+    (table / "other.csv").write_text("c,more,a,b\n" + "\n".join(f"{i}3,9,{i}1,{i}2" for i in range(1, 5)))
+    data = persistence.open_data(persistence.read_config(table / "run"), str(table / "other.csv"))
+    assert data.spec.columns == ("a", "b", "c")
+    x, _ = next(data.train.batches(9))
+    assert (x[:, 1] - x[:, 0] == 1).all()
+    assert (x[:, 2] - x[:, 0] == 2).all()
+    (table / "fewer.csv").write_text("c,a\n1,2\n3,4\n5,6")
+    with pytest.raises(LowerboundError, match="no column 'b'"):
+        persistence.open_data(persistence.read_config(table / "run"), str(table / "fewer.csv"))
+
+
+def test_data_that_only_the_caller_has_or_of_another_shape_are_refused(half, table):
+    with pytest.raises(DataError, match="array in memory, which only you have; name a SOURCE"):
+        persistence.open_data(persistence.read_config(half))
+    np.save(table / "wide.npy", arrays().repeat(2, axis=1))
+    with pytest.raises(DataError, match=r"shape \(8,\), but the run needs \(4,\)"):
+        persistence.open_data(persistence.read_config(half), str(table / "wide.npy"))
+
+
+def test_a_saved_model_remembers_the_binarisation(tmp_path):
+    bits = lb.data.load("digits", binarize="static")
+    lb.save(lb.VAE.for_data(bits, **SMALL), tmp_path / "run")
+    assert persistence.open_data(persistence.read_config(tmp_path / "run")).spec.binarize == "static"
+
+
+def test_only_one_of_several_processes_touches_the_folder(model, data, saved, monkeypatch):
+    before = digest(saved)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(persistence, "train", lambda *a, **k: None)
+    lb.fit(model, data, out=saved, overwrite=True, epochs=1, **RUN)
+    assert digest(saved) == before

@@ -1,0 +1,632 @@
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import rcParams
+from PIL import Image
+
+from lowerbound.data import Standardize, load
+from lowerbound.errors import ShapeError
+from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from lowerbound.model import VAE
+from lowerbound.nn import MLP
+from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
+from lowerbound.priors import StandardNormal
+from lowerbound.report import charts, image_grid, write_pictures, write_report
+from lowerbound.report.grids import SHEET, gap, tile_size
+from lowerbound.report.page import numbers_table
+from lowerbound.report.views import Examples, views
+
+IMAGE_VIEWS = ["curves", "samples", "reconstructions", "interpolations", "latent", "latent_grid", "kl"]
+TABLE_VIEWS = ["curves", "samples", "reconstructions", "latent", "kl"]
+NASTY = '<script>alert("$x_")</script>'
+
+
+def make_history(evaluations=3):
+    return [
+        {
+            **{"step": 10 * k, "epoch": float(k), "examples": 100 * k, "seconds": 1.5 * k, "split": split},
+            **{"bound": -9.0 + k, "elbo": -9.5 + k, "reconstruction": -8.0 + k, "kl": 1.5},
+            **{"images_per_second": 1e4, "learning_rate": 1e-3 / k},
+        }
+        for k in range(1, evaluations + 1)
+        for split in ("train", "valid")
+    ]
+
+
+NUMBERS = {
+    **{"nll": 24.1234, "nll_stderr": 0.0312, "elbo": -24.5, "elbo_stderr": 0.03, "reconstruction": -22.0},
+    **{
+        "kl": 2.5,
+        "kl_per_dimension": [0.001, 2.499],
+        "bits_per_dim": 0.54321,
+        "units": "nats",
+        "samples": 1000,
+    },
+    **{"n": 180, "split": "test", "binarize": "dynamic", "ess_median": 321.4, "khat_share_bad": 0.125},
+    **{"active_units": 1, "latent": 2, "naive_nll": 77.7, "naive_nll_stderr": 0.4, "naive_n": 150},
+    **{"warnings": ["k-hat exceeds <0.7>"], "precision": "fp32", "seed": 7, "seconds": 12.3},
+}
+
+
+def make_model(likelihood, latent=2, posterior=DiagonalGaussian, transform=None):
+    posterior = posterior(latent)
+    return VAE(
+        MLP(likelihood.feature_shape, posterior.input_shape, hidden=(8,)),
+        posterior,
+        StandardNormal(latent),
+        MLP((latent,), likelihood.input_shape, hidden=(8,), dropout=0.5),
+        likelihood,
+        transform,
+    )
+
+
+def images(n=60, channels=1, values="binary", classes=3, height=6, width=5, latent=2):
+    """Random images with a model for them."""
+    shape = (channels, height, width)
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, classes, n) if classes else None
+    if values == "binary":
+        x, likelihood = draw.integers(0, 2, (n, *shape)).astype(np.uint8), Bernoulli(shape)
+    elif values == "categorical":
+        x, likelihood = draw.integers(0, 4, (n, *shape)), Categorical(shape, 4)
+    elif values == "real":
+        x, likelihood = draw.normal(3, 2, (n, *shape)).astype(np.float32), Gaussian(shape)
+    else:
+        x, likelihood = draw.random((n, *shape), dtype=np.float32), ContinuousBernoulli(shape)
+    return load(x, labels=labels, values=values), make_model(likelihood, latent)
+
+
+def table(n=80, columns=3, values="real", latent=2, names=None, labels=None):
+    """A random table with a model for it."""
+    draw = np.random.default_rng(0)
+    if values == "real":
+        x = draw.normal(size=(n, columns)) * 10 ** np.arange(columns)
+        data = load(x, labels=labels)
+        return data, make_model(Gaussian(columns), latent, transform=Standardize(data.mean, data.std))
+    x = draw.integers(0, 3 if values == "categorical" else 2, (n, columns))
+    likelihood = Categorical(columns, 3) if values == "categorical" else Bernoulli(columns)
+    return load(x, values=values), make_model(likelihood, latent)
+
+
+def page(path, case, **options):
+    data, model = case
+    options = {
+        "title": "A run",
+        "history": make_history(),
+        "numbers": NUMBERS,
+        "config": {"latent": 2},
+    } | options
+    return write_report(path / "report.html", model=model, data=data, **options).read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch):
+    """A quarter of the pixels: the tests are quicker."""
+    monkeypatch.setattr(charts, "DPI", 96)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Replace the charts, which take their time, by one pixel, where only the words beside them matter."""
+    pixel = image_grid(torch.zeros(1, 1, 1, 1))
+    for name in ("curves", "latent_map", "kl_bars", "table_samples", "table_reconstructions"):
+        monkeypatch.setattr(charts, name, lambda *_, **__: pixel)
+
+
+def examples_of(case, seed=0):
+    data, model = case
+    with torch.no_grad():
+        return Examples(model.eval(), data, seed)
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def shape(png):
+    """Height and width of a picture."""
+    return pixels(png).shape[:2]
+
+
+def section(text, name):
+    found = re.search(rf'<section id="{name}">(.*?)</section>', text, re.DOTALL)
+    assert found, f"no section {name}"
+    return found[1]
+
+
+# ---------------------------------------------------------------- the sheet of images
+def test_every_pixel_of_every_image_lands_at_its_place():
+    count, columns, height, width = 5, 3, 4, 6
+    x = torch.rand(count, 3, height, width)
+    sheet = pixels(image_grid(x, columns))
+    tall, wide = tile_size(height, width)
+    edge = gap((tall, wide))
+    scale = tall // height
+    assert sheet.shape == (edge + 2 * (tall + edge), edge + columns * (wide + edge), 3)
+    expected = (x * 255).round().byte().permute(0, 2, 3, 1).numpy().repeat(scale, 1).repeat(scale, 2)
+    for k in range(count):
+        top, left = edge + k // columns * (tall + edge), edge + k % columns * (wide + edge)
+        np.testing.assert_array_equal(sheet[top : top + tall, left : left + wide], expected[k])
+        assert (sheet[top - edge : top, left : left + wide] == SHEET).all()
+    assert (sheet[edge + tall + edge :, edge + 2 * (wide + edge) :] == SHEET).all()  # no sixth image
+
+
+def test_a_grey_sheet_clips_and_rounds():
+    sheet = pixels(image_grid(torch.tensor([-1.0, 0.0, 0.5, 2.0]).reshape(4, 1, 1, 1), 4))
+    tall, wide = tile_size(1, 1)
+    edge = gap((tall, wide))
+    assert [sheet[edge, edge + k * (wide + edge)] for k in range(4)] == [0, 0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((1, 1), (72, 72)),
+        ((8, 8), (72, 72)),
+        ((28, 28), (84, 84)),
+        ((64, 16), (64, 16)),
+        ((192, 100), (192, 100)),
+        ((400, 200), (192, 96)),
+        ((2, 1000), (1, 192)),
+    ],
+)
+def test_small_images_grow_by_whole_factors_and_large_ones_shrink(size, shown):
+    assert tile_size(*size) == shown
+    edge = gap(shown)
+    assert shape(image_grid(torch.rand(2, 1, *size), 2)) == (shown[0] + 2 * edge, 2 * shown[1] + 3 * edge)
+
+
+def test_row_labels_and_groups_make_room_and_move_no_row_of_a_group():
+    x = torch.ones(4, 1, 8, 8)
+    plain, labelled = (
+        pixels(image_grid(x, 1)),
+        pixels(image_grid(x, 1, row_labels=("data", "model"), group=2)),
+    )
+    edge = gap(tile_size(8, 8))
+    assert labelled.shape[0] == plain.shape[0] + 2 * edge
+    gutter = labelled.shape[1] - plain.shape[1]
+    assert gutter > 30
+    assert (labelled[:, :gutter] > SHEET).any()
+    np.testing.assert_array_equal(labelled[: 2 * (72 + edge), gutter:], plain[: 2 * (72 + edge)])
+    np.testing.assert_array_equal(labelled[-2 * (72 + edge) :, gutter:], plain[-2 * (72 + edge) :])
+
+
+@pytest.mark.parametrize("wrong", [(0, 1, 8, 8), (2, 8, 8), (2, 2, 8, 8), (2, 4, 8, 8)])
+def test_what_are_not_images_is_refused(wrong):
+    with pytest.raises(ShapeError, match=r"images \(N, C, H, W\) with C = 1 or 3; got \(" + str(wrong[0])):
+        image_grid(torch.zeros(wrong))
+
+
+# ---------------------------------------------------------------- what is shown
+class Probe(torch.nn.Module):
+    """Decoder whose logits tell the code: pixel d is bright where z_d is large."""
+
+    def __init__(self, latent):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.eye(latent))
+
+    def forward(self, z):
+        return (z @ self.weight).reshape(len(z), 1, 1, 1, -1)
+
+
+def probed(latent, strength=(3.0, 0.0, 2.0, 1.0), examples=200):
+    """Images of one row of pixels, whose posterior means are strength times the pixels."""
+    data = load((np.random.default_rng(0).random((examples, 1, latent)) < 0.5).astype(np.uint8))
+    posterior = DiagonalGaussian(latent)
+    encoder = MLP((1, 1, latent), (2, latent), hidden=())
+    with torch.no_grad():
+        encoder.output.bias.zero_()
+        encoder.output.weight.zero_()
+        encoder.output.weight[:latent] = torch.diag(torch.tensor(strength[:latent]))
+    decoder = Probe(latent)
+    return data, VAE(encoder, posterior, StandardNormal(latent), decoder, Bernoulli((1, 1, latent)))
+
+
+def tiles(png, rows, columns, size):
+    """Cut a sheet without labels into its tiles (rows, columns, H, W), one number per pixel."""
+    tall, wide = tile_size(*size)
+    edge = gap((tall, wide))
+    scale = tall // size[0]
+    sheet = pixels(png)
+    assert sheet.shape == (edge + rows * (tall + edge), edge + columns * (wide + edge))
+    half = scale // 2
+    return np.stack(
+        [
+            [
+                sheet[edge + i * (tall + edge) :, edge + j * (wide + edge) :][:tall, :wide][
+                    half::scale, half::scale
+                ]
+                for j in range(columns)
+            ]
+            for i in range(rows)
+        ]
+    )
+
+
+def by_name(case, **options):
+    data, model = case
+    return {view.name: view for view in views(model, data, make_history(), **options)}
+
+
+def test_the_latent_grid_of_two_dimensions_is_at_the_priors_quantiles_the_first_rightwards_the_second_up(
+    undrawn,
+):
+    case = probed(2)
+    n = examples_of(case).tiles()
+    shown = tiles(by_name(case)["latent_grid"].png, n, n, (1, 2)) / 255
+    z = torch.distributions.Normal(0, 1).icdf((torch.arange(n) + 0.5) / n)
+    bright = torch.sigmoid(z).numpy()
+    np.testing.assert_allclose(shown[:, :, 0, 0], np.tile(bright, (n, 1)), atol=0.003)
+    np.testing.assert_allclose(shown[:, :, 0, 1], np.tile(bright[::-1, None], (1, n)), atol=0.003)
+
+
+def test_the_latent_grid_of_more_dimensions_moves_the_two_of_largest_kl_and_says_so(undrawn):
+    case = probed(4)
+    view = by_name(case)["latent_grid"]
+    n = examples_of(case).tiles()
+    shown = tiles(view.png, n, n, (1, 4)) / 255
+    assert np.ptp(shown[0, :, 0, 0]) > 0.5  # z₁ has the largest KL
+    assert np.ptp(shown[:, 0, 0, 2]) > 0.5  # z₃ the second largest
+    np.testing.assert_allclose(shown[..., [1, 3]], 0.5, atol=0.003)
+    assert "z₁ from left to right and z₃ from bottom to top" in view.caption
+    assert "largest KL of the 4 dimensions, and the others are at the prior's mean" in view.caption
+
+
+def test_the_latent_grid_of_one_dimension_is_one_row(undrawn):
+    case = probed(1)
+    n = examples_of(case).tiles()
+    shown = tiles(by_name(case)["latent_grid"].png, 1, n, (1, 1))
+    assert (np.diff(shown[0, :, 0, 0].astype(int)) > 0).all()
+
+
+def test_the_kl_of_each_dimension_is_the_mean_over_the_validation_split():
+    data, model = probed(4)
+    kl = examples_of((data, model)).kl
+    x = next(data.valid.batches(1000))[0].flatten(1)
+    # q = N(strength · x, 1), so KL = ½ strength² x².
+    expected = 0.5 * torch.tensor([3.0, 0.0, 2.0, 1.0]).square() * x.square().mean(0)
+    np.testing.assert_allclose(kl, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [3, 17, 40])
+def test_reconstructions_stand_below_their_images_in_whole_rows(count, undrawn):
+    data, model = probed(3, examples=400)
+    data.valid = data.valid.take(count)
+    png = by_name((data, model))["reconstructions"].png
+    tall, wide = tile_size(1, 3)
+    edge, sheet, scale = gap((tall, wide)), pixels(png), tall
+    columns = min(count, examples_of((data, model)).tiles())
+    left = sheet.shape[1] - columns * (wide + edge)
+    means = {True: torch.sigmoid(torch.tensor([3.0, 0.0, 2.0])), False: torch.full((3,), 0.5)}
+    shown = count - count % columns
+    for k in range(shown):
+        top = edge + k // columns * (2 * (tall + edge) + 2 * edge)
+        at = slice(left + k % columns * (wide + edge), left + k % columns * (wide + edge) + wide)
+        original = sheet[top, at][scale // 2 :: scale]
+        below = sheet[top + tall + edge, at][scale // 2 :: scale] / 255
+        expected = [means[bool(bit)][d].item() for d, bit in enumerate(original)]
+        assert set(original) <= {0, 255}
+        np.testing.assert_allclose(below, expected, atol=0.003)
+    assert sheet.shape[0] == 2 * edge + shown // columns * (2 * (tall + edge) + 2 * edge) - 3 * edge
+
+
+def test_interpolations_go_from_the_image_of_the_first_column_to_that_of_the_last(undrawn):
+    data, model = probed(3, strength=(3.0, 1.0, 2.0))
+    png = by_name((data, model))["interpolations"].png
+    columns = examples_of((data, model)).tiles()
+    shown = tiles(png, 8, columns, (1, 3)) / 255
+    strength = np.array([3.0, 1.0, 2.0])
+    for end, decoded in ((0, 1), (-1, -2)):
+        assert set(shown[:, end].ravel()) == {0.0, 1.0}
+        expected = 1 / (1 + np.exp(-strength * shown[:, end]))
+        np.testing.assert_allclose(shown[:, decoded], expected, atol=0.003)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"), [("categorical", 0.0, 3.0), ("real", None, None), ("unit", 0, 1)]
+)
+def test_values_are_shown_between_their_black_and_their_white(values, low, high):
+    data, model = images(values=values)
+    examples = examples_of((data, model))
+    shown = examples.shown(examples.x)
+    if low is None:
+        assert (shown.min(), shown.max()) == (0, 1)
+        assert "shown as black to white" in examples.scale_note
+    else:
+        torch.testing.assert_close(shown, (examples.x - low) / (high - low))
+
+
+def test_the_latent_map_of_two_dimensions_shows_them_and_of_more_their_principal_plane(monkeypatch, undrawn):
+    seen = []
+    monkeypatch.setattr(charts, "latent_map", lambda *args: seen.append(args))
+    two = by_name(probed(2))["latent"]
+    four = by_name(probed(4))["latent"]
+    (points, axes, labels, _, prior), (plane, plane_axes, *_, no_prior) = seen
+    assert set(points[:, 0].round(4)) == {0.0, 3.0}
+    assert axes == ["z₁", "z₂"]
+    assert labels is None
+    np.testing.assert_array_equal(prior, [[0, 0], [1, 1]])
+    assert "no labels" in two.caption
+    # Independent bits of variance ¼ strength²: 9, 4 and 1 parts of 14, up to what a finite split has.
+    shares = [int(re.search(r"\((\d+)%\)", axis)[1]) for axis in plane_axes]
+    assert shares == pytest.approx([100 * 9 / 14, 100 * 4 / 14], abs=8)
+    assert plane.std(0) == pytest.approx([1.5, 1.0], abs=0.2)
+    assert no_prior is None
+    assert "first two principal components" in four.caption
+
+
+def test_a_collapsed_posterior_has_a_map():
+    data, model = probed(4, strength=(0.0, 0.0, 0.0, 0.0))
+    assert "0%" in by_name((data, model))["latent"].caption
+
+
+def test_samples_of_a_table_are_draws_of_x_in_the_units_of_the_data(monkeypatch, undrawn):
+    seen = []
+    monkeypatch.setattr(charts, "table_samples", lambda *args: seen.append(args))
+    x = 100 + 20 * torch.randn(3000, 1, generator=torch.Generator().manual_seed(0))
+    data = load(x)
+    model = make_model(Gaussian(1, scale=1.0), transform=Standardize(data.mean, data.std))
+    with torch.no_grad():  # p(x | z) = N(0, 1) for every z, in standard units
+        for parameter in model.decoder.parameters():
+            parameter.zero_()
+    by_name((data, model))
+    rows, samples, names, limits, whole = seen[0]
+    assert (len(rows), len(samples), names, whole) == (300, 300, ["x₁"], False)
+    assert samples.mean() == pytest.approx(100, abs=5)
+    assert samples.std() == pytest.approx(20, abs=3)  # means alone would have no spread
+    assert limits[0, 0] < rows.min() < rows.max() < limits[0, 1]
+
+
+# ---------------------------------------------------------------- charts
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize(
+    "history",
+    [
+        make_history(30),
+        make_history(1),
+        [record for record in make_history(4) if record["split"] == "valid"],
+        [{**record, "bound": float("nan")} for record in make_history(4)],
+        [
+            {key: record[key] for key in ("split", "epoch", "bound")} | {"kl": None}
+            for record in make_history(4)
+        ],
+    ],
+)
+def test_curves_are_drawn_from_whatever_was_recorded(history, columns):
+    png = charts.curves(history, columns)
+    assert shape(png)[1] == pytest.approx((3.9 * columns + 0.4) * charts.DPI, abs=1)
+    assert (pixels(png)[..., :3].std(-1) > 20).any() or all(np.isnan(r["bound"]) for r in history)
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 30, 300])
+def test_bars_are_sorted_and_grey_at_the_threshold(count):
+    kl = np.linspace(0, 1, count + 1)[1:]
+    picture = pixels(charts.kl_bars(kl, threshold=0.5))[..., :3].astype(int)
+    blue = picture[..., 2] - picture[..., 0] > 40
+    heights = blue.sum(0)
+    heights = heights[heights > 0]
+    assert len(heights)
+    # Bars with the same fill stand side by side from the highest to the lowest.
+    assert (np.diff(np.maximum.accumulate(heights[::-1])) >= 0).all()
+    assert heights[: len(heights) // 4 + 1].mean() >= heights[-len(heights) // 4 :].mean()
+
+
+@pytest.mark.parametrize("count", [1, 10, 20, 21])
+def test_classes_differ_in_colour_or_shape_up_to_the_most_that_are_drawn(count):
+    draw = np.random.default_rng(0)
+    labels = np.arange(5 * count) % count
+    names = [f"_{k} $" for k in range(count)]
+    png = charts.latent_map(draw.normal(size=(5 * count, 2)), ["a", "b"], labels, names)
+    wide = shape(png)[1] > 5.0 * charts.DPI
+    assert wide == (count <= charts.MOST_CLASSES)  # with a legend
+    marks = {tuple(charts._mark(k).values()) for k in range(count)}
+    assert len(marks) == min(count, 30)
+
+
+def test_charts_ignore_and_leave_the_users_matplotlib_settings():
+    history = make_history()
+    before = charts.curves(history)
+    old = {key: rcParams[key] for key in ("axes.facecolor", "font.size", "text.usetex")}
+    try:
+        rcParams.update({"axes.facecolor": "black", "font.size": 30, "text.usetex": True})
+        assert charts.curves(history) == before
+        assert (rcParams["axes.facecolor"], rcParams["font.size"], rcParams["text.usetex"]) == (
+            "black",
+            30,
+            True,
+        )
+    finally:
+        rcParams.update(old)
+
+
+# ---------------------------------------------------------------- the page
+CASES = {
+    "images, 2 latents": lambda: images(),
+    "images, 5 latents": lambda: images(latent=5),
+    "images, 1 latent": lambda: images(latent=1),
+    "images, no labels": lambda: images(classes=0),
+    "images, many classes": lambda: images(n=120, classes=25),
+    "images, few": lambda: images(n=30, classes=0, latent=5),
+    "images, colour": lambda: images(channels=3, values="unit"),
+    "images, four channels": lambda: images(channels=4, values="real"),
+    "images, categorical": lambda: images(values="categorical"),
+    "table": lambda: table(),
+    "table, 1 column, 1 latent": lambda: table(columns=1, latent=1),
+    "table, 6 columns, 4 latents": lambda: table(columns=6, latent=4),
+    "table, categorical": lambda: table(values="categorical", columns=2),
+    "table, binary": lambda: table(values="binary", columns=2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_page_has_all_its_sections_and_needs_nothing_else(case, tmp_path):
+    data, model = CASES[case]()
+    text = page(tmp_path, (data, model), numbers=None)
+    expected = IMAGE_VIEWS if data.spec.kind == "image" else TABLE_VIEWS
+    assert re.findall(r'<section id="(\w+)">', text) == ["numbers", *expected, "config"]
+    for name in expected:
+        assert re.search(
+            r'<img[^>]* src="data:image/png;base64,[^"]{100,}" alt="[^"]+" width=', section(text, name)
+        )
+        assert len(re.search("<figcaption>(.*?)</figcaption>", section(text, name))[1]) > 40
+    # Whatever is loaded lies in the file itself.
+    assert all(found.startswith("data:") for found in re.findall(r'(?:src|href|srcset)="([^"]*)"', text))
+    assert not re.search(r"url\(|@import|<script|<link rel=\"stylesheet|https?://", text)
+    assert "lowerbound evaluate RUN" in section(text, "numbers")
+
+
+def test_the_numbers_stand_with_their_errors_units_and_protocol():
+    numbers = numbers_table(NUMBERS)
+    cells = dict(re.findall(r'<th scope="row">(.*?)</th><td class="value">(.*?)</td>', numbers))
+    assert cells == {
+        "NLL": "24.123 ± 0.031 nats",
+        "Bits per dimension": "0.5432",
+        "ELBO": "−24.500 ± 0.030 nats",
+        "Reconstruction": "−22.00 nats",
+        "KL": "2.50 nats",
+        "Active units": "1 of 2",
+        "Effective samples": "321 of 1,000",
+        "k-hat above 0.7": "12.5%",
+        "NLL, naive estimator": "77.70 ± 0.40 nats",
+    }
+    assert dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", numbers)) == {
+        **{
+            "Split": "test",
+            "Examples": "180",
+            "Examples, naive estimator": "150",
+            "Importance samples": "1,000",
+        },
+        **{"Binarisation": "dynamic", "Seed": "7", "Precision": "fp32", "Unit": "nats", "Time": "12 seconds"},
+    }
+    assert '<div class="warning"' in numbers
+    assert "<li>k-hat exceeds &lt;0.7&gt;</li>" in numbers
+    assert "estimated with 1,000 importance samples" in numbers
+    assert "For comparison only" in re.search("naive estimator</th>.*?</tr>", numbers)[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({}, []),
+        ({"nll": None, "warnings": []}, [("NLL", "not finite")]),
+        ({"nll": float("inf"), "bits_per_dim": None}, [("NLL", "not finite")]),
+        ({"nll": 3.0}, [("NLL", "3.00 nats")]),
+        ({"nll": 3.0, "nll_stderr": float("nan")}, [("NLL", "3.00 nats")]),
+        ({"nll": 1234.5, "nll_stderr": 21.0}, [("NLL", "1234 ± 21 nats")]),
+        ({"active_units": 3}, [("Active units", "3")]),
+        ({"kl": "odd"}, [("KL", "odd")]),
+    ],
+)
+def test_missing_numbers_leave_no_gap(numbers, expected):
+    text = numbers_table(numbers)
+    assert re.findall(r'<th scope="row">(.*?)</th><td class="value">(.*?)</td>', text) == expected
+    assert "warning" not in text
+
+
+def test_numbers_it_has_no_words_for_are_shown_by_their_keys():
+    text = numbers_table({"nll": 3.0, "ais_steps": 500, "nested": {"a": [1]}})
+    assert "<dt>ais_steps</dt><dd>500</dd>" in text
+    assert "<dt>nested</dt><dd>{&quot;a&quot;: [1]}</dd>" in text
+
+
+def test_the_kl_of_the_numbers_goes_before_that_of_the_validation_split(tmp_path, undrawn):
+    case = table()
+    given = section(page(tmp_path, case), "kl")
+    assert "mean over 180 test examples" in given
+    assert "together 2.50 nats. 1 of 2 dimensions exceed 0.01 nats" in given
+    assert "mean over 8 validation examples" in section(page(tmp_path, case, numbers=None), "kl")
+
+
+def test_a_posterior_that_does_not_factorise_has_no_bars_and_the_plane_of_its_moving_means(tmp_path, undrawn):
+    data, _ = images()
+    model = make_model(Bernoulli((1, 6, 5)), latent=3, posterior=FullCovarianceGaussian)
+    text = page(tmp_path, (data, model), numbers=None)
+    assert "does not factorise" in section(text, "kl")
+    assert "largest variance of the means" in section(text, "latent_grid")
+
+
+def test_a_run_without_evaluations_says_so(tmp_path, undrawn):
+    text = page(tmp_path, table(), history=[])
+    assert "No evaluation was recorded" in section(text, "curves")
+    assert "Trained for" not in text
+
+
+def test_names_from_outside_are_escaped_and_drawn_as_they_are(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    draw = np.random.default_rng(0)
+    frame = pandas.DataFrame(draw.normal(size=(90, 2)), columns=[NASTY, r"$\frac{日本$"])
+    frame["kind"] = np.array([NASTY, "_hidden", r"$\frac"])[draw.integers(0, 3, 90)]
+    data = load(frame, label_column="kind")
+    case = data, make_model(Gaussian(2), transform=Standardize(data.mean, data.std))
+    numbers = {"nll": 1.0, "split": NASTY, "units": NASTY, "warnings": [NASTY], NASTY: NASTY}
+    text = page(tmp_path, case, title=NASTY, numbers=numbers, config={NASTY: NASTY, "other": object})
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 9
+    assert (
+        f"<h1>{NASTY}</h1>".replace("<script>", "&lt;script&gt;") not in text
+    )  # its quotes are escaped as well
+    assert "<h1>&lt;script&gt;alert(&quot;$x_&quot;)&lt;/script&gt;</h1>" in text
+
+
+def test_the_summary_says_what_the_model_and_the_data_are(tmp_path, undrawn):
+    data = load("digits")
+    text = page(tmp_path, (data, make_model(Bernoulli((1, 8, 8)))), numbers=None)
+    text = re.sub('<span class="formula">(.*?)</span>', r"\1", text)
+    summary = re.search('<p class="summary">(.*?)</p>', text)[1]
+    # (64 · 8 + 8) + (8 · 4 + 4) and (2 · 8 + 8) + (8 · 64 + 64)
+    for words in (
+        "2 latent dimensions and 1,156 parameters: posterior q(z | x) DiagonalGaussian with encoder MLP",
+        "prior p(z) StandardNormal, likelihood p(x | z) Bernoulli with decoder MLP",
+        "Data: digits, images of 1 × 8 × 8 binary values (dynamic binarisation)",
+        "1,437 training, 180 validation and 180 test examples",
+        "Trained for 3 epochs, 30 steps, 4.5 seconds.",
+    ):
+        assert words in summary
+    assert "binarised validation images" in section(text, "reconstructions")
+    assert "means p(x = 1 | z), with z from the prior p(z); seed 0" in section(text, "samples")
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    case = images()
+    first = page(tmp_path, case, seed=3)
+    torch.manual_seed(999)
+    np.random.seed(999)  # noqa: NPY002
+    assert page(tmp_path, case, seed=3) == first
+    assert section(page(tmp_path, case, seed=4), "samples") != section(first, "samples")
+
+
+@pytest.mark.parametrize(("case", "training"), [("digits", True), ("table", False)])
+def test_random_numbers_and_the_models_mode_are_left_as_they_were(case, training, tmp_path):
+    if case == "digits":
+        data = load("digits")  # binarised anew at every batch
+        model = make_model(Bernoulli((1, 8, 8)), latent=3)
+    else:
+        data, model = table()
+    model.train(training)
+    ours, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    page(tmp_path, (data, model))
+    write_pictures(tmp_path, model, data, [])
+    assert torch.equal(torch.get_rng_state(), ours)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpys)  # noqa: NPY002
+    assert all(module.training == training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_pictures_of_a_folder_are_those_of_the_page_and_nothing_else_is_left(tmp_path):
+    data, model = images()
+    paths = write_pictures(tmp_path / "run", model, data, make_history(), seed=1)
+    names = [f"{name}.png" for name in IMAGE_VIEWS if name != "kl"]
+    assert [path.name for path in paths] == names
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(names)
+    wanted = {view.name: view.png for view in views(model, data, make_history(), seed=1)}
+    assert all(path.read_bytes() == wanted[path.stem] for path in paths)
+
+
+@pytest.mark.parametrize("history", [[], make_history()])
+def test_a_table_has_no_pictures_of_images(history, tmp_path):
+    data, model = table()
+    names = [path.stem for path in write_pictures(tmp_path, model, data, history)]
+    assert names == [*(["curves"] if history else []), "samples", "reconstructions", "latent"]
