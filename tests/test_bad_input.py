@@ -221,7 +221,7 @@ TABLE = [
     # what a trained model is asked for
     ("evaluate run -k 0", [], "--samples must be at least 1; got 0"),
     ("evaluate run --limit 0", [], "--limit must be at least 1; got 0"),
-    ("evaluate run --split tset", [], "there is no split 'tset'; did you mean 'test'? options: test, train, valid"),
+    ("evaluate run --split tset", [], "there is no split 'tset'; did you mean 'test'? options: all, test"),
     ("evaluate run --precision fp8", [], "there is no precision 'fp8'; did you mean 'fp32'"),
     ("evaluate run --device gpu", [], "device 'gpu' cannot be used here"),
     ("evaluate run wide.npy", [], "wide.npy has examples of shape (6,), but the run needs (3,)"),

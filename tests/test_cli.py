@@ -173,9 +173,11 @@ def test_the_first_command_of_the_readme(call, tmp_path, monkeypatch):
     lines = err.splitlines()
     assert lines[0].startswith("Data 'digits': images (1, 8, 8)")
     assert lines[2] == "writing to run"
-    assert any(line.startswith("epoch") and "validation" in line for line in lines)
+    assert any(line.startswith("epoch") and "valid" in line for line in lines)
     assert "best validation bound" in err
-    assert lines[-2:] == ["numbers:   lowerbound evaluate run", "page:      lowerbound report run"]
+    end = lines.index("numbers:   lowerbound evaluate run")
+    assert lines[end + 1] == "page:      lowerbound report run"
+    assert [line.split(":")[0] for line in lines[end + 2 :]] == ["warning"]  # one epoch: nothing learned yet
     written = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"samples.png", "reconstructions.png", "latent.png", "curves.png"}
     assert {"config.json", "metrics.jsonl", "model.safetensors", "checkpoint", *pictures} <= written
@@ -563,6 +565,21 @@ def test_score(call, table):
     np.testing.assert_allclose(values[:, 0], truth, rtol=0.02)
     assert call("score", table, "-k", 5, "--out", "s.npy")[0] == 0
     assert np.load("s.npy").shape == (6, 2)
+
+
+def test_another_source_is_scored_and_encoded_whole_in_its_order(call, table, tmp_path):
+    """A row of the result belongs to the row of the file: the odd one out is found where it stands."""
+    lines = (table.parent / "t.csv").read_text().splitlines()
+    lines[41] = "1e4,-5,0.01,odd"
+    (tmp_path / "new.csv").write_text("\n".join(lines))
+    assert call("score", table, "new.csv", "-k", 50, "--out", "s.csv")[0] == 0
+    values = np.array(rows("s.csv")[1:], float)[:, 0]
+    assert len(values) == 60
+    assert values.argmin() == 40
+    assert call("encode", table, "new.csv", "--out", "z.csv")[0] == 0
+    x = np.array([line.split(",")[:3] for line in lines[1:]], np.float32)
+    truth = lb.load(table).encode(torch.from_numpy(x))
+    np.testing.assert_allclose(np.array(rows("z.csv")[1:], float), truth, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "encode", "interpolate", "score", "report"])

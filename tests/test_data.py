@@ -360,3 +360,28 @@ def test_importing_data_brings_neither_pandas_nor_pillow_nor_sklearn():
     code = "import sys, lowerbound.data; print({'pandas', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
+
+
+# ------------------------------------------------------------------------------------------ everything, in its order
+@pytest.mark.parametrize("mapped", [False, True], ids=["memory", "memory-mapped"])
+def test_all_has_every_example_with_its_label_in_the_order_of_the_source(tmp_path, mapped):
+    x = np.arange(60, dtype=np.float32).reshape(20, 3)
+    y = np.arange(20) % 4
+    source = x
+    if mapped:
+        source = tmp_path / "x.npy"
+        np.save(source, x)
+    data = load(source, labels=y, seed=3)
+    assert not torch.equal(
+        data.train.batch(torch.arange(len(data.train)))[0], torch.from_numpy(x[: len(data.train)])
+    )
+    everything, labels = data.all.batch(torch.arange(20))
+    assert torch.equal(everything, torch.from_numpy(x))
+    assert torch.equal(labels, torch.from_numpy(y))
+
+
+def test_all_of_a_source_with_its_own_split_is_train_then_valid_then_test(tmp_path):
+    parts = {name: np.full((2, 3), i, np.float32) for i, name in enumerate(("train", "valid", "test"))}
+    np.savez(tmp_path / "x.npz", **parts)
+    everything, _ = load(tmp_path / "x.npz").all.batch(torch.arange(6))
+    assert everything[:, 0].tolist() == [0, 0, 1, 1, 2, 2]

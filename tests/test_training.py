@@ -391,7 +391,7 @@ def test_a_nan_is_named_and_the_last_good_state_kept(data, tmp_path):
     assert "log p(x|z)" in message
     assert "decoder.log (Identity)" in message
     assert "training examples (" in message
-    tensors, state = load_tensors(tmp_path / "checkpoint" / "state.safetensors")
+    tensors, _ = load_tensors(tmp_path / "checkpoint" / "state.safetensors")
     assert all(torch.isfinite(t).all() for t in tensors.values())
     kept, _ = load_tensors(tmp_path / "model.safetensors")
     assert all(torch.isfinite(t).all() for t in kept.values())

@@ -429,6 +429,17 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
         )
 
 
+def choose_objective(spec: DataSpec) -> objectives.Objective:
+    """Return what suits the data: the importance-weighted bound for bits, the evidence lower bound for the rest.
+
+    Models of binary data are compared by their log-likelihood, and there the tighter bound gains the most (on MNIST
+    over half a nat at equal time). With real values it would fit σ to draws that it hardly weighs.
+    """
+    if spec.values == "binary":
+        return objectives.ImportanceWeighted(samples=8, gradient="dreg")
+    return objectives.ELBO()
+
+
 def default_latent(spec: DataSpec) -> int:
     """Return a usual number of latent dimensions: an eighth of the data's, between 2 and 40."""
     return max(2, min(40, spec.dimensions // 8))

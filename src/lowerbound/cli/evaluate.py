@@ -28,7 +28,7 @@ def evaluate(
     run: RunArgument,
     source: SourceArgument = None,
     samples: SamplesOption = 1000,
-    split: SplitOption = "test",
+    split: SplitOption = None,
     limit: Annotated[
         Optional[int],  # noqa: UP045 (typer reads the annotation at run time)
         typer.Option(metavar="N", help="Use only the first N examples."),

@@ -26,7 +26,13 @@ RootOption = Annotated[
         metavar="DIR", help="Where MNIST-like data lie (torchvision's layout); else $LOWERBOUND_DATA."
     ),
 ]
-SplitOption = Annotated[str, typer.Option(metavar="NAME", help="train, valid or test.")]
+SplitOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="NAME",
+        help="train, valid, test or all; test if not given, and all of another SOURCE, in its order.",
+    ),
+]
 OutOption = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="FILE", help="File to write; its ending chooses the format."),
@@ -56,11 +62,12 @@ def load_run(run: Path, device: str = "auto") -> tuple[VAE, dict[str, Any]]:
     return load(run, device=choose_device(device)), config
 
 
-def load_split(config: dict[str, Any], source: str | None, root: Path | None, split: str) -> Split:
-    """Return one split of the run's data, or of another source read in the same way."""
+def load_split(config: dict[str, Any], source: str | None, root: Path | None, split: str | None) -> Split:
+    """Return one split of the run's data, or all of another source read in the same way."""
     from ..persistence import open_data
 
-    names = ("train", "valid", "test")
+    names = ("train", "valid", "test", "all")
+    split = split or ("test" if source is None else "all")
     if split not in names:
         raise ConfigError(f"there is no split {split!r}; {suggest(split, names)}")
     return getattr(open_data(config, source, root=root), split)

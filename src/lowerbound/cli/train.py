@@ -117,6 +117,8 @@ def train(
         write_pictures(folder, run.model, data, run.history)
     if not quiet:
         print("\n".join(_outcome(run, folder)), file=sys.stderr)
+        if warning := _collapse(run, data):
+            print(f"warning: {warning}", file=sys.stderr)
     if run.stopped == "interrupted":
         sys.exit(130)
 
@@ -161,13 +163,13 @@ def _start(
     import torch
 
     from .. import data as sources
-    from ..config import build_objective, build_settings, model_for_data
+    from ..config import build_objective, build_settings, choose_objective, model_for_data
     from ..training import RunFolder
     from ..training.devices import choose_device
 
     if source is None:
         raise ConfigError("name the data to train on, for example `lowerbound train digits`")
-    objective = build_objective(choices.get("objective", {}))
+    objective = build_objective(choices["objective"]) if "objective" in choices else None
     settings = build_settings(choices.get("training", {}))
     choose_device(settings.device)
     folder = out or _free_folder(source)
@@ -178,7 +180,7 @@ def _start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = model_for_data(data, choices.get("latent"), **slots)
-    return folder, data, model, objective
+    return folder, data, model, objective or choose_objective(data.spec)
 
 
 def _continue(
@@ -233,6 +235,14 @@ def _free_folder(source: str) -> Path:
     while folder.exists():
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
+
+
+def _collapse(run: Run, data: Data) -> str | None:
+    """Return a warning if the codes say little of the data, judged by some validation examples."""
+    from ..evaluation import active_units, bound, posterior_collapse_warning
+
+    some = data.valid.take(1000)
+    return posterior_collapse_warning(active_units(run.model, some), bound(run.model, some))
 
 
 def _outcome(run: Run, folder: Path) -> list[str]:

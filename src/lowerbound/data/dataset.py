@@ -14,7 +14,7 @@ import torch
 from torch import Generator, LongTensor, Tensor
 
 from lowerbound.data.reading import Reading
-from lowerbound.data.rows import Rows, chunk_length
+from lowerbound.data.rows import Rows, chunk_length, join
 from lowerbound.data.spec import DataSpec
 from lowerbound.errors import ConfigError
 
@@ -124,13 +124,22 @@ class Data:
         valid: What choices are made on.
         test: What is reported.
         options: Keyword arguments that load the same data again: `load(data.spec.source, **data.options)`.
+        order: Where in the source the examples of train, then valid, then test stand; None for one after the other.
     """
 
-    def __init__(self, train: Split, valid: Split, test: Split, options: dict[str, Any]):
+    def __init__(
+        self,
+        train: Split,
+        valid: Split,
+        test: Split,
+        options: dict[str, Any],
+        order: np.ndarray | None = None,
+    ):
         self.train = train
         self.valid = valid
         self.test = test
         self.options = options
+        self.order = order
         self._moments: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -148,6 +157,21 @@ class Data:
         """Standard deviation of x over the training split and the draws of binarisation or dequantisation."""
         return self._train_moments()[1]
 
+    @property
+    def all(self) -> Split:
+        """Every example, in the order of the source: for scores or codes that belong to the rows of a file."""
+        splits = (self.train, self.valid, self.test)
+        rows = join([split.rows for split in splits])
+        labels = (
+            None
+            if self.train.labels is None
+            else torch.cat([s.labels for s in splits if s.labels is not None])
+        )
+        if self.order is not None:
+            back = np.argsort(self.order)
+            rows, labels = rows.select(back), None if labels is None else labels[torch.from_numpy(back)]
+        return Split("all", self.spec, rows, self.train.reading, labels)
+
     def _train_moments(self) -> tuple[Tensor, Tensor]:
         if self._moments is None:
             self._moments = self.train.moments()
@@ -155,7 +179,9 @@ class Data:
 
     def to(self, device: torch.device | str) -> Data:
         """The same data, stored on the device."""
-        moved = Data(self.train.to(device), self.valid.to(device), self.test.to(device), self.options)
+        moved = Data(
+            self.train.to(device), self.valid.to(device), self.test.to(device), self.options, self.order
+        )
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved

@@ -134,8 +134,8 @@ def load(
         columns=found.columns,
         classes=classes,
     )
-    splits = make_splits(found, numbers, spec, meaning.reading, options["split"], seed)
-    return Data(*splits, options={**options, "binarize": spec.binarize})
+    splits, order = make_splits(found, numbers, spec, meaning.reading, options["split"], seed)
+    return Data(*splits, options={**options, "binarize": spec.binarize}, order=order)
 
 
 def _listed(value: Any) -> Any:

@@ -77,8 +77,8 @@ def make_splits(
     reading: Reading,
     shares: Sequence[float],
     seed: int,
-) -> list[Split]:
-    """Train, valid and test.
+) -> tuple[list[Split], np.ndarray | None]:
+    """Train, valid and test, and the permutation that was cut into them, if one was.
 
     Args:
         source: Three parts, which stay as they are, or one, which is permuted and cut.
@@ -88,17 +88,19 @@ def make_splits(
         shares: Of the three splits.
         seed: Of the permutation and of static binarisation.
     """
+    order = None
     if len(source.parts) == 1:
         indices = _cut(len(source.parts[0]), shares, seed)
         rows = [_rows(source.parts[0], index) for index in indices]
         labels = None if numbers is None else [numbers[0][index] for index in indices]
+        order = np.concatenate(indices)
     else:
         rows, labels = [_rows(part) for part in source.parts], numbers
     splits = [
         Split(name, spec, rows[i], reading, None if labels is None else torch.from_numpy(labels[i]))
         for i, name in enumerate(NAMES)
     ]
-    return _drawn_once(splits, seed) if spec.binarize == "static" else splits
+    return (_drawn_once(splits, seed) if spec.binarize == "static" else splits), order
 
 
 def _cut(count: int, shares: Sequence[float], seed: int) -> list[np.ndarray]:

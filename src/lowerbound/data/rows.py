@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -49,6 +50,14 @@ class Rows(Protocol):
     def to(self, device: torch.device) -> Rows:
         """The same examples, read to the device."""
         ...
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """The examples of several parts of one source, one part after the other."""
+    if all(isinstance(part, MappedRows) for part in parts):
+        first = cast(MappedRows, parts[0])  # the parts of a memory-mapped source are rows of one array
+        return MappedRows(first.array, np.concatenate([part.index for part in parts]), first.device)  # pyright: ignore
+    return TensorRows(torch.cat([part.read(torch.arange(len(part))) for part in parts]))
 
 
 class TensorRows:

@@ -24,7 +24,7 @@ class Console:
         self._drawn = 0.0
         if shown:
             print(
-                f"training for {length}; train and valid are bounds on log p(x) in nats per example, * the best so far",
+                f"training for {length}; train and valid: bound on log p(x), nats per example; *: the best so far",
                 file=sys.stderr,
                 flush=True,
             )

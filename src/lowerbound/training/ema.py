@@ -16,7 +16,8 @@ class MovingAverage:
 
     Early on the average runs over the steps so far, so that it does not remember the initialisation. After the first
     hundred steps it takes in every tenth one's weights: neighbouring steps differ too little to tell, and reading
-    all weights costs a tenth of a small network's step. Buffers are not averaged: they already are running averages, or constants.
+    all weights costs a tenth of a small network's step. Buffers are not averaged: they already are running averages,
+    or constants.
 
     Args:
         model: The model whose parameters are followed.

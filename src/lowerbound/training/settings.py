@@ -74,7 +74,9 @@ class Settings:
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"training.{name} must be positive; got {value!r}")
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"training.betas must be two numbers, at least 0 and below 1; got {self.betas!r}")
+            raise ConfigError(
+                f"training.betas must be two numbers, at least 0 and below 1; got {self.betas!r}"
+            )
         for name, high in (("weight_decay", math.inf), ("warmup", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) < high:
                 raise ConfigError(
