@@ -117,7 +117,7 @@ def train(
         write_pictures(folder, run.model, data, run.history)
     if not quiet:
         print("\n".join(_outcome(run, folder)), file=sys.stderr)
-        if warning := _collapse(run, data):
+        if run.stopped != "interrupted" and (warning := _collapse(run, data)):
             print(f"warning: {warning}", file=sys.stderr)
     if run.stopped == "interrupted":
         sys.exit(130)

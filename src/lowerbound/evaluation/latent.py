@@ -114,6 +114,6 @@ def posterior_collapse_warning(units: ActiveUnits, terms: Bound) -> str | None:
             f"posterior collapse: the KL term is {terms.kl:.2g} nats per example, so the codes say nothing of x and "
             f"the decoder ignores them; {remedy}"
         )
-    if units.count < _FEWEST_SHARE * units.total:
+    if units.count <= _FEWEST_SHARE * units.total:
         return f"only {units.count} of {units.total} latent dimensions are active; {remedy}"
     return None
