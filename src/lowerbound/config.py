@@ -429,15 +429,17 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
         )
 
 
-def choose_objective(spec: DataSpec) -> objectives.Objective:
-    """Return what suits the data: the importance-weighted bound for bits, the evidence lower bound for the rest.
+def recipe(spec: DataSpec, encoder: nn.Module) -> tuple[objectives.Objective, dict[str, Any]]:
+    """Return the objective and the training settings that suit the data, where the user has chosen no objective.
 
-    Models of binary data are compared by their log-likelihood, and there the tighter bound gains the most (on MNIST
-    over half a nat at equal time). With real values it would fit σ to draws that it hardly weighs.
+    Models of binary data are compared by their log-likelihood, and there the importance-weighted bound gains the
+    most: on MNIST a nat over the evidence lower bound at equal time, chosen on the validation split, as were the
+    numbers for multi-layer perceptrons. With real values it would fit σ to draws that it hardly weighs.
     """
-    if spec.values == "binary":
-        return objectives.ImportanceWeighted(samples=8, gradient="dreg")
-    return objectives.ELBO()
+    if spec.values != "binary":
+        return objectives.ELBO(), {}
+    settings = {"learning_rate": 3e-3, "weight_decay": 0.06} if isinstance(encoder, MLP) else {}
+    return objectives.ImportanceWeighted(samples=8, gradient="dreg"), settings
 
 
 def default_latent(spec: DataSpec) -> int:
