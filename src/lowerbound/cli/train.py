@@ -97,10 +97,8 @@ def train(
     choices = _choices(preset, config, set_ or [], flags)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks and draws
     quiet = quiet or not first
-    if resume:
-        folder, data, model, objective = _continue(source, out, choices, overwrite)
-    else:
-        folder, data, model, objective = _start(source, out, choices, overwrite)
+    begin = _continue if resume else _start
+    folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
         print(f"{data}\nwriting to {folder}", file=sys.stderr)
     run = fit(
@@ -111,7 +109,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         progress=not quiet,
-        **choices.get("training", {}),
+        **settings,
     )
     if first:
         write_pictures(folder, run.model, data, run.history)
@@ -158,12 +156,12 @@ def _one_length(merged: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]
 
 def _start(
     source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
-) -> tuple[Path, Data, VAE, Objective]:
+) -> tuple[Path, Data, VAE, Objective, dict[str, Any]]:
     """Return the parts of a new run. What can be refused without the data is, before they are read."""
     import torch
 
     from .. import data as sources
-    from ..config import build_objective, build_settings, choose_objective, model_for_data
+    from ..config import build_objective, build_settings, model_for_data, recipe
     from ..training import RunFolder
     from ..training.devices import choose_device
 
@@ -180,12 +178,16 @@ def _start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = model_for_data(data, choices.get("latent"), **slots)
-    return folder, data, model, objective or choose_objective(data.spec)
+    given = choices.get("training", {})
+    if objective is None:
+        objective, usual = recipe(data.spec, model.encoder)
+        given = usual | given
+    return folder, data, model, objective, given
 
 
 def _continue(
     source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
-) -> tuple[Path, Data, VAE, Objective]:
+) -> tuple[Path, Data, VAE, Objective, dict[str, Any]]:
     """Return the parts of the run in ``out`` as it was started; the checkpoint then fills in the weights."""
     from ..config import build_objective
     from ..persistence import FREE_SETTINGS, build_stored, open_data, read_config
@@ -210,7 +212,7 @@ def _continue(
         raise ConfigError(f"{out} was trained on {config['data']['source']!r}, not on {source!r}")
     model = build_stored(folder, config)
     data = open_data(config, **choices.get("data", {}))
-    return out, data, model, build_objective(config["objective"])
+    return out, data, model, build_objective(config["objective"]), choices.get("training", {})
 
 
 def _read_file(path: Path) -> dict[str, Any]:
