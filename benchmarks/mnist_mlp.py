@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--root", help="folder that holds MNIST/raw; else $LOWERBOUND_DATA")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--keep", type=Path, help="keep the run folders here")
+    parser.add_argument(
+        "--keep", type=Path, help="keep the run folders here, and take up those that are there"
+    )
     arguments = parser.parse_args()
     root = ["--root", arguments.root] if arguments.root else []
     started = time.monotonic()
@@ -33,9 +35,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for seed in arguments.seeds:
             folder = (arguments.keep or Path(scratch)) / f"mnist-seed{seed}"
-            train = ["train", "mnist", "--binarize", "dynamic", "--minutes", str(arguments.minutes)]
-            lowerbound(*train, "--seed", str(seed), "--out", str(folder), *root)
-            evaluation = json.loads(lowerbound("evaluate", str(folder), "-k", str(SAMPLES), "--json", *root))
+            evaluated = folder / "evaluation.json"
+            if not evaluated.is_file():  # a kept run that was evaluated is not done again
+                train = ["train", "mnist", "--binarize", "dynamic", "--minutes", str(arguments.minutes)]
+                lowerbound(*train, "--seed", str(seed), "--out", str(folder), *root)
+                lowerbound("evaluate", str(folder), "-k", str(SAMPLES), "--json", *root)
+            evaluation = json.loads(evaluated.read_text())
             history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             config = json.loads((folder / "config.json").read_text())
             runs.append((evaluation, history, config))

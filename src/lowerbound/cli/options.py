@@ -129,10 +129,12 @@ def write_csv(out: Path, rows: Tensor, names: list[str], labels: list[str] | Non
 def write_observations(out: Path, x: Tensor, spec: DataSpec | None, columns: int | None = None) -> None:
     """Write observations (N, *event): a picture grid, a table with the data's column names, or .npy."""
     if out.suffix == ".png":
-        from ..report import image_grid
+        from ..report import image_grid, value_range
         from ..training import write_atomically
 
-        write_atomically(out, lambda temporary: temporary.write_bytes(image_grid(x.cpu(), columns)))
+        low, high = (0.0, 1.0) if spec is None else value_range(x, spec)
+        shown = (x[:, :3].cpu() - low) / (high - low)
+        write_atomically(out, lambda temporary: temporary.write_bytes(image_grid(shown, columns)))
     elif out.suffix == ".npy":
         write_npy(out, x)
     else:

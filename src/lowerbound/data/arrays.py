@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from lowerbound.data.source import Source
-from lowerbound.errors import DataError
+from ..errors import DataError
+from .source import Source
 
 _CHANNELS = (1, 3, 4)
 _PARTS = ("train", "valid", "test")

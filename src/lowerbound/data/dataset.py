@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Generator, LongTensor, Tensor
 
-from lowerbound.data.reading import Reading
-from lowerbound.data.rows import Rows, chunk_length, join
-from lowerbound.data.spec import DataSpec
-from lowerbound.errors import ConfigError
+from ..errors import ConfigError
+from .reading import Reading
+from .rows import Rows, chunk_length, join
+from .spec import DataSpec
 
 
 class Split:

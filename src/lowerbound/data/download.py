@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from lowerbound.errors import DataError
+from ..errors import DataError
 
 _TIMEOUT = 30.0  # seconds without an answer
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lowerbound.data.download import cache_folder, fetch
-from lowerbound.data.source import Source
-from lowerbound.data.spec import Binarize
-from lowerbound.errors import DataError
+from ..errors import DataError
+from .download import cache_folder, fetch
+from .source import Source
+from .spec import Binarize
 
 VALID = 10_000
 TRAIN = (60_000, 28, 28)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lowerbound.data.source import Source
-from lowerbound.errors import DataError
+from ..errors import DataError
+from .source import Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,14 +15,14 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lowerbound.data import arrays, idx, tables
-from lowerbound.data.dataset import Data
-from lowerbound.data.images import read_folder
-from lowerbound.data.partition import check_parts, make_splits, number_labels
-from lowerbound.data.source import Source
-from lowerbound.data.spec import Binarize, DataSpec, Values, check_option
-from lowerbound.data.values import interpret, scan
-from lowerbound.errors import ConfigError, DataError
+from ..errors import ConfigError, DataError
+from . import arrays, idx, tables
+from .dataset import Data
+from .images import read_folder
+from .partition import check_parts, make_splits, number_labels
+from .source import Source
+from .spec import Binarize, DataSpec, Values, check_option
+from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Generator
 
-from lowerbound.data.dataset import Split
-from lowerbound.data.reading import Reading
-from lowerbound.data.rows import MappedRows, Rows, TensorRows, chunk_length, to_tensor
-from lowerbound.data.source import Source
-from lowerbound.data.spec import DataSpec
-from lowerbound.errors import DataError
+from ..errors import DataError
+from .dataset import Split
+from .reading import Reading
+from .rows import MappedRows, Rows, TensorRows, chunk_length, to_tensor
+from .source import Source
+from .spec import DataSpec
 
 NAMES = ("train", "valid", "test")
 

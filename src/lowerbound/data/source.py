@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowerbound.data.spec import Binarize
+from .spec import Binarize
 
 
 @dataclass(frozen=True)

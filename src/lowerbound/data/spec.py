@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from lowerbound.errors import ConfigError, suggest
+from ..errors import ConfigError, suggest
 
 Kind = Literal["image", "vector"]
 Values = Literal["binary", "unit", "real", "categorical"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from lowerbound.data.source import Source
-from lowerbound.errors import ConfigError, DataError, suggest
+from ..errors import ConfigError, DataError, suggest
+from .source import Source
 
 if TYPE_CHECKING:
     from pandas import DataFrame

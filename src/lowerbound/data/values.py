@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowerbound.data.reading import Reading
-from lowerbound.data.rows import chunk_length
-from lowerbound.data.source import Source
-from lowerbound.data.spec import Binarize, Kind, Values
-from lowerbound.errors import ConfigError, DataError
+from ..errors import ConfigError, DataError
+from .reading import Reading
+from .rows import chunk_length
+from .source import Source
+from .spec import Binarize, Kind, Values
 
 
 @dataclass(frozen=True)

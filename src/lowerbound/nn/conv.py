@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from lowerbound.nn.layers import (
+from .layers import (
     OUTPUT_GAIN,
     Crop,
     activation_name,
@@ -22,7 +22,7 @@ from lowerbound.nn.layers import (
     initialise,
     stage_sizes,
 )
-from lowerbound.nn.network import Network, features, image_shape, probability, size, sizes
+from .network import Network, features, image_shape, probability, size, sizes
 
 
 class ConvEncoder(Network):

@@ -33,7 +33,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from lowerbound.errors import ConfigError, suggest
+from ..errors import ConfigError, suggest
 
 Affine = TypeVar("Affine", bound=nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
 

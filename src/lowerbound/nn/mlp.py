@@ -11,9 +11,9 @@ from functools import partial
 
 from torch import nn
 
-from lowerbound.errors import ConfigError
-from lowerbound.nn.layers import OUTPUT_GAIN, Residual, activation_name, hidden_layer, initialise
-from lowerbound.nn.network import Network, features, probability, sizes
+from ..errors import ConfigError
+from .layers import OUTPUT_GAIN, Residual, activation_name, hidden_layer, initialise
+from .network import Network, features, probability, sizes
 
 
 class MLP(Network):

@@ -14,7 +14,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from lowerbound.errors import ConfigError, ShapeError
+from ..errors import ConfigError, ShapeError
 
 
 class Network(nn.Module):

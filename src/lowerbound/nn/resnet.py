@@ -22,7 +22,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from lowerbound.nn.layers import (
+from .layers import (
     ACTIVATIONS,
     OUTPUT_GAIN,
     Crop,
@@ -35,7 +35,7 @@ from lowerbound.nn.layers import (
     initialise,
     stage_sizes,
 )
-from lowerbound.nn.network import Network, features, image_shape, probability, size, sizes
+from .network import Network, features, image_shape, probability, size, sizes
 
 
 def group_norm(channels: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """What a run looks like: its pictures, and one self-contained page with its numbers."""
 
-from .grids import image_grid
+from .grids import image_grid, value_range
 from .page import write_report
 from .pictures import write_pictures
 
-__all__ = ["image_grid", "write_pictures", "write_report"]
+__all__ = ["image_grid", "value_range", "write_pictures", "write_report"]

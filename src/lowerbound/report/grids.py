@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..data import DataSpec
 from ..errors import ShapeError
 
 # Neither black nor white images melt into it, and it suits a light page as well as a dark one.
@@ -79,3 +80,13 @@ def tile_size(height: int, width: int) -> tuple[int, int]:
 def gap(tile: tuple[int, int]) -> int:
     """Return the width in pixels of the edge around tiles of this size."""
     return max(2, round(max(tile) / 36))
+
+
+def value_range(x: Tensor, spec: DataSpec) -> tuple[float, float]:
+    """Return the values that are shown as black and as white."""
+    if spec.values == "categorical":
+        return 0.0, (spec.categories or 2) - 1.0
+    if spec.values in ("binary", "unit"):
+        return 0.0, 1.0
+    low, high = x.min().item(), x.max().item()
+    return low, high if high > low else low + 1.0

@@ -15,12 +15,12 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from ..data import Data, DataSpec
+from ..data import Data
 from ..distributions import kl_per_dimension
 from ..model import VAE
 from ..shapes import draws, numel
 from . import charts
-from .grids import image_grid, tile_size
+from .grids import image_grid, tile_size, value_range
 
 ACTIVE = 0.01
 """Mean KL in nats above which a latent dimension counts as used."""
@@ -111,7 +111,7 @@ class Examples:
         # (L,) in nats, or None if the posterior does not factorise.
         self.kl = torch.cat(whole).mean(0).flatten().cpu().double().numpy() if len(whole) == len(q) else None
         self.latent = numel(model.latent_shape)
-        self.low, self.high = _value_range(self.x, self.spec)
+        self.low, self.high = value_range(self.x, self.spec)
 
     def shown(self, x: Tensor) -> Tensor:
         """Return observations (N, C, H, W) as images in [0, 1] of one or three channels."""
@@ -146,16 +146,6 @@ class Examples:
         """Return what a validation example is called."""
         drawn = "" if self.spec.binarize == "none" else "binarised "
         return f"{drawn}validation image{'' if one else 's'}"
-
-
-def _value_range(x: Tensor, spec: DataSpec) -> tuple[float, float]:
-    """Return the values that are shown as black and as white."""
-    if spec.values == "categorical":
-        return 0.0, (spec.categories or 2) - 1.0
-    if spec.values in ("binary", "unit"):
-        return 0.0, 1.0
-    low, high = x.min().item(), x.max().item()
-    return low, high if high > low else low + 1.0
 
 
 def _samples(examples: Examples) -> View:

@@ -23,6 +23,8 @@ RUN_FILES = (
     "latent_grid.png",
     "curves.png",
     "report.html",
+    *(f"{command}.{kind}" for command in ("sample", "reconstruct", "interpolate") for kind in ("png", "csv")),
+    *(f"{command}.csv" for command in ("encode", "score")),
 )
 
 
