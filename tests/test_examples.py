@@ -36,6 +36,13 @@ def test_quickstart_beats_independent_pixels_and_survives_saving(example, tmp_pa
     assert is_picture(tmp_path / "quickstart.png")
 
 
+def test_samples_of_a_run_are_those_of_its_model(example, tmp_path):
+    data = lb.data.load("digits")
+    lb.fit(lb.VAE.for_data(data, latent=2), data, epochs=1, out=tmp_path / "run", progress=False)
+    path = example("mnist_samples").main(tmp_path / "run", tmp_path, columns=4, rows=2)
+    assert path.read_bytes() == lb.report.image_grid(lb.load(tmp_path / "run").sample(8, seed=0), 4)
+
+
 def test_gradient_variances_follow_their_closed_forms(example, tmp_path):
     numbers = example("gradient_variance").main(tmp_path, quick=True)
     assert list(numbers) == ["score function", "score function with a baseline", "reparameterised"]

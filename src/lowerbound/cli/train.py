@@ -95,8 +95,7 @@ def train(
     data_options = {"binarize": binarize, "root": None if root is None else str(root), "seed": seed}
     flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
     choices = _choices(preset, config, set_ or [], flags)
-    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks and draws
-    quiet = quiet or not first
+    quiet = quiet or not _first_process()
     begin = _continue if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
@@ -111,7 +110,7 @@ def train(
         progress=not quiet,
         **settings,
     )
-    if first:
+    if _first_process():
         write_pictures(folder, run.model, data, run.history)
     if not quiet:
         print("\n".join(_outcome(run, folder)), file=sys.stderr)
@@ -119,6 +118,11 @@ def train(
             print(f"warning: {warning}", file=sys.stderr)
     if run.stopped == "interrupted":
         sys.exit(130)
+
+
+def _first_process() -> bool:
+    """Return whether this is the process that speaks, draws and owns the folder: one of those under torchrun."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _choices(preset: str, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def _start(
     settings = build_settings(choices.get("training", {}))
     choose_device(settings.device)
     folder = out or _free_folder(source)
-    if folder.exists() and not overwrite:
+    if _first_process() and folder.exists() and not overwrite:
         RunFolder(folder).prepare()  # refuses a folder that holds another run; nothing is written yet
     data = sources.load(source, **choices.get("data", {}))
     slots = {k: v for k, v in choices.items() if k not in ("latent", "training", "objective", "data")}

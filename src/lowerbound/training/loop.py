@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -153,17 +153,24 @@ def train(
     next_evaluation = _next_evaluation(step, fraction_done(step), where, settings)
 
     with _own_generator(device), _stop_requested() as stop:
+
+        def standing(step: int) -> tuple[float, bool]:
+            """Return the share of the run that is done and whether to stop; all processes get the same answer."""
+            if world == 1:
+                return fraction_done(step), stop.is_set()
+            mine = torch.tensor([fraction_done(step), float(stop.is_set())], device=device)
+            fraction, stopping = cast(Tensor, fabric.all_reduce(mine, reduce_op="max")).tolist()
+            return fraction, stopping > 0
+
         try:
             if folder and rank == 0 and not folder.checkpoint.exists():
                 save()
                 checkpoint.save_tensors(folder.model, model.state_dict(), {"step": 0})  # loadable from now on
             module.train()
-            while True:
+            fraction, stopping = standing(step)
+            while fraction < 1 and not stopping:
                 # ---------------------------------------------------------------- one step
                 tick = time.monotonic()
-                fraction = fraction_done(step)
-                if fraction >= 1 or stop.is_set():
-                    break
                 if step // steps_per_epoch != epoch:
                     epoch = step // steps_per_epoch
                     shuffle = torch.Generator().manual_seed(seed_for(settings.seed, -1, epoch))
@@ -204,7 +211,7 @@ def train(
                 console.step(fraction, examples * world / clock)
 
                 # ---------------------------------------------------------------- one evaluation
-                fraction = fraction_done(step)
+                fraction, stopping = standing(step)
                 if _due(step, fraction, next_evaluation):
                     next_evaluation = _next_evaluation(step, fraction, where, settings)
                     common = {
@@ -239,10 +246,11 @@ def train(
                     if settings.patience and state["since_best"] >= settings.patience:
                         stopped = "early"
                         break
+                    fraction, stopping = standing(step)  # it took a while
                 if time.monotonic() - last_save > settings.checkpoint_seconds:
                     save()
                     last_save = time.monotonic()
-            if stop.is_set():
+            if stopping:
                 stopped = "interrupted"
             save()
         finally:
