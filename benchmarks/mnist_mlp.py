@@ -43,6 +43,7 @@ def main() -> None:
             evaluation = json.loads(evaluated.read_text())
             history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             config = json.loads((folder / "config.json").read_text())
+            config["data"]["options"].pop("root", None)  # where the data lie is this machine's affair
             runs.append((evaluation, history, config))
 
     def mean(key: str) -> float:
