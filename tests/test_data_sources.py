@@ -576,7 +576,7 @@ def test_nullable_columns_without_gaps_are_numbers():
             {"kind": [*"xyzxyzxyzx", None, None]},
             {"label_column": "kind"},
             DataError,
-            r"'kind' \(2, first in row 10\)",
+            r"labels .* missing for 2 examples, the first in row 10",
         ),
         (
             {"a": [1.0] * 5 + [np.inf] * 7},

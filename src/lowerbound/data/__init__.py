@@ -1,8 +1,23 @@
-"""Sources of data, their splits, and invertible transforms."""
+"""Sources of data, their splits and conditions, and invertible transforms."""
 
-from .dataset import Data, Split
+from .dataset import Condition, Data, Split
+from .like import load_like
 from .load import NAMES, load
-from .spec import DataSpec
+from .masks import MASK_RULES, draw_masks, observe
+from .spec import ConditionSpec, DataSpec
 from .transforms import Standardize
 
-__all__ = ["NAMES", "Data", "DataSpec", "Split", "Standardize", "load"]
+__all__ = [
+    "MASK_RULES",
+    "NAMES",
+    "Condition",
+    "ConditionSpec",
+    "Data",
+    "DataSpec",
+    "Split",
+    "Standardize",
+    "draw_masks",
+    "load",
+    "load_like",
+    "observe",
+]

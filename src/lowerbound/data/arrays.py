@@ -11,6 +11,8 @@ Axes of an array, N examples first:
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ..errors import DataError
-from .source import Source
+from .source import Source, check_names
 
 _CHANNELS = (1, 3, 4)
 _PARTS = ("train", "valid", "test")
@@ -86,21 +88,28 @@ def read_npy(path: Path) -> Source:
         raise DataError(f"{path} cannot be read as an array of numbers: {error}") from error
 
 
-def read_npz(path: Path) -> Source:
+def read_npz(path: Path, conditions: Sequence[str] = ()) -> Source:
     """A .npz file: arrays train, valid and test (labels in train_labels, ...), or one array x (labels in y).
 
-    A single array may have any name.
+    A single array may have any name. What is conditioned on lies in arrays of that name: train_NAME, valid_NAME and
+    test_NAME, or NAME.
 
     Raises:
-        DataError: The file is damaged, holds Python objects, or none of these.
+        DataError: The file is damaged, holds Python objects, none of these, or lacks an array to condition on.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as arrays of numbers: {error}") from error
-    if any(name in arrays for name in _PARTS):
-        return _own_split(path, arrays)
+    own_split = any(name in arrays for name in _PARTS)
+    keys = {name: [f"{part}_{name}" for part in _PARTS] if own_split else [name] for name in conditions}
+    check_names([key for name in conditions for key in keys[name]], arrays, f"{path} has no array")
+    taken = {name: tuple(arrays.pop(key) for key in keys[name]) for name in conditions}
+    return replace(_own_split(path, arrays) if own_split else _one_part(path, arrays), conditions=taken)
+
+
+def _one_part(path: Path, arrays: dict[str, np.ndarray]) -> Source:
     if len(arrays) == 1:
         return Source(tuple(arrays.values()))
     if "x" in arrays:

@@ -1,12 +1,13 @@
 """Data as a model meets them: three named splits that give batches, and the moments of the training split.
 
-A batch costs one index into what is stored and, for grey levels, one bulk draw of bits: no example passes
-through Python on its own.
+A batch is x and its condition. It costs one index into what is stored for each and, for grey levels and random masks,
+one bulk draw of bits: no example passes through Python on its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ import torch
 from torch import Generator, LongTensor, Tensor
 
 from ..errors import ConfigError
+from .entries import read_entry
+from .masks import draw_masks, observe
 from .reading import Reading
 from .rows import Rows, chunk_length, join
 from .spec import DataSpec
 
+Condition = dict[str, Tensor] | None
 
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """One named part of the data.
 
@@ -27,15 +33,16 @@ class Split:
         spec: What one example is.
         rows: The stored examples.
         reading: How stored values become x.
-        labels: Class numbers (N,), int64, or None.
+        labels: Class numbers (N,), int64, -1 where missing, or None.
+        conditions: Stored entries of the condition by name, (N, ...) each; "observed" is made from x and not stored.
     """
 
-    def __init__(self, name: str, spec: DataSpec, rows: Rows, reading: Reading, labels: Tensor | None = None):
-        self.name = name
-        self.spec = spec
-        self.rows = rows
-        self.reading = reading
-        self.labels = labels
+    name: str
+    spec: DataSpec
+    rows: Rows
+    reading: Reading
+    labels: Tensor | None = None
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -43,11 +50,15 @@ class Split:
     def __repr__(self) -> str:
         return f"Split {self.name!r}: {len(self)} x {self.spec.event_shape} on {self.rows.device}"
 
+    @property
+    def mask_rule(self) -> str | tuple[str, ...] | None:
+        """How x is masked for the entry "observed": a rule's name or the columns always observed; None if not."""
+        return next((entry.masks for entry in self.spec.conditions or () if entry.kind == "observed"), None)
+
     def to(self, device: torch.device | str) -> Split:
         """The same split, its examples stored on the device (memory-mapped ones stay on disk)."""
         device = torch.device(device)
-        labels = None if self.labels is None else self.labels.to(device)
-        return Split(self.name, self.spec, self.rows.to(device), self.reading, labels)
+        return self._with(self.rows.to(device), lambda stored: stored.to(device))
 
     def take(self, n: int) -> Split:
         """The first n examples, or all if there are fewer.
@@ -57,30 +68,47 @@ class Split:
         """
         if n < 1:
             raise ConfigError(f"take({n}) of split {self.name!r}: ask for at least one example")
-        labels = None if self.labels is None else self.labels[:n]
-        rows = self.rows.select(np.arange(min(n, len(self))))
-        return Split(self.name, self.spec, rows, self.reading, labels)
+        return self.select(np.arange(min(n, len(self))))
 
-    def batch(self, index: LongTensor | Tensor) -> tuple[Tensor, Tensor | None]:
+    def select(self, index: np.ndarray) -> Split:
+        """Only the examples of the index (M,), in its order."""
+        at = torch.from_numpy(index)
+        return self._with(
+            self.rows.select(index), lambda stored: stored.index_select(0, at.to(stored.device))
+        )
+
+    def _with(self, rows: Rows, change: Callable[[Tensor], Tensor]) -> Split:
+        """Other rows, and what goes with them changed alike."""
+        labels = None if self.labels is None else change(self.labels)
+        conditions = {name: change(stored) for name, stored in self.conditions.items()}
+        return replace(self, rows=rows, labels=labels, conditions=conditions)
+
+    def condition(self, name: str) -> Tensor:
+        """A stored entry of the condition as batches give it, all examples (N, ...) of it."""
+        return read_entry(self.conditions[name])
+
+    def batch(self, index: LongTensor | Tensor) -> tuple[Tensor, Condition]:
         """The examples at an index (B,), with draws from torch's global generator.
 
         Returns:
-            x (B, *event), float32 (int64 for categorical values), and the labels (B,) or None.
+            x (B, *event), float32 (int64 for categorical values), and the entries of the condition by name, or None:
+            labels (B,) int64, -1 where missing; vectors (B, D) and images (B, C, H, W) float32, rows with NaN where
+            missing; "observed" (B, 2, *event) float32, the observed values of this very x and their mask.
         """
-        return self._batch(index, None)
+        return self._batch(index, None, None)
 
     def batches(
         self, batch_size: int, *, limit: int | None = None, seed: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """All examples in order; the last batch may be short.
+    ) -> Iterator[tuple[Tensor, Condition]]:
+        """All examples in order, as `batch` gives them; the last batch may be short.
 
-        Draws come from a generator of their own, so two passes give the same numbers and the global generator is
+        Draws come from generators of their own, so two passes give the same numbers and the global generator is
         left alone; on a CPU what an example gets does not depend on the batch size either.
 
         Args:
             batch_size: Examples in a batch.
             limit: Stop after so many examples.
-            seed: Seed of the binarisation and dequantisation.
+            seed: Seed of the binarisation, dequantisation and masks.
 
         Raises:
             ConfigError: batch_size or limit is not positive.
@@ -89,14 +117,25 @@ class Split:
             raise ConfigError(f"batch_size and limit must be at least 1; got {batch_size} and {limit}")
         return self._batches(batch_size, len(self) if limit is None else min(limit, len(self)), seed)
 
-    def _batches(self, batch_size: int, stop: int, seed: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        generator = Generator(self.rows.device).manual_seed(seed)
+    def _batches(self, batch_size: int, stop: int, seed: int) -> Iterator[tuple[Tensor, Condition]]:
+        # Masks have a generator of their own: on one, draws for x and masks would alternate from batch to batch.
+        for_x, for_masks = (Generator(self.rows.device).manual_seed(s) for s in (seed, ~seed))
         for index in torch.arange(stop, device=self.rows.device).split(batch_size):
-            yield self._batch(index, generator)
+            yield self._batch(index, for_x, for_masks)
 
-    def _batch(self, index: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor | None]:
-        x = self.reading(self.rows.read(index), generator)
-        return x, None if self.labels is None else self.labels[index.to(self.labels.device)]
+    def _batch(
+        self, index: Tensor, for_x: Generator | None, for_masks: Generator | None
+    ) -> tuple[Tensor, Condition]:
+        x = self.reading(self.rows.read(index), for_x)
+        if self.spec.conditions is None:
+            return x, None
+        at = index.to(x.device)
+        c = {name: read_entry(stored.index_select(0, at)) for name, stored in self.conditions.items()}
+        if self.mask_rule is not None:
+            shape, columns = self.spec.event_shape, self.spec.columns
+            mask = draw_masks(self.mask_rule, len(x), shape, columns, device=x.device, generator=for_masks)
+            c["observed"] = observe(x, mask)
+        return x, c
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of x over the split and over its draws, both (*event,) float32."""
@@ -161,16 +200,20 @@ class Data:
     def all(self) -> Split:
         """Every example, in the order of the source: for scores or codes that belong to the rows of a file."""
         splits = (self.train, self.valid, self.test)
-        rows = join([split.rows for split in splits])
-        labels = (
-            None
+        # What goes with the examples has the same names in every split.
+        every = replace(
+            self.train,
+            name="all",
+            rows=join([split.rows for split in splits]),
+            labels=None
             if self.train.labels is None
-            else torch.cat([s.labels for s in splits if s.labels is not None])
+            else torch.cat([s.labels for s in splits if s.labels is not None]),
+            conditions={
+                name: torch.cat([split.conditions[name] for split in splits])
+                for name in self.train.conditions
+            },
         )
-        if self.order is not None:
-            back = np.argsort(self.order)
-            rows, labels = rows.select(back), None if labels is None else labels[torch.from_numpy(back)]
-        return Split("all", self.spec, rows, self.train.reading, labels)
+        return every if self.order is None else every.select(np.argsort(self.order))
 
     def _train_moments(self) -> tuple[Tensor, Tensor]:
         if self._moments is None:
@@ -194,8 +237,9 @@ class Data:
         how = f", binarised ({spec.binarize})" if spec.binarize != "none" else ""
         how += f", dequantised from {spec.levels} levels" if spec.levels else ""
         labels = "no labels" if spec.classes is None else f"{len(spec.classes)} classes"
+        condition = f"\n  condition: {', '.join(map(str, spec.conditions))}" if spec.conditions else ""
         return (
             f"Data {spec.source!r}: {spec.kind}s {spec.event_shape}, values {values}{how}\n"
             f"  train {len(self.train)}, valid {len(self.valid)}, test {len(self.test)} examples, {labels}, "
-            f"on {self.train.rows.device}"
+            f"on {self.train.rows.device}{condition}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import UnionType
@@ -18,10 +18,12 @@ from torch.utils.data import Dataset
 from ..errors import ConfigError, DataError
 from . import arrays, idx, tables
 from .dataset import Data
+from .entries import read_entries, read_labels
 from .images import read_folder
-from .partition import check_parts, make_splits, number_labels
+from .masks import MASK_RULES, check_rule
+from .partition import check_parts, cut, make_splits
 from .source import Source
-from .spec import Binarize, DataSpec, Values, check_option
+from .spec import Binarize, ConditionSpec, DataSpec, Values, check_option
 from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
@@ -51,6 +53,9 @@ def load(
     columns: Sequence[str] | None = None,
     label_column: str | None = None,
     values: Values | None = None,
+    condition: str | Sequence[str] | Mapping[str, Any] | None = None,
+    observed: str | Sequence[str] | None = None,
+    labelled: int | None = None,
 ) -> Data:
     """Load data and split them into train, valid and test.
 
@@ -66,6 +71,10 @@ def load(
     with arrays train, valid and test and a folder with these three sub-folders keep their own split. All else is
     permuted by the seed and cut by `split`.
 
+    What is conditioned on is a label if it is one whole number, word or boolean for each example (in a table only
+    words, booleans and categories are); else a vector, or with the axes of images an image, scaled to [0, 1] if it is
+    of bytes. Where it has NaN, None, an empty word or an empty cell, the entry of this example is missing.
+
     Args:
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
             images; a .npy (memory-mapped), .npz, .csv or .parquet file; an array, tensor, DataFrame, or map-style
@@ -76,7 +85,7 @@ def load(
             "threshold" at the middle; None for what is usual for the source.
         labels: One label per example, whole numbers or strings, or the path of a .npy with them.
         split: Shares of train, valid and test.
-        seed: Of the permutation and of static binarisation.
+        seed: Of the permutation, of static binarisation and of the labels that `labelled` keeps.
         image_size: Size of a folder's images, one number or (height, width).
         crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
         channels: 1 for grey, 3 for colour, None for grey if all images of the folder are.
@@ -85,6 +94,13 @@ def load(
         columns: The table's columns to use.
         label_column: The table's column that is the label.
         values: "binary", "unit", "real" or "categorical".
+        condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
+            then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its
+            own split). Or a dict of arrays by name.
+        observed: Make a part of x itself the entry "observed" of the condition: "quadrant", "half",
+            "three-quadrants" or "random" (see `lowerbound.data.masks`), or the columns of a table that are observed.
+        labelled: Keep so many labels of the training split as condition, of each class equally many; the others are
+            missing.
 
     Returns:
         The three splits, their spec, and the options that load them again.
@@ -96,7 +112,11 @@ def load(
     Example:
         >>> load("digits").spec.event_shape
         (1, 8, 8)
+        >>> load("digits", condition="label", labelled=100).spec.conditions[0].missing
+        True
     """
+    given = condition if isinstance(condition, Mapping) else None
+    names = [condition] if isinstance(condition, str) else _listed(condition)
     options: dict[str, Any] = {
         "root": None if root is None else os.fspath(root),
         "binarize": binarize,
@@ -111,30 +131,44 @@ def load(
         "columns": [columns] if isinstance(columns, str) else _listed(columns),
         "label_column": label_column,
         "values": values,
+        "condition": names if given is None else None,
+        "observed": _listed(observed),
+        "labelled": labelled,
     }
     _check(options, labels)
+    names = _check_conditions(names if given is None else list(given), observed, labelled)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
-    found = _labelled(_open(source, options), labels, name)
-    if len(found.parts) > 1 and tuple(options["split"]) != _FRACTIONS:
+    found = _joined(_open(source, options), labels, given or {}, name)
+    if found.own_split and tuple(options["split"]) != _FRACTIONS:
         raise ConfigError(f"split={options['split']}: {name} has a split of its own; leave split out")
     found = replace(found, parts=tuple(arrays.check_array(part, name) for part in found.parts))
     check_parts(found, name)
     kind = "vector" if found.parts[0].ndim == 2 else "image"
+    event_shape = found.parts[0].shape[1:]
+    cuts = cut(found, options["split"], seed)
+    numbered = read_labels(found, cuts, name, optional="label" in names)
+    entries = read_entries(found, names, numbered, cuts, name, labelled=labelled, seed=seed)
+    conditions = [entry.spec for entry in entries]
+    if observed is not None:
+        rule = observed if isinstance(observed, str) else tuple(observed)
+        check_rule(rule, event_shape, found.columns)
+        conditions.append(ConditionSpec("observed", "observed", (2, *event_shape), masks=rule))
     facts = scan(found, name)
     meaning = interpret(found, facts, kind, binarize=binarize, values=values, dequantize=dequantize)
-    numbers, classes = number_labels(found)
     spec = DataSpec(
         source=name,
         kind=kind,
-        event_shape=found.parts[0].shape[1:],
+        event_shape=event_shape,
         values=meaning.values,
         binarize=meaning.binarize,
         levels=meaning.levels,
         categories=meaning.categories,
         columns=found.columns,
-        classes=classes,
+        classes=None if numbered is None else numbered.spec.classes,
+        conditions=tuple(conditions) or None,
     )
-    splits, order = make_splits(found, numbers, spec, meaning.reading, options["split"], seed)
+    splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed)
+    order = None if found.own_split else np.concatenate(cuts)
     return Data(*splits, options={**options, "binarize": spec.binarize}, order=order)
 
 
@@ -168,6 +202,30 @@ def _check(options: dict[str, Any], labels: Any) -> None:
         raise ConfigError("labels= and label_column= both name the labels; give one of them")
 
 
+def _check_conditions(names: Any, observed: Any, labelled: Any) -> list[str]:
+    """The names to condition on, with everything checked that can be told without the source."""
+    names = [] if names is None else names
+    if not _words(names):
+        raise ConfigError(f"condition={names!r} must be a name, a list of names, or a dict of arrays by name")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"condition={names} repeats a name; give each once")
+    if "observed" in names:
+        raise ConfigError("condition 'observed' is the one that observed= makes from x; choose another name")
+    if isinstance(observed, str):
+        check_option("observed", observed, MASK_RULES)
+    elif observed is not None and not _words(_listed(observed)):
+        raise ConfigError(f"observed={observed!r} must be {', '.join(MASK_RULES)}, or a list of columns")
+    if labelled is not None and (not isinstance(labelled, int) or isinstance(labelled, bool) or labelled < 1):
+        raise ConfigError(f"labelled={labelled!r} must be a positive whole number of labels to keep")
+    if labelled is not None and "label" not in names:
+        raise ConfigError(f"labelled={labelled} keeps labels as condition; add condition='label'")
+    return names
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
 def _numbers(value: Any, count: int, kind: type | UnionType = int | float) -> bool:
     return (
         isinstance(value, list) and len(value) == count and all(isinstance(v, kind) and v > 0 for v in value)
@@ -179,7 +237,7 @@ def _open(source: Any, options: dict[str, Any]) -> Source:
     pandas = sys.modules.get("pandas")  # a DataFrame can only come from a pandas that is loaded
     if pandas is not None and isinstance(source, pandas.DataFrame):
         _check_use(options, "table")
-        return tables.read_frame(source, options["columns"], options["label_column"])
+        return tables.read_frame(source, options["columns"], options["label_column"], _parts(options))
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source), options)
     _check_use(options, None)
@@ -213,10 +271,10 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     suffix = path.suffix.lower()
     if suffix in (".csv", ".parquet"):
         _check_use(options, "table")
-        return tables.read_table(path, options["columns"], options["label_column"])
+        return tables.read_table(path, options["columns"], options["label_column"], _parts(options))
     _check_use(options, None)
     if suffix in (".npy", ".npz"):
-        return arrays.read_npy(path) if suffix == ".npy" else arrays.read_npz(path)
+        return arrays.read_npy(path) if suffix == ".npy" else arrays.read_npz(path, _parts(options))
     if suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):
         raise DataError(
             f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"
@@ -224,6 +282,11 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     raise DataError(
         f"{name} has no known type; readable are {_SUFFIXES}, a folder of images, or {', '.join(NAMES)}"
     )
+
+
+def _parts(options: dict[str, Any]) -> list[str]:
+    """What is to be conditioned on and lies in the source beside the data and the labels."""
+    return [name for name in options["condition"] or () if name != "label"]
 
 
 def _check_use(options: dict[str, Any], form: str | None) -> None:
@@ -260,12 +323,14 @@ def _read_digits() -> Source:
     return Source((images,), (np.asarray(labels),), classes=tuple("0123456789"), white=16, binarize="dynamic")
 
 
-def _labelled(source: Source, labels: Any, name: str) -> Source:
-    """The source with the labels that the user gave, if any."""
-    if labels is None:
-        return source
-    if len(source.parts) > 1:
-        raise ConfigError(f"labels= is for sources without a split of their own; {name} brings its own")
-    if isinstance(labels, str | os.PathLike):
-        labels = arrays.read_npy(Path(labels).expanduser()).parts[0]
-    return replace(source, labels=(arrays.as_numpy(labels),), classes=None)
+def _joined(source: Source, labels: Any, conditions: Mapping[str, Any], name: str) -> Source:
+    """The source with the labels and the arrays to condition on that the user gave, if any."""
+    if source.own_split and (labels is not None or conditions):
+        what = "labels=" if labels is not None else "a dict of arrays as condition="
+        raise ConfigError(f"{what} is for sources without a split of their own; {name} brings its own")
+    if labels is not None:
+        if isinstance(labels, str | os.PathLike):
+            labels = arrays.read_npy(Path(labels).expanduser()).parts[0]
+        source = replace(source, labels=(arrays.as_numpy(labels),), classes=None)
+    given = {key: (arrays.as_numpy(array),) for key, array in conditions.items()}
+    return replace(source, conditions={**source.conditions, **given})

@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-_RANGE = 2**15
+RANGE = 2**15
 
 
 def random_bits(shape: torch.Size, device: torch.device, generator: Generator | None = None) -> Tensor:
@@ -32,17 +32,17 @@ def random_bits(shape: torch.Size, device: torch.device, generator: Generator | 
     On a CPU each row takes whole generator calls, so what a row gets does not depend on how rows are batched.
     """
     if device.type != "cpu":
-        return torch.empty(shape, dtype=torch.int16, device=device).random_(0, _RANGE, generator=generator)
+        return torch.empty(shape, dtype=torch.int16, device=device).random_(0, RANGE, generator=generator)
     size = math.prod(shape[1:])
     words = torch.empty((shape[0], math.ceil(size / 4)), dtype=torch.int64)
     words.random_(-(2**63), None, generator=generator)
-    return words.view(torch.int16).bitwise_and_(_RANGE - 1)[:, :size].reshape(shape)
+    return words.view(torch.int16).bitwise_and_(RANGE - 1)[:, :size].reshape(shape)
 
 
 def draw_binary(v: Tensor, white: float, generator: Generator | None = None) -> Tensor:
     """Bernoulli(v / white) as float32 zeros and ones; v (N, *event) in [0, white]."""
     bits = random_bits(v.shape, v.device, generator)
-    return v.to(torch.float32, copy=True).mul_(_RANGE / white).gt_(bits)
+    return v.to(torch.float32, copy=True).mul_(RANGE / white).gt_(bits)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Reading:
                 return draw_binary(v, self.white, generator)
             case "dequantise":
                 bits = random_bits(v.shape, v.device, generator)
-                x = v.to(torch.float32, copy=True).add_(bits, alpha=1 / _RANGE).add_(0.5 / _RANGE)
+                x = v.to(torch.float32, copy=True).add_(bits, alpha=1 / RANGE).add_(0.5 / RANGE)
                 return x.div_(self.white + 1)
             case "threshold":
                 return (v > self.white / 2).to(torch.float32)

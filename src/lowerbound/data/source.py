@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import DataError, suggest
 from .spec import Binarize
 
 
@@ -20,6 +22,7 @@ class Source:
         columns: Names of a table's columns.
         white: Largest grey level, if the source is known to hold grey levels.
         binarize: What binarisation is usual for this source.
+        conditions: By name, as many arrays for each entry of the condition other than the labels.
     """
 
     parts: tuple[np.ndarray, ...]
@@ -28,3 +31,17 @@ class Source:
     columns: tuple[str, ...] | None = None
     white: int | None = None
     binarize: Binarize = "none"
+    conditions: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+
+    @property
+    def own_split(self) -> bool:
+        """Whether the source says what is train, valid and test."""
+        return len(self.parts) > 1
+
+
+def check_names(names: Iterable[str], there: Iterable[str], what: str) -> None:
+    """Raise a DataError unless all that is to be conditioned on is there."""
+    there = list(there)
+    for name in names:
+        if name not in there:
+            raise DataError(f"{what} {name!r} to condition on; {suggest(name, there)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from ..errors import ConfigError, suggest
@@ -12,6 +13,48 @@ from ..errors import ConfigError, suggest
 Kind = Literal["image", "vector"]
 Values = Literal["binary", "unit", "real", "categorical"]
 Binarize = Literal["none", "dynamic", "static", "threshold"]
+ConditionKind = Literal["label", "vector", "image", "observed"]
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """Shape and meaning of one entry of the condition.
+
+    Attributes:
+        name: The entry's key in the condition of a batch.
+        kind: "label", a class number; "vector"; "image"; or "observed", the known part of x itself and where it is.
+        event_shape: Shape of one entry: () for a label, (D,), (C, H, W), and for "observed" 2 before that of x.
+        classes: Names of a label's classes 0..len-1.
+        missing: Whether some training example has no value for the entry.
+        masks: For "observed", the rule by which x is masked: its name, or the columns that are always observed.
+    """
+
+    name: str
+    kind: ConditionKind
+    event_shape: tuple[int, ...]
+    classes: tuple[str, ...] | None = None
+    missing: bool = False
+    masks: str | tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        what = {
+            "label": f"{len(self.classes or ())} classes",
+            "observed": self.masks
+            if isinstance(self.masks, str)
+            else f"always {', '.join(self.masks or ())}",
+        }.get(self.kind, f"{self.kind} {self.event_shape}")
+        return f"{self.name} ({what}{', some missing' if self.missing else ''})"
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> ConditionSpec:
+        """The entry whose attributes these are.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a word is not one of its options.
+        """
+        spec = cls(**_entries(cls, stored, "the spec of a condition"))
+        check_option("kind", spec.kind, get_args(ConditionKind))
+        return spec
 
 
 @dataclass(frozen=True)
@@ -28,6 +71,7 @@ class DataSpec:
         categories: :math:`K` when values are categorical.
         columns: Names of a table's columns.
         classes: Names of the labels 0..len-1.
+        conditions: The entries of the condition that batches bring, or None.
     """
 
     source: str
@@ -39,6 +83,7 @@ class DataSpec:
     categories: int | None = None
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
+    conditions: tuple[ConditionSpec, ...] | None = None
 
     @property
     def dimensions(self) -> int:
@@ -59,9 +104,7 @@ class DataSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes with lists for tuples, as JSON gives them back."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> DataSpec:
@@ -70,21 +113,26 @@ class DataSpec:
         Raises:
             ConfigError: A key is unknown or missing, or a word is not one of its options.
         """
-        names = {field.name for field in fields(cls)}
-        for key in stored:
-            if key not in names:
-                raise ConfigError(f"a data spec has no entry {key!r}; {suggest(str(key), names)}")
-        missing = [key for key in ("source", "kind", "event_shape", "values") if key not in stored]
-        if missing:
-            raise ConfigError(
-                f"the data spec lacks {', '.join(missing)}; it has {', '.join(stored) or 'nothing'}"
-            )
-        entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        entries = _entries(cls, stored, "the data spec")
+        if entries.get("conditions") is not None:
+            entries["conditions"] = tuple(ConditionSpec.from_dict(entry) for entry in entries["conditions"])
         spec = cls(**entries)
         check_option("kind", spec.kind, get_args(Kind))
         check_option("values", spec.values, get_args(Values))
         check_option("binarize", spec.binarize, get_args(Binarize))
         return spec
+
+
+def _entries(cls: type, stored: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The attributes of a spec as they are after JSON, with tuples for lists."""
+    required = {field.name: field.default is MISSING for field in fields(cls)}
+    for key in stored:
+        if key not in required:
+            raise ConfigError(f"{what} has no entry {key!r}; {suggest(str(key), required)}")
+    missing = [key for key, needed in required.items() if needed and key not in stored]
+    if missing:
+        raise ConfigError(f"{what} lacks {', '.join(missing)}; it has {', '.join(stored) or 'nothing'}")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
 
 
 def check_option(option: str, value: object, options: tuple[Any, ...]) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import ConfigError, DataError, suggest
-from .source import Source
+from .source import Source, check_names
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,7 +26,9 @@ def import_pandas() -> ModuleType:
     return pandas
 
 
-def read_table(path: Path, columns: Sequence[str] | None, label_column: str | None) -> Source:
+def read_table(
+    path: Path, columns: Sequence[str] | None, label_column: str | None, conditions: Sequence[str] = ()
+) -> Source:
     """A .csv or .parquet file; see `read_frame`.
 
     A CSV whose first line is all numbers has no header, unless these count 0, 1, 2, ...
@@ -45,46 +49,73 @@ def read_table(path: Path, columns: Sequence[str] | None, label_column: str | No
         ) from error
     except (ValueError, OSError) as error:  # the parsers' own errors are ValueErrors
         raise DataError(f"{path} cannot be read as a table: {error}") from error
-    return read_frame(frame, columns, label_column, str(path))
+    return read_frame(frame, columns, label_column, conditions, str(path))
 
 
 def read_frame(
-    frame: DataFrame, columns: Sequence[str] | None, label_column: str | None, name: str = "the DataFrame"
+    frame: DataFrame,
+    columns: Sequence[str] | None,
+    label_column: str | None,
+    conditions: Sequence[str] = (),
+    name: str = "the DataFrame",
 ) -> Source:
-    """Numbers and labels of a DataFrame.
+    """Numbers, labels and conditions of a DataFrame.
 
     Args:
         frame: The table, one example per row.
-        columns: Which columns are data; all but the label's if None.
+        columns: Which columns are data; all that are neither label nor condition if None.
         label_column: Which column is the label, if any.
+        conditions: Which columns are conditioned on.
         name: What the table is called in messages.
 
     Raises:
-        ConfigError: A column does not exist, or is both data and label.
-        DataError: The table is empty, or a column has something other than numbers or has missing values.
+        ConfigError: A column of data or label does not exist, or a column is two of data, label and condition.
+        DataError: The table is empty, lacks a column to condition on, or a column of data has something other than
+            numbers or has missing values.
     """
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     if not frame.columns.is_unique:
         twice = sorted(set(frame.columns[frame.columns.duplicated()]))
         raise DataError(f"{name} has several columns named {', '.join(twice)}; rename them")
-    for column in [*(columns or ()), *([label_column] if label_column is not None else [])]:
+    label = [] if label_column is None else [label_column]
+    for column in [*(columns or ()), *label]:
         if column not in frame.columns:
             raise ConfigError(f"{name} has no column {column!r}; {suggest(str(column), frame.columns)}")
-    if columns is not None and (label_column in columns or len(set(columns)) < len(columns)):
+    check_names(conditions, frame.columns, f"{name} has no column")
+    if label_column in conditions:
         raise ConfigError(
-            f"columns={list(columns)} repeats a column or contains label_column={label_column!r}"
+            f"condition= names {label_column!r}, which is label_column=; its name there is 'label'"
         )
-    labels = None if label_column is None else frame[label_column]
-    data = frame.loc[:, list(columns) if columns is not None else frame.columns != label_column]
+    apart = [*label, *conditions]
+    if columns is not None and (set(columns) & set(apart) or len(set(columns)) < len(columns)):
+        raise ConfigError(
+            f"columns={list(columns)} repeats a column, or contains label_column={label_column!r} or one of "
+            f"condition={list(conditions)}; a column is either data or not"
+        )
+    data = frame.loc[:, list(columns) if columns is not None else ~frame.columns.isin(apart)]
     if data.size == 0:
         raise DataError(f"{name} is empty: {len(data)} rows, {len(data.columns)} columns of data")
     _check_numeric(data, name)
-    _check_missing(data if labels is None else data.join(labels), name)
+    _check_missing(data, name)
     return Source(
         (data.astype("float64").to_numpy(),),
-        None if labels is None else (labels.to_numpy(),),
+        None if label_column is None else (frame[label_column].to_numpy(),),
         columns=tuple(data.columns),
+        conditions={column: (_condition(frame, column),) for column in conditions},
     )
+
+
+def _condition(frame: DataFrame, name: str) -> np.ndarray:
+    """Floats (N,) with NaN, or for words, booleans and categories objects (N,) with None, where cells are empty."""
+    column, types = frame[name], import_pandas().api.types
+    if _is_numeric(column.dtype) and not types.is_bool_dtype(column.dtype):
+        return column.to_numpy("float64", na_value=np.nan)
+    return column.to_numpy(object, na_value=None)
+
+
+def _is_numeric(dtype: object) -> bool:
+    types = import_pandas().api.types
+    return types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype)
 
 
 def _has_header(path: Path) -> bool:
@@ -98,16 +129,15 @@ def _has_header(path: Path) -> bool:
 
 
 def _check_numeric(frame: DataFrame, name: str) -> None:
-    types = import_pandas().api.types
     bad = [
         f"{column!r} ({dtype}, for example {frame[column].iloc[0]!r})"
         for column, dtype in frame.dtypes.items()
-        if not types.is_numeric_dtype(dtype) or types.is_complex_dtype(dtype)
+        if not _is_numeric(dtype)
     ]
     if bad:
         raise DataError(
-            f"{name} has columns that are not numbers: {', '.join(bad)}; choose others with columns=, or take one as "
-            "label_column="
+            f"{name} has columns that are not numbers: {', '.join(bad)}; choose others with columns=, or take "
+            "one as label_column= or condition="
         )
 
 

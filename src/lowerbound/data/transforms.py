@@ -51,6 +51,11 @@ class Standardize(nn.Module):
         return u * self.std + self.mean
 
     @property
+    def log_slope(self) -> Tensor:
+        r""":math:`\log |\partial u / \partial x| = -\log \sigma` of each value, of the event's shape, in nats."""
+        return -self.std.log()
+
+    @property
     def log_det(self) -> Tensor:
         r""":math:`\log |\det \partial u / \partial x| = -\sum \log \sigma` per example, a scalar in nats."""
-        return -self.std.log().sum()
+        return self.log_slope.sum()

@@ -1,0 +1,221 @@
+"""Labels and the entries of a condition: from arrays as found to tensors, numbered, typed and checked.
+
+    dtype                             axes                    kind      stored as
+    whole numbers, words, booleans    (N,)                    label     int64 class numbers, -1 where missing
+    floats                            (N,)                    vector    float32 (N, 1), NaN where missing
+    numbers                           (N, D)                  vector    float32 (N, D), NaN where missing
+    numbers                           those of images         image     float32 (N, C, H, W), NaN where missing
+
+Images of bytes stay bytes: those with grey levels are uint8 and read as v / 255, those of zeros and ones are bool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from .arrays import check_array
+from .source import Source
+from .spec import ConditionSpec
+
+_NOTHING = ("None", "nan", "NaN", "NaT", "<NA>")
+
+
+class Entry(NamedTuple):
+    """One entry of the condition, or the labels, stored for train, valid and test."""
+
+    spec: ConditionSpec
+    parts: tuple[np.ndarray, ...]
+
+
+def read_entry(value: Tensor) -> Tensor:
+    """Stored rows of an entry as a batch has them: float32, and labels int64."""
+    if value.dtype == torch.uint8:
+        return value.float().div_(255)
+    return value if value.dtype == torch.int64 else value.float()
+
+
+def read_labels(source: Source, rows: Sequence[Any], name: str, *, optional: bool) -> Entry | None:
+    """The labels of a source, if it has any, as class numbers.
+
+    Args:
+        source: Its labels are whole numbers or strings.
+        rows: Which rows of the source, its parts one after the other, are train, valid and test.
+        name: What the source is called in messages.
+        optional: Whether labels may be missing.
+
+    Raises:
+        DataError: Labels are of another type, lie outside the classes that the source names, or are missing.
+    """
+    if source.labels is None:
+        return None
+    what = f"labels of {name}"
+    numbers, classes = _number(np.concatenate(source.labels), source.classes, what)
+    missing = numbers < 0
+    if missing.any() and not optional:
+        raise DataError(
+            f"{what} are missing for {missing.sum()} examples, the first in row {missing.argmax()}, counted from 0; "
+            "fill or drop these, or pass condition='label', for a condition may be missing"
+        )
+    return Entry(ConditionSpec("label", "label", (), classes), tuple(numbers[index] for index in rows))
+
+
+def read_entries(
+    source: Source,
+    names: Sequence[str],
+    labels: Entry | None,
+    rows: Sequence[Any],
+    name: str,
+    *,
+    labelled: int | None = None,
+    seed: int = 0,
+) -> list[Entry]:
+    """The entries of the condition, in the order of their names, by the module's table.
+
+    Args:
+        source: Where they lie.
+        names: What to condition on.
+        labels: The source's labels, which are the entry "label" unless the source has another of that name.
+        rows: Which rows of the source, its parts one after the other, are train, valid and test.
+        name: What the source is called in messages.
+        labelled: How many of the labels of the training split to keep.
+        seed: Which of them.
+
+    Raises:
+        DataError: An entry does not exist, fits no line of the table, has infinite values, or is missing in all of
+            the training split.
+        ConfigError: So many labels cannot be kept.
+    """
+    entries = []
+    for key in names:
+        if key in source.conditions:
+            entry = _read(key, source.conditions[key], rows, f"condition {key!r} of {name}")
+        elif key != "label":
+            raise DataError(
+                f"{name} has nothing named {key!r} to condition on, only tables and .npz files have; use 'label', "
+                f"or pass the array: condition={{{key!r}: array}}"
+            )
+        elif labels is None:
+            raise DataError(
+                f"condition='label', but {name} has no labels; pass labels=, or for a table label_column="
+            )
+        else:
+            entry = labels
+        if key == "label" and labelled is not None:
+            entry = _keep_labels(entry, labelled, seed)
+        train = entry.parts[0]
+        missing = train < 0 if entry.spec.kind == "label" else _missing(train)
+        if missing.all():
+            raise DataError(
+                f"condition {key!r} of {name} has no value in the training split; fill it, or leave it out"
+            )
+        entries.append(entry._replace(spec=replace(entry.spec, missing=bool(missing.any()))))
+    return entries
+
+
+def _keep_labels(entry: Entry, count: int, seed: int) -> Entry:
+    """Keep so many labels of the training split, of each class equally many up to one; the others become -1."""
+    if entry.spec.kind != "label":
+        raise ConfigError(
+            f"labelled={count} needs class labels, but condition 'label' is a {entry.spec.kind}"
+        )
+    train, *others = entry.parts
+    # A stream of its own: the permutation of the examples comes from the seed alone.
+    shuffled = np.random.default_rng([seed, 1]).permutation(np.flatnonzero(train >= 0))
+    classes, sizes = np.unique(train[shuffled], return_counts=True)
+    if not len(classes) <= count <= len(shuffled):
+        raise ConfigError(
+            f"labelled={count}, but the training split has {len(shuffled)} labels of {len(classes)} classes; keep at "
+            "least one for each class and no more than there are"
+        )
+    # The first of every class, then the second of every class, ...
+    turn = np.zeros(len(shuffled), np.int64)
+    for label in classes:
+        of_class = train[shuffled] == label
+        turn[of_class] = np.arange(of_class.sum())
+    order = np.argsort(turn, kind="stable")[:count]
+    if sizes.min() < turn[order[-1]]:
+        few = (entry.spec.classes or ())[classes[sizes.argmin()]]
+        raise ConfigError(
+            f"labelled={count} cannot be equally many of each of {len(classes)} classes: {few!r} has only "
+            f"{sizes.min()} in the training split; keep fewer"
+        )
+    kept = np.full_like(train, -1)
+    kept[shuffled[order]] = train[shuffled[order]]
+    return Entry(entry.spec, (kept, *others))
+
+
+def _read(name: str, parts: tuple[np.ndarray, ...], rows: Sequence[Any], what: str) -> Entry:
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise DataError(f"{what} has parts of several shapes: {', '.join(str(part.shape) for part in parts)}")
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if values.ndim == 1 and values.dtype.kind in "biuUO":
+        values, classes = _number(values, None, what)
+        spec = ConditionSpec(name, "label", (), classes)
+    else:
+        values = check_array(values[:, None] if values.ndim == 1 else values, what)
+        spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
+        if spec.kind == "image" and values.dtype.kind in "bu" and values.max() <= 1:
+            values = values.astype(bool)
+        elif spec.kind == "vector" or values.dtype != np.uint8:
+            values = _floats(values, what)
+    return Entry(spec, tuple(values[index] for index in rows))
+
+
+def _floats(values: np.ndarray, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    infinite = np.isinf(values).reshape(len(values), -1).any(1)
+    if infinite.any():
+        raise DataError(
+            f"{what} has values that are infinite or beyond float32 in {infinite.sum()} examples, the first in row "
+            f"{infinite.argmax()}, counted from 0; correct them, or set them to NaN for missing"
+        )
+    return values
+
+
+def _number(
+    values: np.ndarray, classes: tuple[str, ...] | None, what: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class numbers (N,), -1 for what is missing, and the names of the classes.
+
+    Without names the classes are what occurs, in order.
+    """
+    missing = _missing(values)
+    present = values[~missing]
+    if present.dtype == object and len({isinstance(value, str) for value in present}) < 2:
+        present = np.array(present.tolist())
+    if present.dtype.kind == "f" and np.isfinite(present).all() and (present == np.floor(present)).all():
+        present = present.astype(np.int64)
+    if present.dtype.kind not in "biuU" or present.ndim != 1:
+        raise DataError(
+            f"{what} have dtype {values.dtype}, like {present[0]!r}; give whole numbers or strings"
+        )
+    if classes is None:
+        found, present = np.unique(present, return_inverse=True)
+        classes = tuple(str(label) for label in found)
+    elif len(present) and not 0 <= present.min() <= present.max() < len(classes):
+        raise DataError(
+            f"{what} lie in [{present.min()}, {present.max()}], but there are {len(classes)} classes"
+        )
+    numbers = np.full(len(values), -1)
+    numbers[~missing] = present
+    return numbers, classes
+
+
+def _missing(values: np.ndarray) -> np.ndarray:
+    """Which rows (N,) have no value: NaN, None, an empty word, or what pandas puts in an empty cell."""
+    if values.dtype.kind == "f":
+        return np.any(np.isnan(values).reshape(len(values), -1), axis=1)
+    if values.dtype.kind == "U":
+        return np.asarray(values == "")
+    if values.dtype.kind == "O":
+        # By their words, for pandas' NA cannot be compared.
+        return np.array([v == "" if isinstance(v, str) else str(v) in _NOTHING for v in values], bool)
+    return np.zeros(len(values), bool)

@@ -1,0 +1,99 @@
+"""`load_like`: another source, read for a model whose schema is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .dataset import Data
+from .load import load
+from .spec import ConditionSpec, DataSpec
+
+
+def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
+    """Load another source than the one a model was trained on, with conditions and class numbers as it knows them.
+
+    Args:
+        source: As for `load`.
+        spec: What the model is trained on; its conditions are what is read unless `condition` and `observed` say
+            otherwise.
+        **options: Those of `load`.
+
+    Raises:
+        ConfigError: An option is wrong, or does not fit this source.
+        DataError: The data are not what `load` needs, an example has another shape, the condition lacks an entry, has
+            one of another kind or shape, or has a class never seen in training.
+
+    Example:
+        >>> data = load("digits", condition="label")
+        >>> load_like("digits", data.spec, seed=1).spec.conditions[0].classes[:3]
+        ('0', '1', '2')
+    """
+    wanted = {entry.name: entry for entry in spec.conditions or ()}
+    masks = [entry.masks for entry in wanted.values() if entry.kind == "observed"]
+    usual = {
+        "condition": [entry.name for entry in wanted.values() if entry.kind != "observed"],
+        "observed": masks[0] if masks else None,
+    }
+    data = load(source, **(usual | options))
+    own, splits = data.spec, [data.train, data.valid, data.test]
+    if own.event_shape != spec.event_shape:
+        raise DataError(
+            f"{own.source} has examples of shape {own.event_shape}, but the model needs {spec.event_shape}"
+        )
+    came = {entry.name: entry for entry in own.conditions or ()}
+    for name in wanted | came:
+        _check_entry(came.get(name), wanted.get(name), name, own.source)
+    for name, entry in came.items():
+        if entry.kind == "label":
+            stored = [split.conditions[name] for split in splits]
+            classes = wanted[name].classes or ()
+            unseen = _unseen(stored, entry.classes or (), classes)
+            if unseen:
+                raise DataError(
+                    f"condition {name!r} of {own.source} has {', '.join(map(repr, unseen))}, which was never seen in "
+                    f"training; the classes are {', '.join(classes)}"
+                )
+            numbers = _renumbered(stored, entry.classes or (), classes)
+            splits = [
+                replace(split, conditions={**split.conditions, name: new})
+                for split, new in zip(splits, numbers, strict=True)
+            ]
+    # A model of data without classes, or of others, leaves the labels as they are.
+    labels = [split.labels for split in splits if split.labels is not None]
+    if own.classes and spec.classes and not _unseen(labels, own.classes, spec.classes):
+        numbers = _renumbered(labels, own.classes, spec.classes)
+        splits = [replace(split, labels=new) for split, new in zip(splits, numbers, strict=True)]
+        own = replace(own, classes=spec.classes)
+    conditions = tuple(replace(entry, classes=wanted[name].classes) for name, entry in came.items())
+    own = replace(own, conditions=conditions or None)
+    return Data(*(replace(split, spec=own) for split in splits), options=data.options, order=data.order)
+
+
+def _check_entry(came: ConditionSpec | None, wanted: ConditionSpec | None, name: str, source: str) -> None:
+    if wanted is None:
+        raise DataError(f"condition {name!r} of {source} is unknown to the model; leave it out")
+    if came is None:
+        raise DataError(f"the model needs condition {name!r}, which was not asked of {source}; add it")
+    if (came.kind, came.event_shape) != (wanted.kind, wanted.event_shape):
+        raise DataError(
+            f"condition {name!r} of {source} is a {came.kind} {came.event_shape}, but the model needs a "
+            f"{wanted.kind} {wanted.event_shape}"
+        )
+
+
+def _unseen(numbers: Sequence[Tensor], own: tuple[str, ...], classes: tuple[str, ...]) -> list[str]:
+    """Names of the classes that occur, but are not among the given ones."""
+    occur = torch.cat(list(numbers)).unique().tolist()
+    return [own[i] for i in occur if i >= 0 and own[i] not in classes]
+
+
+def _renumbered(numbers: Sequence[Tensor], own: tuple[str, ...], classes: tuple[str, ...]) -> list[Tensor]:
+    """Class numbers by the order of the given names; -1 stays, for it finds the last place of the table."""
+    table = torch.tensor([classes.index(name) if name in classes else -1 for name in own] + [-1])
+    return [table[part] for part in numbers]
