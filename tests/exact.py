@@ -5,6 +5,10 @@ The linear-Gaussian VAE, which is probabilistic PCA (Tipping and Bishop, 1999):
     z ~ N(0, I),   x | z ~ N(W z + m, σ² I),   x ~ N(m, W Wᵀ + σ² I),
     z | x ~ N(P⁻¹ Wᵀ (x − m) / σ², P⁻¹),   P = Wᵀ W / σ² + I
 
+the same under a condition,
+
+    z | c ~ N(A c + a, diag s²),   x | z, c ~ N(W z + V c + m, σ² I),   P = Wᵀ W / σ² + diag s⁻²
+
 and a VAE with a Bernoulli decoder on one or two latent dimensions, whose log p(x) is an integral on a grid.
 """
 
@@ -16,11 +20,12 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from lowerbound.conditions import Condition
 from lowerbound.likelihoods import Bernoulli, Gaussian
 from lowerbound.model import VAE
 from lowerbound.nn import MLP
 from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import StandardNormal
+from lowerbound.priors import ConditionalGaussian, StandardNormal
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,58 @@ def linear_gaussian(
     return LinearGaussian(w, torch.randn(dimensions, generator=g, dtype=torch.float64), sigma)
 
 
+@dataclass(frozen=True)
+class ConditionalLinearGaussian:
+    """p(x, z | c) with W (D, L), V (D, E), m (D,), σ, A (L, E), a (L,) and s (L,)."""
+
+    weight: Tensor
+    shift: Tensor
+    mean: Tensor
+    sigma: float
+    prior_weight: Tensor
+    prior_mean: Tensor
+    prior_scale: Tensor
+
+    @property
+    def precision(self) -> Tensor:
+        """P of the exact posterior, (L, L)."""
+        return self.weight.T @ self.weight / self.sigma**2 + torch.diag(self.prior_scale**-2)
+
+    def prior(self, c: Tensor) -> MultivariateNormal:
+        """p(z | c), batch (B,)."""
+        mean = c @ self.prior_weight.T + self.prior_mean
+        return MultivariateNormal(mean, torch.diag(self.prior_scale**2))
+
+    def marginal(self, c: Tensor) -> MultivariateNormal:
+        """p(x | c), batch (B,)."""
+        spread = self.weight * self.prior_scale
+        mean = self.prior(c).mean @ self.weight.T + c @ self.shift.T + self.mean
+        noise = self.sigma**2 * torch.eye(len(self.mean), dtype=self.mean.dtype)
+        return MultivariateNormal(mean, spread @ spread.T + noise)
+
+    def posterior(self, x: Tensor, c: Tensor) -> MultivariateNormal:
+        """p(z | x, c), batch (B,)."""
+        residual = (x - c @ self.shift.T - self.mean) @ self.weight / self.sigma**2
+        pull = self.prior(c).mean / self.prior_scale**2
+        return MultivariateNormal(
+            torch.linalg.solve(self.precision, residual + pull, left=False), precision_matrix=self.precision
+        )
+
+
+def conditional_linear_gaussian(
+    dimensions: int, latent: int, context: int, *, orthogonal: bool, sigma: float = 0.7, seed: int = 0
+) -> ConditionalLinearGaussian:
+    """Random maps in float64, the columns of W orthogonal or not."""
+    exact = linear_gaussian(dimensions, latent, orthogonal=orthogonal, sigma=sigma, seed=seed)
+    g = torch.Generator().manual_seed(seed + 1)
+    v, a_c, a = (
+        torch.randn(*shape, generator=g, dtype=torch.float64)
+        for shape in ((dimensions, context), (latent, context), (latent,))
+    )
+    s = 0.5 + torch.rand(latent, generator=g, dtype=torch.float64)
+    return ConditionalLinearGaussian(exact.weight, v, exact.mean, sigma, a_c, a, s)
+
+
 def raw_scale(scale: Tensor) -> Tensor:
     """The encoder output at which the Gaussian posteriors have this standard deviation."""
     return 12 * torch.atanh(scale.log() / 12)
@@ -116,6 +173,70 @@ def linear_vae(
         encoder.output.bias.copy_(torch.cat([-gain @ exact.mean, shape]))
         decoder.output.weight.copy_(exact.weight)
         decoder.output.bias.copy_(exact.mean)
+    return model
+
+
+def conditional_linear_vae(
+    exact: ConditionalLinearGaussian,
+    condition: Condition,
+    posterior: Literal["diagonal", "full"] = "diagonal",
+    scale: Tensor | float = 1.0,
+    centre: Tensor | float = 0.0,
+) -> VAE:
+    """The VAE of p(x, z | c) whose q has the exact mean and scales as in ``linear_vae``.
+
+    Args:
+        exact: p(x, z | c).
+        condition: Its embedding e; c is ``scale`` e + ``centre``.
+        posterior: "diagonal" or "full".
+        scale: (E,).
+        centre: (E,).
+    """
+    d, latent = exact.weight.shape
+    size = condition.context
+    p = exact.precision
+    to_z = torch.linalg.inv(p)
+    scale, centre = (torch.as_tensor(v, dtype=p.dtype).expand(size) for v in (scale, centre))
+    if posterior == "diagonal":
+        family, shape = DiagonalGaussian(latent), raw_scale(p.diagonal().rsqrt())
+    else:
+        family, tril = FullCovarianceGaussian(latent), torch.linalg.cholesky(to_z)
+        rows, columns = torch.tril_indices(latent, latent, offset=-1)
+        shape = torch.cat([raw_scale(tril.diagonal()), tril[rows, columns]])
+    encoder = MLP((d,), family.input_shape, hidden=(), context=size)
+    decoder = MLP((latent,), (1, d), hidden=(), context=size)
+    prior = ConditionalGaussian(latent, size, hidden=())
+    model = VAE(encoder, family, prior, decoder, Gaussian(d, scale=exact.sigma), condition=condition).double()
+
+    def set_affine(network: MLP, on_input: Tensor | None, on_c: Tensor, bias: Tensor) -> None:
+        """Set a map of input and c; without input, c's embedding is the input."""
+        target = network.output.weight if on_input is None else network.affine.map.weight
+        target.copy_(on_c * scale)
+        network.output.bias.copy_(bias + on_c @ centre)
+        if on_input is not None:
+            network.output.weight.copy_(on_input)
+
+    def constant(rows: Tensor) -> Tensor:
+        return torch.cat([rows, rows.new_zeros(len(shape), rows.shape[1])])
+
+    gain = to_z @ exact.weight.T / exact.sigma**2
+    pull = to_z / exact.prior_scale**2
+    with torch.no_grad():
+        set_affine(
+            encoder,
+            constant(gain),
+            constant(pull @ exact.prior_weight - gain @ exact.shift),
+            torch.cat([pull @ exact.prior_mean - gain @ exact.mean, shape]),
+        )
+        set_affine(decoder, exact.weight, exact.shift, exact.mean)
+        fixed = torch.zeros_like(exact.prior_weight)
+        log_scale = raw_scale(exact.prior_scale)
+        set_affine(
+            prior.network,
+            None,
+            torch.cat([exact.prior_weight, fixed]),
+            torch.cat([exact.prior_mean, log_scale]),
+        )
     return model
 
 

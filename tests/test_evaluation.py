@@ -281,7 +281,7 @@ def test_tiles_of_any_size_agree():
 def test_streamed_is_the_one_shot_result_on_the_same_draws():
     model, x = bernoulli_vae(5, 2), binary(4, 5).double()
     with frozen(model, seed=3):
-        tiles = list(log_weights(model, x, 101, 40, "posterior"))
+        tiles = list(log_weights(model, x, None, 101, 40, "posterior"))
     assert [len(tile) for tile in tiles] == evenly(101, 10)
     w = torch.cat(tiles)
     log_sum, log_square_sum, khat = stream(tiles, tail_length(101) + 1)
@@ -290,7 +290,7 @@ def test_streamed_is_the_one_shot_result_on_the_same_draws():
     once = pareto_khat(w.sort(0, descending=True).values[: tail_length(101) + 1])
     torch.testing.assert_close(khat, once, atol=1e-12, rtol=0)
     with frozen(model, seed=3):
-        first = model(x, len(tiles[0])).log_weight
+        first = model(x, samples=len(tiles[0])).log_weight
     torch.testing.assert_close(tiles[0], first, atol=1e-12, rtol=0)
 
 
@@ -456,7 +456,7 @@ def test_bf16_is_for_the_networks_only():
     assert half.value == pytest.approx(full.value, abs=0.1)
     assert half.value != full.value
     with frozen(model, precision="bf16"):
-        assert {w.dtype for w in log_weights(model, x, 3, 20, "posterior")} == {torch.float32}
+        assert {w.dtype for w in log_weights(model, x, None, 3, 20, "posterior")} == {torch.float32}
 
 
 def test_limit_takes_the_first_examples():
@@ -533,9 +533,9 @@ def test_posterior_means_come_with_labels_in_order():
     split = data.load("digits").test.take(25)
     model = binary_vae(latent=6)
     codes = posterior_means(model, split, memory=0.01)
-    x, y = next(iter(split.batches(25)))
+    x, _ = next(iter(split.batches(25)))
     torch.testing.assert_close(codes.mean, model.encode(x))
-    assert torch.equal(codes.labels, y)
+    assert torch.equal(codes.labels, split.labels)
     assert posterior_means(model, x, limit=4).labels is None
     assert posterior_means(model, x, limit=4).mean.shape == (4, 6)
 
@@ -597,6 +597,8 @@ def test_summary_is_what_its_parts_say():
         "naive_n": 40,
         "precision": "fp32",
         "seed": 2,
+        "condition": None,
+        "scored": None,
     }
     assert {key: numbers[key] for key in expected} == expected
     assert set(numbers) - set(expected) == {"naive_nll_stderr", "warnings", "seconds"}

@@ -59,7 +59,7 @@ def test_axes_are_samples_batch_event(likelihood, posterior, batch):
     assert out.z.shape == (2, batch, 3)
     for term in (out.log_likelihood, out.log_prior, out.log_posterior, out.log_weight):
         assert term.shape == (2, batch)
-    assert out.kl().shape == out.kl(analytic=False).shape == model.log_prob(x, 4).shape == (batch,)
+    assert out.kl().shape == out.kl(analytic=False).shape == model.log_prob(x, samples=4).shape == (batch,)
     assert model.infer(x).batch_shape == (batch,)
     assert model.encode(x).shape == model.encode(x, sample=True).shape == (batch, 3)
     assert model.decode(model.encode(x)).shape == model.reconstruct(x).shape == (batch, *event)
@@ -82,7 +82,7 @@ def test_axes_are_samples_batch_event(likelihood, posterior, batch):
 def test_latents_and_observations_have_any_shape(latent, event, batch, samples):
     model = build(Gaussian(event, scale="predicted"), latent)
     x = torch.randn(batch, *event, dtype=model.dtype)
-    out = model(x, samples)
+    out = model(x, samples=samples)
     assert out.z.shape == (samples, batch, *latent)
     assert out.log_weight.shape == (samples, batch)
     assert out.kl_per_dimension().shape == (batch, *latent)
@@ -231,7 +231,7 @@ DRAWS = {
     "reconstruct": lambda m, **o: m.reconstruct(torch.ones(5, 4), sample=True, **o),
     "sample": lambda m, **o: m.sample(5, **o),
     "sample x": lambda m, **o: m.sample(5, mean=False, **o),
-    "log_prob": lambda m, **o: m.log_prob(torch.ones(5, 4), 3, **o),
+    "log_prob": lambda m, **o: m.log_prob(torch.ones(5, 4), samples=3, **o),
 }
 every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
@@ -336,7 +336,7 @@ def test_dropout_is_off_in_what_users_call_and_the_mode_comes_back():
         lambda: model.encode(x),
         lambda: model.reconstruct(x),
         lambda: model.sample(5, seed=1),
-        lambda: model.log_prob(x, 3, seed=1),
+        lambda: model.log_prob(x, samples=3, seed=1),
         lambda: model.interpolate(x, x),
     ):
         assert torch.equal(call(), call())
@@ -452,12 +452,14 @@ def test_a_transform_changes_log_densities_by_minus_the_sum_of_log_std(model):
     u = torch.randn(5, 4)
     x = u * std + mean
     change = -std.log().sum()
-    torch.testing.assert_close(other.log_prob(x, 7, seed=1), model.log_prob(u, 7, seed=1) + change)
+    torch.testing.assert_close(
+        other.log_prob(x, samples=7, seed=1), model.log_prob(u, samples=7, seed=1) + change
+    )
 
     torch.manual_seed(1)
-    plain = model(u, 3)
+    plain = model(u, samples=3)
     torch.manual_seed(1)
-    out = other(x, 3)
+    out = other(x, samples=3)
     torch.testing.assert_close(out.log_likelihood, plain.log_likelihood + change)
     torch.testing.assert_close(out.kl(), plain.kl())
 
@@ -466,7 +468,7 @@ def test_a_transformed_density_integrates_to_one():
     likelihood = Gaussian(1, scale=0.5)
     model = standardised(build(likelihood, latent=1), torch.tensor([2.0]), torch.tensor([3.0]))
     x = torch.linspace(-40, 40, 2001).unsqueeze(1)
-    out = model(torch.zeros(1, 1), 1)
+    out = model(torch.zeros(1, 1))
     density = (out.p_x.log_prob(model.transform(x)) + out.log_volume).exp().flatten().detach()
     assert torch.trapezoid(density, x.flatten()).item() == pytest.approx(1, abs=1e-8)
 
@@ -479,7 +481,7 @@ def test_inputs_and_outputs_stay_in_the_units_of_the_data(model):
     torch.testing.assert_close(other.encode(x), model.encode(u))
     for method, plain, transformed in (
         ("reconstruct", model.reconstruct(u), other.reconstruct(x)),
-        ("reconstruct, drawn", *(m.reconstruct(v, True, seed=1) for m, v in ((model, u), (other, x)))),
+        ("reconstruct, drawn", *(m.reconstruct(v, sample=True, seed=1) for m, v in ((model, u), (other, x)))),
         ("sample", model.sample(5, seed=1), other.sample(5, seed=1)),
         ("sample x", *(m.sample(5, mean=False, seed=1) for m in (model, other))),
         ("interpolate", model.interpolate(u, u.flip(0)), other.interpolate(x, x.flip(0))),
@@ -495,7 +497,7 @@ def test_log_prob_rises_to_the_evidence_of_a_linear_gaussian_model():
     covariance = weight @ weight.T + 0.64 * torch.eye(3)
     x = torch.randn(5, 3)
     evidence = torch.distributions.MultivariateNormal(bias, covariance).log_prob(x)
-    torch.testing.assert_close(model.log_prob(x, 20_000), evidence, rtol=0, atol=0.02)
+    torch.testing.assert_close(model.log_prob(x, samples=20_000), evidence, rtol=0, atol=0.02)
 
 
 # ---------------------------------------------------------------------------------------- precision
@@ -507,21 +509,23 @@ def test_networks_in_16_bits_give_log_densities_in_32(likelihood):
     for network in (model.encoder, model.decoder):
         network.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
     torch.manual_seed(1)
-    plain = ImportanceWeighted(4)(model.eval(), x, Progress()).bound
+    plain = ImportanceWeighted(4)(model.eval(), x, None, Progress()).bound
     model.compute_dtype = torch.bfloat16
     torch.manual_seed(1)
-    out = model(x, 4)
+    out = model(x, samples=4)
     assert types[2:] == [torch.bfloat16] * 2
     for term in (out.z, out.log_likelihood, out.log_prior, out.log_posterior, out.kl()):
         assert term.dtype == torch.float32
     # bfloat16 keeps 8 bits: 2⁻⁸ of a bound of a few nats per example
     torch.manual_seed(1)
-    torch.testing.assert_close(ImportanceWeighted(4)(model, x, Progress()).bound, plain, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(
+        ImportanceWeighted(4)(model, x, None, Progress()).bound, plain, rtol=0.02, atol=0.02
+    )
 
 
 def test_a_model_whose_weights_have_16_bits_gives_log_densities_in_32():
     model = build(Gaussian(4, scale=0.5)).bfloat16()
-    out = model(torch.randn(5, 4, dtype=torch.float32), 2)
+    out = model(torch.randn(5, 4, dtype=torch.float32), samples=2)
     for term in (out.log_likelihood, out.log_prior, out.log_posterior, out.kl()):
         assert term.dtype == torch.float32
     assert model.log_prob(torch.randn(5, 4)).isfinite().all()
@@ -530,7 +534,7 @@ def test_a_model_whose_weights_have_16_bits_gives_log_densities_in_32():
 def test_training_in_16_bits_gives_32_bit_gradients_to_every_parameter():
     model = build(Bernoulli(4)).float()
     model.compute_dtype = torch.bfloat16
-    ELBO()(model, torch.ones(5, 4, dtype=torch.float32), Progress()).loss.backward()
+    ELBO()(model, torch.ones(5, 4, dtype=torch.float32), None, Progress()).loss.backward()
     for parameter in model.parameters():
         assert parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all()
@@ -555,7 +559,7 @@ def test_state_dict_gives_the_same_numbers(likelihood):
     model, copy = build(likelihood()), build(likelihood())
     x = observations(model, 5)
     copy.load_state_dict(model.state_dict())
-    assert torch.equal(model.log_prob(x, 3, seed=1), copy.log_prob(x, 3, seed=1))
+    assert torch.equal(model.log_prob(x, samples=3, seed=1), copy.log_prob(x, samples=3, seed=1))
 
 
 def test_moves_of_device_and_type(device):
@@ -567,7 +571,7 @@ def test_moves_of_device_and_type(device):
     generator = torch.Generator(device).manual_seed(3)
     first, second = model.sample(5, generator=generator), model.sample(5, generator=generator)
     assert not torch.equal(first, second)
-    assert model.log_prob(x.cpu(), 3).device.type == model.device.type
+    assert model.log_prob(x.cpu(), samples=3).device.type == model.device.type
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second kind of device")

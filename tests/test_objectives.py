@@ -7,7 +7,7 @@ import pytest
 import torch
 from exact import bernoulli_vae, linear_gaussian, linear_vae
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal
 
 from lowerbound.errors import ConfigError
 from lowerbound.model import VAE
@@ -24,6 +24,7 @@ from lowerbound.objectives import (
     score_function_surrogate,
 )
 from lowerbound.posteriors import FullCovarianceGaussian
+from lowerbound.priors import StandardNormal
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -65,12 +66,12 @@ def standard_error(draws):
 
 def same_draw(objective, model, x, progress=START):
     torch.manual_seed(1)
-    return objective(model, x, progress)
+    return objective(model, x, None, progress)
 
 
 def bounds(k, model, x, n):
     """Importance-weighted bound of every example alone, (n, B)."""
-    log_weight = model(x, n * k).log_weight.detach().reshape(n, k, len(x))
+    log_weight = model(x, samples=n * k).log_weight.detach().reshape(n, k, len(x))
     return log_weight.logsumexp(1) - math.log(k)
 
 
@@ -111,11 +112,11 @@ def test_elbo_is_its_integral_and_its_gap_the_divergence_to_the_posterior(nonlin
     assert (gap > 1e-3).all()
 
     n = 10_000
-    out = nonlinear(IMAGES, n)
+    out = nonlinear(IMAGES, samples=n)
     torch.testing.assert_close(out.kl(), kl)
     likelihood = out.log_likelihood.detach()
     assert ((likelihood.mean(0) - reconstruction).abs() < 4 * standard_error(likelihood)).all()
-    bound = ELBO(samples=n)(nonlinear, IMAGES, START).bound
+    bound = ELBO(samples=n)(nonlinear, IMAGES, None, START).bound
     error = standard_error(likelihood.mean(1))
     assert abs(bound - (evidence - gap).mean()) < 4 * error
 
@@ -140,18 +141,18 @@ def test_importance_weighted_bound_rises_with_k_towards_log_p(nonlinear):
 def test_importance_weighted_reports_the_mean_over_the_batch_of_the_log_mean_weight(nonlinear):
     for gradient in ("standard", "stl", "dreg"):
         torch.manual_seed(1)
-        reported = ImportanceWeighted(5, gradient)(nonlinear, IMAGES, START)
+        reported = ImportanceWeighted(5, gradient)(nonlinear, IMAGES, None, START)
         torch.manual_seed(1)
-        log_weight = nonlinear(IMAGES, 5).log_weight
+        log_weight = nonlinear(IMAGES, samples=5).log_weight
         torch.testing.assert_close(reported.bound, log_weight.exp().mean(0).log().mean())
         torch.testing.assert_close(reported.terms["reconstruction"] - reported.terms["kl"], log_weight.mean())
 
 
 def test_importance_weighted_of_one_sample_is_the_elbo_over_the_same_draw(nonlinear):
     torch.manual_seed(1)
-    elbo = ELBO(analytic_kl=False)(nonlinear, IMAGES, START)
+    elbo = ELBO(analytic_kl=False)(nonlinear, IMAGES, None, START)
     torch.manual_seed(1)
-    weighted = ImportanceWeighted(1)(nonlinear, IMAGES, START)
+    weighted = ImportanceWeighted(1)(nonlinear, IMAGES, None, START)
     torch.testing.assert_close(weighted.bound, elbo.bound)
     torch.testing.assert_close(weighted.loss, elbo.loss)
 
@@ -163,26 +164,28 @@ def test_with_the_exact_posterior_every_draw_of_every_bound_is_log_p(posterior, 
     known = linear_gaussian(4, 2, orthogonal=posterior == "diagonal")
     model, x = linear_vae(known, posterior), known.sample(5)
     evidence = known.marginal().log_prob(x)
-    torch.testing.assert_close(model(x, k).log_weight, evidence.expand(k, 5), rtol=0, atol=1e-12)
+    torch.testing.assert_close(model(x, samples=k).log_weight, evidence.expand(k, 5), rtol=0, atol=1e-12)
     for objective in (
         ELBO(samples=k, analytic_kl=False),
         ImportanceWeighted(k),
         ImportanceWeighted(k, "dreg"),
     ):
-        assert objective(model, x, START).bound.item() == pytest.approx(evidence.mean().item(), abs=1e-12)
+        assert objective(model, x, None, START).bound.item() == pytest.approx(
+            evidence.mean().item(), abs=1e-12
+        )
 
 
 def test_gap_of_the_best_factorised_posterior_is_its_closed_form():
     known = linear_gaussian(4, 2, orthogonal=False, seed=7)
     model, x = linear_vae(known), known.sample(1)
-    gap = known.marginal().log_prob(x) - model(x, 40_000).log_weight.detach()
+    gap = known.marginal().log_prob(x) - model(x, samples=40_000).log_weight.detach()
     assert known.diagonal_gap > 0.01
     assert abs(gap.mean() - known.diagonal_gap) < 4 * standard_error(gap)
 
 
 def test_analytic_and_sampled_kl_agree_in_expectation(linear):
     x, n = torch.randn(3, 4), 20_000
-    out = linear(x, n)
+    out = linear(x, samples=n)
     difference = (out.log_posterior - out.log_prior).detach()
     assert ((difference.mean(0) - out.kl()).abs() < 4 * standard_error(difference)).all()
     torch.testing.assert_close(out.kl(analytic=False), difference.mean(0))
@@ -231,14 +234,27 @@ def test_free_bits_stop_the_pull_on_dimensions_below_the_floor(linear):
     assert not torch.allclose(gradient[0.0][:, 1 - low], gradient[5.0][:, 1 - low])
 
 
-def test_free_bits_refuse_a_posterior_that_does_not_factorise(linear):
-    with pytest.raises(ConfigError, match="factorise; use 'diagonal_gaussian'"):
-        ELBO(free_bits=0.1)(with_full_covariance(linear), torch.randn(5, 4), START)
+class FullNormal(StandardNormal):
+    """N(0, I) that does not say it factorises."""
+
+    def forward(self):
+        return MultivariateNormal(self.loc, torch.eye(2))
+
+
+def test_free_bits_refuse_a_posterior_or_a_prior_that_does_not_factorise(linear):
+    ELBO(free_bits=0.1).check(linear, START)
+    other = VAE(linear.encoder, linear.posterior, FullNormal(2), linear.decoder, linear.likelihood)
+    for model in (with_full_covariance(linear), other):
+        ELBO().check(model, START)
+        with pytest.raises(ConfigError, match="factorise; use 'diagonal_gaussian'"):
+            ELBO(free_bits=0.1).check(model, START)
 
 
 def test_logged_terms_hold_no_graph(linear):
     for objective in (ELBO(), ImportanceWeighted(2), ImportanceWeighted(2, "dreg")):
-        assert not any(t.requires_grad for t in objective(linear, torch.randn(2, 4), START).terms.values())
+        assert not any(
+            t.requires_grad for t in objective(linear, torch.randn(2, 4), None, START).terms.values()
+        )
 
 
 # ----------------------------------------------------------------------- gradients of the encoder
@@ -247,12 +263,12 @@ def encoder_gradients(objective, model, x, n=100):
     rows = []
     parameters = list(model.encoder.parameters())
     for _ in range(n):
-        gradient = torch.autograd.grad(objective(model, x, START).loss, parameters)
+        gradient = torch.autograd.grad(objective(model, x, None, START).loss, parameters)
         rows.append(torch.cat([g.flatten() for g in gradient]))
     return torch.stack(rows)
 
 
-def score_function_objective(model, x, progress):
+def score_function_objective(model, x, c, progress):
     """The evidence lower bound differentiated without the path through z."""
     q = model.infer(x)
 
@@ -323,7 +339,7 @@ def test_decoder_gradients_are_the_standard_ones_for_the_same_draws(nonlinear, g
     def decoder_gradients(objective):
         torch.manual_seed(1)
         return torch.autograd.grad(
-            objective(nonlinear, IMAGES, START).loss, list(nonlinear.decoder.parameters())
+            objective(nonlinear, IMAGES, None, START).loss, list(nonlinear.decoder.parameters())
         )
 
     for a, b in zip(
@@ -422,14 +438,14 @@ def test_fraction_follows_the_clock_where_the_run_has_no_fixed_number_of_steps()
         (Linear(0.0, 1.0, 10, "epochs"), None, "limited by minutes .* unit='fraction'"),
     ],
 )
-def test_a_schedule_that_does_not_fit_the_run_is_refused(wrap, schedule, total, message):
+def test_a_schedule_that_does_not_fit_the_run_is_refused(linear, wrap, schedule, total, message):
     with pytest.raises(ConfigError, match=message):
-        wrap(schedule).check(Progress(steps_per_epoch=100, total_steps=total))
+        wrap(schedule).check(linear, Progress(steps_per_epoch=100, total_steps=total))
 
 
-def test_a_schedule_as_long_as_the_run_is_accepted():
+def test_a_schedule_as_long_as_the_run_is_accepted(linear):
     for length, unit in ((1000, "steps"), (10, "epochs"), (1, "fraction")):
-        ELBO(beta=Linear(0.0, 1.0, length, unit)).check(at(0))
+        ELBO(beta=Linear(0.0, 1.0, length, unit)).check(linear, at(0))
 
 
 def test_switch_takes_over_at_its_share_of_the_run(linear):

@@ -44,7 +44,7 @@ def numbers(model):
     x = torch.from_numpy(arrays(5)).to(model.dtype)
     return torch.cat(
         [
-            model.log_prob(x, 3, seed=1),
+            model.log_prob(x, samples=3, seed=1),
             model.sample(2, mean=False, seed=2).flatten(),
             model.encode(x).flatten(),
         ]
@@ -88,7 +88,7 @@ for dtype in ("float32", "float64"):
     assert not model.training
     x = torch.from_numpy(np.load("x.npy")).to(model.dtype)
     drawn = model.sample(2, mean=False, seed=2).flatten()
-    np.save(f"{dtype}.npy", torch.cat([model.log_prob(x, 3, seed=1), drawn, model.encode(x).flatten()]).numpy())
+    np.save(f"{dtype}.npy", torch.cat([model.log_prob(x, samples=3, seed=1), drawn, model.encode(x).flatten()]).numpy())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, env=environment)

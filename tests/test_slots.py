@@ -7,11 +7,19 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from lowerbound.conditions import Image, Label, Observed, Vector
+from lowerbound.config import REGISTRY
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import StandardNormal
-from lowerbound.testing import check_likelihood, check_objective, check_posterior, check_prior
+from lowerbound.priors import ConditionalGaussian, StandardNormal
+from lowerbound.testing import (
+    check_condition,
+    check_likelihood,
+    check_objective,
+    check_posterior,
+    check_prior,
+)
 
 NOT_REAL = (math.nan, math.inf, -math.inf)
 
@@ -25,6 +33,49 @@ POSTERIORS = {
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),
     "standard_normal_map": lambda: StandardNormal((2, 1, 2)),
+    "conditional_gaussian": lambda: ConditionalGaussian(3, context=4),
+    "conditional_gaussian_affine": lambda: ConditionalGaussian(1, context=1, hidden=()),
+    "conditional_gaussian_map": lambda: ConditionalGaussian((2, 1, 2), context=3, hidden=(5, 5)),
+}
+
+
+def numbers(*shape):
+    return lambda n: torch.randn(n, *shape).double()
+
+
+def labels(classes):
+    return lambda n: torch.randint(classes, (n,))
+
+
+def observed(*event):
+    def values(n):
+        mask = (torch.rand(n, *event) < 0.5).double()
+        return torch.stack([mask * torch.randn(n, *event).double(), mask], 1)
+
+    return values
+
+
+CONDITIONS = {
+    "label": (lambda: Label(10), labels(10)),
+    "label_names": (lambda: Label(("cat", "dog", "eel"), size=2, missing=True), labels(3)),
+    "label_dropout": (lambda: Label(100, dropout=0.3), labels(100)),
+    "vector": (lambda: Vector(3), numbers(3)),
+    "vector_number": (lambda: Vector(1, dropout=0.5), numbers(1)),
+    "vector_network": (lambda: Vector(3, hidden=(8, 4), missing=True), numbers(3)),
+    "image": (lambda: Image((2, 4, 3), size=5, hidden=(8,)), numbers(2, 4, 3)),
+    "image_conv": (
+        lambda: Image((1, 8, 6), network="conv", channels=(4,), hidden=(8,), dropout=0.2),
+        numbers(1, 8, 6),
+    ),
+    "image_resnet": (
+        lambda: Image((1, 4, 4), network="resnet", channels=(4,), hidden=(8,), missing=True),
+        numbers(1, 4, 4),
+    ),
+    "observed": (lambda: Observed(5, size=6, hidden=(8,)), observed(5)),
+    "observed_image": (
+        lambda: Observed((1, 4, 3), network="conv", channels=(4,), hidden=(8,)),
+        observed(1, 4, 3),
+    ),
 }
 LIKELIHOODS = {
     "bernoulli": (Bernoulli, (*NOT_REAL, 0.5, -1.0, 2.0, 255.0)),
@@ -59,6 +110,16 @@ def test_posterior(build, device):
 @every(PRIORS)
 def test_prior(build, device):
     check_prior(build, device=device)
+
+
+@every(CONDITIONS)
+def test_condition(build, device):
+    make, values = build
+    check_condition(make, values, device=device)
+
+
+def test_every_registered_kind_of_condition_is_checked():
+    assert {type(make()) for make, _ in CONDITIONS.values()} == set(REGISTRY["condition"].values())
 
 
 @every(LIKELIHOODS)
@@ -169,8 +230,8 @@ def test_likelihood_contract_notices(kind, message):
 class _Surrogate(ELBO):
     """Reports β = 0 as its bound, which lies above log p(x)."""
 
-    def __call__(self, model, x, progress):
-        out = super().__call__(model, x, progress)
+    def __call__(self, model, x, c, progress):
+        out = super().__call__(model, x, c, progress)
         return ObjectiveOutput(out.loss, out.terms["reconstruction"], out.terms)
 
 

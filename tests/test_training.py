@@ -516,9 +516,9 @@ def test_one_epoch_of_progress_is_what_objectives_see(data):
     seen = []
 
     class Spy(ELBO):
-        def __call__(self, model, x, progress):
+        def __call__(self, model, x, c, progress):
             seen.append(progress)
-            return super().__call__(model, x, progress)
+            return super().__call__(model, x, c, progress)
 
     lb.fit(make_model(data), data, epochs=2, objective=Spy(), **SHORT)
     assert seen == [Progress(i, 3, 6, i / 6) for i in range(6)]

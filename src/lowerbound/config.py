@@ -21,7 +21,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from . import likelihoods, objectives, posteriors, priors
+from . import conditions, likelihoods, objectives, posteriors, priors
 from .data import DataSpec, Standardize
 from .data import load as load_data
 from .errors import ConfigError, suggest
@@ -37,7 +37,10 @@ REGISTRY: dict[str, dict[str, type]] = {
         "diagonal_gaussian": posteriors.DiagonalGaussian,
         "full_covariance_gaussian": posteriors.FullCovarianceGaussian,
     },
-    "prior": {"standard_normal": priors.StandardNormal},
+    "prior": {
+        "standard_normal": priors.StandardNormal,
+        "conditional_gaussian": priors.ConditionalGaussian,
+    },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,
         "continuous_bernoulli": likelihoods.ContinuousBernoulli,
@@ -45,9 +48,17 @@ REGISTRY: dict[str, dict[str, type]] = {
         "categorical": likelihoods.Categorical,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
+    "condition": {
+        "label": conditions.Label,
+        "vector": conditions.Vector,
+        "image": conditions.Image,
+        "observed": conditions.Observed,
+    },
+    "classifier": {"none": types.NoneType, "mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder},
     "objective": {
         "elbo": objectives.ELBO,
         "importance_weighted": objectives.ImportanceWeighted,
+        "semi_supervised": objectives.SemiSupervised,
         "switch": objectives.Switch,
     },
     "schedule": {
@@ -56,19 +67,30 @@ REGISTRY: dict[str, dict[str, type]] = {
         "cosine": schedules.Cosine,
     },
 }
-SLOTS = ("encoder", "posterior", "prior", "decoder", "likelihood", "transform")
+SLOTS = ("encoder", "posterior", "prior", "decoder", "likelihood", "transform", "condition", "classifier")
 # Arguments that follow from the data and the neighbouring slots, and so are nobody's to choose.
-_DERIVED = {"in_shape", "out_shape", "event_shape", "mean", "std"}
+_DERIVED = {
+    "in_shape",
+    "out_shape",
+    "event_shape",
+    "feature_shape",
+    "context",
+    "mean",
+    "std",
+    "classes",
+    "masks",
+}
 _SECTIONS = ("latent", "network", *SLOTS, "objective", "training", "data")
 DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name != "source")
 # Shapes to build a slot with for nothing but its constructor's checks, before there are data.
 _STAND_INS: dict[str, dict[str, Any]] = {
     "encoder": {"in_shape": (1, 8, 8), "out_shape": (2, 2)},
     "posterior": {"event_shape": (2,)},
-    "prior": {"event_shape": (2,)},
+    "prior": {"event_shape": (2,), "context": 2},
     "decoder": {"in_shape": (2,), "out_shape": (1, 1, 8, 8)},
     "likelihood": {"event_shape": (1, 8, 8), "categories": 2},
     "transform": {"mean": torch.zeros(1), "std": torch.ones(1)},
+    "classifier": {"in_shape": (1, 8, 8), "out_shape": (2,)},
     "objective": {},
 }
 
@@ -105,7 +127,7 @@ def _unknown(of: str, name: Any, known: typing.Collection[str]) -> ConfigError:
 def _as_options(kind: str, value: Any) -> dict[str, Any]:
     """Return a slot's choice as a dict: a bare name stands for that type with its default options."""
     if value is None:
-        return {"type": "none"} if kind == "transform" else {}
+        return {"type": "none"} if "none" in REGISTRY[kind] else {}
     if isinstance(value, str):
         return {"type": value}
     if isinstance(value, Mapping):
@@ -297,6 +319,8 @@ def _check_section(section: str, value: Any) -> None:
         check_settings(value) if section == "training" else check_data_options(value)
     elif section == "latent":
         _check_latent(value)
+    elif section == "condition":
+        _check_condition(value)
     elif not isinstance(value, nn.Module | objectives.Objective) or section == "network":
         _check_slot("decoder" if section == "network" else section, _as_options(section, value))
 
@@ -320,6 +344,23 @@ def _check_slot(kind: str, options: Options) -> None:
             except ConfigError as error:
                 refusals.append(error)
     raise refusals[0] if refusals else ConfigError(f"no {kind} has all the options {', '.join(options)}")
+
+
+def _check_condition(entries: Any) -> None:
+    """Check the options of a condition's entries; what their values can be depends on the data."""
+    if not isinstance(entries, Mapping):
+        raise ConfigError(f"condition is a table of entries with their options; got {entries!r}")
+    for name, value in entries.items():
+        if isinstance(value, conditions.Condition):
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"condition.{name} is a table of options, or a Condition; got {value!r}")
+        kinds = [lookup("condition", value["type"])] if "type" in value else REGISTRY["condition"].values()
+        known = {option: cls for cls in kinds for option in options_of(cls)}
+        for option in value.keys() - {"type"}:
+            if option not in known:
+                raise _unknown(f"condition {name!r}", option, known)
+            _check_value(f"condition.{name}", known[option], option, value[option])
 
 
 def _check_latent(latent: Any) -> int:
@@ -387,8 +428,23 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         "decoder": network,
         "likelihood": likelihood,
         "transform": {"type": "none"},
+        "condition": {},
+        "classifier": {"type": "none"},
     }
+    for entry in spec.conditions or ():
+        derived: dict[str, Any] = {"event_shape": list(entry.event_shape), "missing": entry.missing}
+        if entry.kind == "label":
+            derived = {"classes": list(entry.classes or ()), "missing": entry.missing}
+        elif entry.kind == "observed":
+            derived = {"event_shape": list(spec.event_shape), "masks": entry.masks}
+        chosen["condition"][entry.name] = {"type": entry.kind, **derived}
+        if entry.kind != "label":
+            # A class leaves the codes free to mean the same under each; what fixes more of x says where they lie.
+            chosen["prior"] = {"type": "conditional_gaussian"}
     for slot in SLOTS:
+        if slot == "condition":
+            chosen[slot] = _with_conditions(spec, chosen[slot], overrides.get(slot, {}))
+            continue
         if slot == "transform" and spec.values == "real" and chosen["likelihood"]["type"] == "gaussian":
             chosen["transform"] = {"type": "standardize"}
         if slot in overrides:
@@ -401,9 +457,24 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     return chosen
 
 
+def _with_conditions(spec: DataSpec, chosen: Mapping[str, Options], over: Options) -> dict[str, Any]:
+    """Return every entry of the data's condition with the user's options laid over it."""
+    for name, value in over.items():
+        if name not in chosen:
+            have = suggest(str(name), chosen) if chosen else "they have none; load them with condition="
+            raise ConfigError(f"{spec.source} has no condition {name!r}; {have}")
+        kind = describe("condition", value)["type"] if isinstance(value, nn.Module) else value.get("type")
+        if kind not in (None, "custom", chosen[name]["type"]):
+            raise ConfigError(
+                f"the condition {name!r} of {spec.source} is a {chosen[name]['type']}, not a {kind}"
+            )
+    options = {name: value for name, value in over.items() if not isinstance(value, nn.Module)}
+    return merge(chosen, options)
+
+
 def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
     """Refuse combinations that cannot work, with the reason."""
-    for side in ("encoder", "decoder"):
+    for side in ("encoder", "decoder", "classifier"):
         if chosen[side]["type"] in ("conv", "resnet") and spec.kind != "image":
             raise ConfigError(
                 f"{side} {chosen[side]['type']!r} needs images (C, H, W), but {spec.source} has vectors of "
@@ -429,16 +500,22 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
         )
 
 
-def recipe(spec: DataSpec, encoder: nn.Module) -> tuple[objectives.Objective, dict[str, Any]]:
+def recipe(spec: DataSpec, model: VAE) -> tuple[objectives.Objective, dict[str, Any]]:
     """Return the objective and the training settings that suit the data, where the user has chosen no objective.
+
+    A model with a classifier learns from labelled and unlabelled examples together.
 
     Models of binary data are compared by their log-likelihood, and there the importance-weighted bound gains the
     most: on MNIST a nat over the evidence lower bound at equal time, chosen on the validation split, as were the
     numbers for multi-layer perceptrons. With real values it would fit σ to draws that it hardly weighs.
     """
+    if model.classifier is not None:
+        augment = 1.0 if spec.kind == "image" else 0.0
+        # The bound says little of the classifier: the weights to keep are the last ones.
+        return objectives.SemiSupervised(augment=augment), {"labelled_per_batch": 50, "keep": "last"}
     if spec.values != "binary":
         return objectives.ELBO(), {}
-    settings = {"learning_rate": 3e-3, "weight_decay": 0.06} if isinstance(encoder, MLP) else {}
+    settings = {"learning_rate": 3e-3, "weight_decay": 0.06} if isinstance(model.encoder, MLP) else {}
     return objectives.ImportanceWeighted(samples=8, gradient="dreg"), settings
 
 
@@ -457,16 +534,45 @@ def build_model(chosen: Mapping[str, Any], latent: int, spec: DataSpec) -> VAE:
     likelihood = slot("likelihood", event_shape=spec.event_shape)
     posterior = slot("posterior", event_shape=(latent,))
     unit = torch.ones(spec.event_shape)
+    condition = _build_condition(chosen["condition"], likelihood.feature_shape)
+    context = 0 if condition is None else condition.context
+    labels = (
+        [entry for _, entry in condition.items() if isinstance(entry, conditions.Label)] if condition else []
+    )
     model = VAE(
-        encoder=slot("encoder", in_shape=likelihood.feature_shape, out_shape=posterior.input_shape),
+        encoder=slot(
+            "encoder", in_shape=likelihood.feature_shape, out_shape=posterior.input_shape, context=context
+        ),
         posterior=posterior,
-        prior=slot("prior", event_shape=posterior.event_shape),
-        decoder=slot("decoder", in_shape=posterior.event_shape, out_shape=likelihood.input_shape),
+        prior=slot("prior", event_shape=posterior.event_shape, context=context),
+        decoder=slot(
+            "decoder", in_shape=posterior.event_shape, out_shape=likelihood.input_shape, context=context
+        ),
         likelihood=likelihood,
         transform=slot("transform", mean=0 * unit, std=unit),
+        condition=condition,
+        classifier=slot(
+            "classifier",
+            in_shape=likelihood.feature_shape,
+            out_shape=(len(labels[0].classes) if labels else 1,),
+        ),
     )
     model.data_spec = spec
     return model
+
+
+def _build_condition(
+    chosen: Mapping[str, Any], feature_shape: tuple[int, ...]
+) -> conditions.Conditions | None:
+    """Build the entries of a condition; those that are modules already are taken as they are."""
+    entries = {}
+    for name, value in chosen.items():
+        if not isinstance(value, nn.Module):
+            derived = {key: value[key] for key in value if key in _DERIVED} | {"feature_shape": feature_shape}
+            options = {key: value[key] for key in value if key not in _DERIVED}
+            value = build("condition", options, **derived)
+        entries[name] = value
+    return conditions.Conditions(entries) if entries else None
 
 
 def model_for_data(data: Any, latent: int | None = None, **slots: Any) -> VAE:
@@ -478,6 +584,8 @@ def model_for_data(data: Any, latent: int | None = None, **slots: Any) -> VAE:
     spec = data.spec
     chosen: dict[str, Any] = choose(spec, slots)
     modules = {name: value for name, value in slots.items() if isinstance(value, nn.Module)}
+    entries = {n: v for n, v in slots.get("condition", {}).items() if isinstance(v, nn.Module)}
+    chosen["condition"] = chosen["condition"] | entries
     if latent is not None:
         _check_latent(latent)
         if "posterior" in modules and modules["posterior"].event_shape != (latent,):
@@ -487,6 +595,9 @@ def model_for_data(data: Any, latent: int | None = None, **slots: Any) -> VAE:
             )
     latent = latent or default_latent(spec)
     model = build_model(chosen | modules, latent, spec)
+    for name, entry in model.condition.items() if model.condition is not None else ():
+        if not isinstance(entry, conditions.Observed):
+            entry.fit(data.train.condition(name))
     mean, std = data.mean, data.std
     if isinstance(model.transform, Standardize) and "transform" not in modules:
         model.transform = Standardize(mean, std)
@@ -502,8 +613,18 @@ def describe_model(model: VAE) -> dict[str, Any]:
     """Return what ``build_model`` needs to build ``model`` again, JSON-able."""
     if len(model.latent_shape) != 1:
         raise ConfigError(f"a model with latent shape {model.latent_shape} cannot be described yet")
-    slots = {slot: describe(slot, getattr(model, slot)) for slot in SLOTS}
-    return {"latent": model.latent_shape[0], **slots}
+    slots = {slot: describe(slot, getattr(model, slot)) for slot in SLOTS if slot != "condition"}
+    entries = {} if model.condition is None else dict(model.condition.items())
+    described = {
+        name: describe("condition", entry)
+        | {
+            key: _plain(getattr(entry, key))
+            for key in inspect.signature(type(entry)).parameters
+            if key in _DERIVED
+        }
+        for name, entry in entries.items()
+    }
+    return {"latent": model.latent_shape[0], **slots, "condition": described}
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:

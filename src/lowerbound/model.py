@@ -1,33 +1,39 @@
 r"""The one model class: three conditional distributions and the two networks that feed them.
 
 .. math::
-    q(z \mid x) \;\text{(posterior of the encoder's output)}, \qquad p(z) \;\text{(prior)}, \qquad
-    p(x \mid z) \;\text{(likelihood of the decoder's output)}
+    q(z \mid x, c) \;\text{(posterior of the encoder's output)}, \qquad p(z \mid c) \;\text{(prior)}, \qquad
+    p(x \mid z, c) \;\text{(likelihood of the decoder's output)}
 
-    \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - KL(q(z \mid x) \,\|\, p(z))
+    \log p(x \mid c) \ge \mathbb{E}_{q(z \mid x, c)}[\log p(x \mid z, c)] - KL(q(z \mid x, c) \,\|\, p(z \mid c))
 
-The model knows no objective and no training loop. Axes are always samples S, batch B, then the event's own.
+The condition c is a slot like the others; without it these are q(z | x), p(z) and p(x | z). The model knows no
+objective and no training loop. Axes are always samples S, batch B, then the event's own.
 
 Reference:
-    Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114
+    Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;
+    Learning structured output representation using deep conditional generative models (Sohn, Lee and Yan, 2015)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .distributions import closed_form_kl, kl_per_dimension
+from .conditions import Condition, Conditions, Label
+from .distributions import closed_form_kl, kl_per_dimension, restrict
 from .errors import ConfigError, ShapeError
 from .likelihoods import Likelihood
-from .shapes import check_event, draws
+from .shapes import check_event, draws, full_precision
+
+if TYPE_CHECKING:
+    from .completion import Completion
 
 
 @dataclass
@@ -36,10 +42,10 @@ class VAEOutput:
 
     Attributes:
         x: Observations, (B, *event).
-        q: Approximate posterior q(z | x), batch (B,).
+        q: Approximate posterior q(z | x, c), batch (B,).
         z: Latent draws from it, (S, B, *latent).
-        p_x: Likelihood p(x | z), batch (S, B).
-        p_z: Prior, batch ().
+        p_x: Likelihood p(x | z, c), batch (S, B); of the missing elements, where the condition is the observed ones.
+        p_z: Prior, batch (), or (B,) if it depends on c.
         log_volume: log |det du/dx| of the model's data transform u(x), nats.
         held: Gives q(z | x) with its parameters held fixed: no gradient reaches the encoder through it.
     """
@@ -83,6 +89,27 @@ class VAEOutput:
         return kl_per_dimension(self.q, self.p_z)
 
 
+@dataclass
+class Given:
+    """What a condition has become inside the model, for a batch of B examples or one for all.
+
+    Attributes:
+        context: Its embedding, (B, E); None without a condition.
+        observed: Observed elements of x, zero elsewhere, (B, *event); None if the condition holds none.
+        scored: 1 where an element of x is not observed, else 0, (B, *event).
+    """
+
+    context: Tensor | None = None
+    observed: Tensor | None = None
+    scored: Tensor | None = None
+
+    def paste(self, x: Tensor) -> Tensor:
+        """Return ``x`` (..., B, *event) with the observed elements in their place."""
+        if self.observed is None or self.scored is None:
+            return x
+        return torch.where(self.scored > 0, x, self.observed.to(x.dtype))
+
+
 class VAE(nn.Module):
     """Variational autoencoder, composed of slots.
 
@@ -94,6 +121,10 @@ class VAE(nn.Module):
         likelihood: Family of p(x | z), for example ``Bernoulli``.
         transform: Invertible map of the data that the model sees, for example ``Standardize``; inputs,
             outputs and log-densities stay in the units of x.
+        condition: What is known beside x, for example ``Label(10)``, or ``Conditions`` of several; encoder, prior
+            and decoder each take its embedding if they have an attribute ``context``, the embedding's size.
+        classifier: Network from the likelihood's features of x to the logits of q(y | x), for labels y that may
+            be missing.
 
     Attributes:
         compute_dtype: Type the networks are evaluated in under autocast, for example ``torch.bfloat16``;
@@ -112,6 +143,8 @@ class VAE(nn.Module):
         decoder: nn.Module,
         likelihood: Likelihood,
         transform: nn.Module | None = None,
+        condition: Conditions | Condition | None = None,
+        classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -120,6 +153,10 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.likelihood = likelihood
         self.transform = transform
+        if isinstance(condition, Condition):
+            condition = Conditions({type(condition).__name__.lower(): condition})
+        self.condition = condition
+        self.classifier = classifier
         self.compute_dtype: torch.dtype | None = None
         self.data_spec: Any = None
         self._check_slots()
@@ -128,7 +165,19 @@ class VAE(nn.Module):
         latent = self.posterior.event_shape
         if self.prior.event_shape != latent:
             raise ShapeError(f"posterior has latent shape {latent} but prior has {self.prior.event_shape}")
+        size = 0 if self.condition is None else self.condition.context
+        taken = {slot: getattr(getattr(self, slot), "context", 0) for slot in ("encoder", "prior", "decoder")}
+        for slot, came in taken.items():
+            if came not in (0, size):
+                raise ShapeError(f"{slot} takes a context of size {came} but the condition gives {size}")
+        if size and not any(taken.values()):
+            raise ConfigError(
+                f"the condition reaches nothing: build the encoder, the decoder or the prior with context={size}"
+            )
+        classes = () if self.classifier is None else (self._label_shape(),)
         for network, side, slot, wanted in (
+            *(("classifier", "out_shape", "condition", shape) for shape in classes),
+            *(("classifier", "in_shape", "likelihood", self.likelihood.feature_shape) for _ in classes),
             ("encoder", "in_shape", "likelihood", self.likelihood.feature_shape),
             ("encoder", "out_shape", "posterior", self.posterior.input_shape),
             ("decoder", "in_shape", "posterior", latent),
@@ -150,8 +199,8 @@ class VAE(nn.Module):
             data: What ``lowerbound.data.load`` returns.
             latent: Number of latent dimensions.
             **slots: ``encoder``, ``decoder``, ``network`` (both at once), ``posterior``, ``prior``,
-                ``likelihood``, ``transform``: a registered name, a dict with a ``type`` and options, or a
-                module.
+                ``likelihood``, ``transform``, ``classifier``: a registered name, a dict with a ``type`` and
+                options, or a module; ``condition``: such a dict, or a module, for each entry of the data's.
 
         Raises:
             ConfigError: unknown names or options, or an impossible combination.
@@ -181,14 +230,18 @@ class VAE(nn.Module):
         """Floating-point type of the model's parameters."""
         return next(self.parameters()).dtype
 
-    def _network(self, network: nn.Module, x: Tensor, slot: nn.Module) -> Tensor:
-        """Evaluate one network for the slot that reads it; the one place where 16 bits are allowed."""
-        x = x.to(self.dtype)
+    def _network(self, network: nn.Module, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Evaluate one network, with the context if it takes one; the one place where 16 bits are allowed."""
+        arguments = (x.to(self.dtype),)
+        if context is not None and getattr(network, "context", 0):
+            arguments += (context,)
         if self.compute_dtype is None:
-            h = network(x)
-        else:
-            with torch.autocast(x.device.type, dtype=self.compute_dtype):
-                h = network(x)
+            return network(*arguments)
+        with torch.autocast(x.device.type, dtype=self.compute_dtype):
+            return network(*arguments)
+
+    def _for_slot(self, h: Tensor, slot: nn.Module) -> Tensor:
+        """Return a network's output if it is what the slot reads."""
         # A missing axis would not fail further down: the slot would take another axis for it.
         if tuple(h.shape[1:]) != slot.input_shape:
             raise ShapeError(
@@ -197,70 +250,156 @@ class VAE(nn.Module):
             )
         return h
 
-    def _encode(self, u: Tensor) -> Tensor:
+    def _given(self, c: Mapping[str, Tensor] | None) -> Given:
+        """Embed a condition, once for everything that is asked under it."""
+        if self.condition is None:
+            if c is not None:
+                raise ConfigError("the model takes no condition; leave c out")
+            return Given()
+        if c is not None and not isinstance(c, Mapping):
+            raise ConfigError(f"a pass needs the condition as tensors by name; got {type(c).__name__}")
+        c = self.condition.filled(c)
+        name = self.condition.observed
+        if name is None:
+            return Given(self._context(c))
+        values, mask = c[name].unbind(1)
+        # Not a product: what stands at the other places may be NaN.
+        observed = torch.where(mask > 0, values, 0.0)
+        u = observed if self.transform is None else self.transform(observed) * mask
+        c[name] = torch.cat([self.likelihood.features(u), mask], 1)
+        return Given(self._context(c), observed, 1 - mask)
+
+    def _context(self, c: Mapping[str, Tensor]) -> Tensor:
+        assert self.condition is not None
+        floating = {k: v.to(self.dtype) if v.is_floating_point() else v for k, v in c.items()}
+        if self.compute_dtype is None:
+            return self.condition(floating)
+        with torch.autocast(self.device.type, dtype=self.compute_dtype):
+            return full_precision(self.condition(floating))
+
+    def _encode(self, u: Tensor, given: Given) -> Tensor:
         """Return the encoder's output for the transformed observations, (B, *posterior.input_shape)."""
-        return self._network(self.encoder, self.likelihood.features(u), self.posterior)
+        h = self._network(self.encoder, self.likelihood.features(u), given.context)
+        return self._for_slot(h, self.posterior)
 
-    def _decode(self, z: Tensor) -> Distribution:
-        """p(x | z) for any leading axes; the one place where S and B are flattened for the network."""
+    def _decode(self, z: Tensor, given: Given) -> Distribution:
+        """p(x | z, c) for any leading axes; the one place where S and B are flattened for the network."""
         lead = z.shape[: z.ndim - len(self.latent_shape)]
-        h = self._network(self.decoder, z.reshape(-1, *self.latent_shape), self.likelihood)
-        return self.likelihood(h.reshape(*lead, *h.shape[1:]))
+        h = self._network(self.decoder, z.reshape(-1, *self.latent_shape), given.context)
+        p_x = self.likelihood(self._for_slot(h, self.likelihood).reshape(*lead, *h.shape[1:]))
+        return p_x if given.scored is None else restrict(p_x, given.scored)
 
-    def _to_model(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
-        """Return the transformed observations and log |det du/dx|."""
+    def _prior(self, given: Given) -> Distribution:
+        """p(z | c), batch () if it does not depend on c."""
+        return self.prior(given.context) if getattr(self.prior, "context", 0) else self.prior()
+
+    def _to_model(self, x: Tensor, given: Given) -> tuple[Tensor, Tensor | float]:
+        """Return the transformed observations and log |det du/dx|, of the scored elements."""
         check_event(x, self.event_shape, f"x for likelihood {type(self.likelihood).__name__}")
         if self.transform is None:
             return x, 0.0
-        return self.transform(x), self.transform.log_det  # pyright: ignore[reportReturnType]
+        if given.scored is None:
+            return self.transform(x), self.transform.log_det  # pyright: ignore[reportReturnType]
+        return self.transform(x), (given.scored * self.transform.log_slope).flatten(1).sum(1)  # pyright: ignore
 
-    def _to_data(self, u: Tensor) -> Tensor:
-        return u if self.transform is None else self.transform.inverse(u)  # pyright: ignore[reportCallIssue]
+    def _to_data(self, u: Tensor, given: Given) -> Tensor:
+        return given.paste(u if self.transform is None else self.transform.inverse(u))  # pyright: ignore
+
+    def _label_shape(self) -> tuple[int, ...]:
+        return (len(self.label[1].classes),)
+
+    @property
+    def label(self) -> tuple[str, Label]:
+        """Name and entry of the condition's only label: the y of semi-supervision.
+
+        Raises:
+            ConfigError: there is none, or there are several.
+        """
+        labels = [(n, e) for n, e in self.condition.items() if isinstance(e, Label)] if self.condition else []
+        if len(labels) != 1:
+            raise ConfigError(f"this needs a condition with exactly one label; the model has {len(labels)}")
+        return labels[0]
 
     # ------------------------------------------------------------------ the pass that objectives read
-    def forward(self, x: Tensor, samples: int = 1) -> VAEOutput:
+    def forward(self, x: Tensor, c: Mapping[str, Tensor] | None = None, samples: int = 1) -> VAEOutput:
         """Encode, draw ``samples`` latent codes each by reparameterisation, and decode them.
 
         Args:
             x: Observations, (B, *event).
+            c: Entries of the condition by name, (B, ...) each, as the data's splits give them.
             samples: Number S of draws per example.
 
         Raises:
-            ShapeError: x is not a batch of events.
-            ConfigError: samples is less than 1.
+            ShapeError: x is not a batch of events, or an entry of c has another shape.
+            ConfigError: samples is less than 1, or c is not what the model takes.
         """
         if samples < 1:
             raise ConfigError(f"a pass needs samples >= 1; got {samples}")
-        u, log_volume = self._to_model(x)
-        h = self._encode(u)
+        given = self._given(c)
+        u, log_volume = self._to_model(x, given)
+        # With several draws, a context of another batch size could pass for one of fewer examples.
+        if given.context is not None and len(given.context) not in (1, len(x)):
+            raise ShapeError(f"x is a batch of {len(x)} but the condition one of {len(given.context)}")
+        h = self._encode(u, given)
         q = self.posterior(h)
         z = q.rsample((samples,))
         return VAEOutput(
-            x, q, z, self._decode(z), self.prior(), u, log_volume, lambda: self.posterior(h.detach())
+            x,
+            q,
+            z,
+            self._decode(z, given),
+            self._prior(given),
+            u,
+            log_volume,
+            lambda: self.posterior(h.detach()),
         )
 
-    def infer(self, x: Tensor) -> Distribution:
-        """Return the approximate posterior q(z | x), batch (B,)."""
-        u, _ = self._to_model(x)
-        return self.posterior(self._encode(u))
+    def infer(self, x: Tensor, c: Any = None) -> Distribution:
+        """Return the approximate posterior q(z | x, c), batch (B,)."""
+        given = self._given(self._read(c, len(x)))
+        u, _ = self._to_model(x, given)
+        return self.posterior(self._encode(u, given))
 
-    def likelihood_at(self, z: Tensor) -> Distribution:
-        """Return p(x | z) for codes (..., *latent), in the units that the model's transform gives."""
-        self._check_latent(z)
-        return self._decode(z)
+    def prior_at(self, c: Any = None) -> Distribution:
+        """Return p(z | c): batch (B,) for B conditions, or () where the prior does not depend on c."""
+        return self._prior(self._given(self._read(c)))
+
+    def likelihood_at(self, z: Tensor, c: Any = None) -> Distribution:
+        """Return p(x | z, c) for codes (..., *latent), in the units that the model's transform gives."""
+        return self._decode(z, self._given(self._read_for(z, c)))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return log q(y | x) in nats, (B, K), by the classifier.
+
+        Raises:
+            ConfigError: the model has no classifier.
+        """
+        if self.classifier is None:
+            raise ConfigError(
+                "the model has no classifier; build it with VAE.for_data(..., classifier='mlp')"
+            )
+        u, _ = self._to_model(x, Given())
+        return full_precision(self._network(self.classifier, self.likelihood.features(u))).log_softmax(-1)
 
     # ------------------------------------------------------------------ what users call
-    def check(self, x: Tensor) -> None:
-        """Raise ShapeError or SupportError unless ``x`` is a batch that the likelihood can score."""
-        u, _ = self._to_model(x)
-        self.likelihood.check(u)
+    def check(self, x: Tensor, c: Any = None) -> None:
+        """Raise unless ``x`` is a batch that the likelihood can score, under a condition that the model knows.
+
+        Raises:
+            ShapeError: x or an entry of c has another shape.
+            SupportError: x lies outside the likelihood's support.
+            ConfigError: c is not what the model takes, or was never seen in training.
+        """
+        self._check_x(x)
+        self._read(c, len(x))
 
     @torch.no_grad()
     def encode(
         self,
         x: Tensor,
-        sample: bool = False,
+        c: Any = None,
         *,
+        sample: bool = False,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -268,62 +407,141 @@ class VAE(nn.Module):
 
         Args:
             x: Observations, (B, *event).
+            c: The condition: a value for all or one each, by name if there are several entries.
             sample: Draw instead of taking the mean; ``seed`` or ``generator`` make the draw repeatable.
             seed: Seed of the draw.
             generator: Generator of the draw, on the model's device.
         """
         x = self._accept(x)
         with self._evaluating(), draws(self.device, seed, generator):
-            q = self.infer(x)
+            q = self.infer(x, c)
             return q.sample() if sample else q.mean
 
     @torch.no_grad()
     def decode(
         self,
         z: Tensor,
-        sample: bool = False,
+        c: Any = None,
         *,
+        sample: bool = False,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return observations for the codes ``z`` (..., *latent): the mean of p(x | z), or a draw from it.
+        """Return observations for the codes ``z`` (..., *latent): the mean of p(x | z, c), or a draw from it.
 
-        Categorical observations have no mean; their most probable class is given.
+        Categorical observations have no mean; their most probable class is given. What ``c`` says was observed
+        is in its place.
         """
         z = torch.as_tensor(z, dtype=self.dtype, device=self.device)
         with self._evaluating(), draws(self.device, seed, generator):
-            p_x = self.likelihood_at(z)
-            return self._to_data(p_x.sample() if sample else self.likelihood.point(p_x))
+            given = self._given(self._read_for(z, c))
+            p_x = self._decode(z, given)
+            return self._to_data(p_x.sample() if sample else self.likelihood.point(p_x), given)
 
     def reconstruct(
         self,
         x: Tensor,
-        sample: bool = False,
+        c: Any = None,
         *,
+        sample: bool = False,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Encode and decode: by the means (deterministic), or with ``sample`` through a draw of z and of x."""
-        if seed is not None and generator is None:
-            # One stream for both draws, or the noise of z and of x would be the same numbers.
-            seed, generator = None, torch.Generator(self.device).manual_seed(seed)
-        z = self.encode(x, sample, seed=seed, generator=generator)
-        return self.decode(z, sample, seed=seed, generator=generator)
+        generator = self._one_stream(seed, generator)
+        z = self.encode(x, c, sample=sample, generator=generator)
+        return self.decode(z, c, sample=sample, generator=generator)
+
+    @torch.no_grad()
+    def convert(self, x: Tensor, c_from: Any, c_to: Any) -> Tensor:
+        r"""Return what ``x`` would be under another condition: encoded under one, decoded under the other.
+
+        The mean code keeps its place in the prior: where this depends on c,
+
+        .. math:: z' = \mu(c') + \sigma(c') \frac{z - \mu(c)}{\sigma(c)}
+
+        Args:
+            x: Observations, (B, *event).
+            c_from: The condition that x was seen under, for all or one each.
+            c_to: The condition that is wanted, for all or one each.
+
+        Raises:
+            ConfigError: the model takes no condition, or one of these was never seen in training.
+        """
+        if self.condition is None:
+            raise ConfigError("convert needs a model with a condition, like load(..., condition='label')")
+        z = self.encode(x, c_from)
+        with self._evaluating():
+            p_from = self._prior(self._given(self._read(c_from, len(z))))
+            p_to = self._prior(self._given(self._read(c_to, len(z))))
+            if p_from.batch_shape:
+                z = p_to.mean + p_to.stddev * (z - p_from.mean) / p_from.stddev
+        return self.decode(z, c_to)
+
+    def complete(self, x: Tensor, mask: Tensor, n: int = 1, **options: Any) -> Completion:
+        """Draw the missing elements of ``x`` given the observed ones; see ``lowerbound.completion.complete``.
+
+        Args:
+            x: Observations, (B, *event); what stands at the missing places is not read.
+            mask: True where x is observed, (B, *event) or (*event).
+            n: Draws per example.
+            **options: Of ``lowerbound.completion.complete``.
+
+        Returns:
+            The completed observations ``.x`` (n, B, *event), and how far to trust them.
+        """
+        from .completion import complete
+
+        return complete(self, x, mask, n, **options)
+
+    @torch.no_grad()
+    def predict_proba(self, x: Tensor, samples: int = 100, *, seed: int | None = 0) -> Tensor:
+        r"""Return the probabilities of the classes, (B, K): by the classifier q(y | x), or else by Bayes's rule.
+
+        .. math:: p(y \mid x) \propto p(y)\, p(x \mid y)
+
+        with p(y) the training frequencies and p(x | y) estimated with ``samples`` importance samples.
+
+        Args:
+            x: Observations, (B, *event).
+            samples: Importance samples per class, where there is no classifier.
+            seed: Seed of their draws.
+
+        Raises:
+            ConfigError: the condition has no label, or several.
+        """
+        name, label = self.label
+        x = self._accept(x)
+        self._check_x(x)
+        if self.classifier is not None:
+            with self._evaluating():
+                return self.classify(x).exp()
+        classes = range(len(label.classes))
+        seen = [k for k in classes if label.frequency[k] > 0]
+        joint = torch.full(
+            (len(x), len(classes)), -torch.inf, dtype=full_precision(x).dtype, device=self.device
+        )
+        for k in seen:
+            c = {name: torch.tensor([k])}
+            joint[:, k] = self.log_prob(x, c, samples, seed=seed) + label.frequency[k].log()
+        return joint.softmax(1)
 
     @torch.no_grad()
     def sample(
         self,
         n: int = 1,
+        c: Any = None,
         *,
         mean: bool = True,
         temperature: float = 1.0,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw ``n`` new observations (n, *event): z from the prior, then x from p(x | z).
+        """Draw ``n`` new observations (n, *event): z from the prior, then x from p(x | z, c).
 
         Args:
             n: Number of observations.
+            c: The condition: one for all of them, which is embedded once, or ``n``, one each.
             mean: Give the mean of p(x | z), as published pictures do; False draws x as well, which is a
                 sample from the model's distribution of the data.
             temperature: Factor on the prior draw's distance from the prior's mean; 1 is the model itself.
@@ -333,16 +551,23 @@ class VAE(nn.Module):
         if n < 1:
             raise ConfigError(f"sample needs n >= 1; got {n}")
         with self._evaluating(), draws(self.device, seed, generator):
-            p_z = self.prior()
-            z = p_z.sample((n,))
+            given = self._given(self._read(c, n))
+            p_z = self._prior(given)
+            z = p_z.sample() if p_z.batch_shape == (n,) else p_z.sample((n,)).reshape(n, *self.latent_shape)
             if temperature != 1.0:
                 z = p_z.mean + temperature * (z - p_z.mean)
-            p_x = self._decode(z)
-            return self._to_data(self.likelihood.point(p_x) if mean else p_x.sample())
+            p_x = self._decode(z, given)
+            return self._to_data(self.likelihood.point(p_x) if mean else p_x.sample(), given)
 
     @torch.no_grad()
     def interpolate(
-        self, a: Tensor, b: Tensor, steps: int = 8, method: Literal["spherical", "linear"] = "spherical"
+        self,
+        a: Tensor,
+        b: Tensor,
+        steps: int = 8,
+        method: Literal["spherical", "linear"] = "spherical",
+        *,
+        c: Any = None,
     ) -> Tensor:
         """Return observations on the way from each ``a`` to each ``b``, both included: (steps, B, *event).
 
@@ -352,45 +577,78 @@ class VAE(nn.Module):
             steps: Number of points, at least 2.
             method: "spherical" turns and stretches the code and so stays at radii where a Gaussian prior
                 has its mass; "linear" takes the chord, which passes nearer to the origin.
+            c: The condition of both ends and of the way: one for all, or one for each pair.
         """
         if steps < 2:
             raise ConfigError(f"interpolate needs steps >= 2; got {steps}")
         if method not in ("spherical", "linear"):
             raise ConfigError(f"interpolate knows the methods 'spherical' and 'linear'; got {method!r}")
         path = slerp if method == "spherical" else torch.lerp
-        start, end = self.encode(a), self.encode(b)
+        start, end = self.encode(a, c), self.encode(b, c)
         if start.shape != end.shape:
             raise ShapeError(
                 f"interpolate needs as many ends as starts; got {len(start)} starts and {len(end)} ends"
             )
         weights = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)
-        return self.decode(torch.stack([path(start, end, w) for w in weights]))
+        return self.decode(torch.stack([path(start, end, w) for w in weights]), c)
 
     @torch.no_grad()
     def log_prob(
         self,
         x: Tensor,
+        c: Any = None,
         samples: int = 100,
         *,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        r"""Estimate log p(x) in nats, (B,), by importance sampling with q(z | x) as the proposal.
+        r"""Estimate log p(x | c) in nats, (B,), by importance sampling with q(z | x, c) as the proposal.
 
-        .. math:: \log \frac1K \sum_k \frac{p(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
+        .. math::
+            \log \frac1K \sum_k \frac{p(x \mid z_k, c)\, p(z_k \mid c)}{q(z_k \mid x, c)},
+            \quad z_k \sim q(z \mid x, c)
 
-        It is a lower bound in expectation that rises to log p(x) with ``samples`` (Burda et al., 2016).
+        It is a lower bound in expectation that rises to log p(x | c) with ``samples`` (Burda et al., 2016).
         All samples of a batch are held at once; for a data set use ``lowerbound.evaluate.nll``, which streams
-        them and gives the standard error.
+        them and gives the standard error. Where c holds the observed elements, those of x that it marks as
+        missing are scored.
         """
         x = self._accept(x)
-        self.check(x)
+        self.check(x, c)
         with self._evaluating(), draws(self.device, seed, generator):
-            return self(x, samples).log_weight.logsumexp(0) - math.log(samples)
+            c = self._read(c, len(x))
+            c = None if c is None else {k: v.expand(len(x), *v.shape[1:]) for k, v in c.items()}
+            return self(x, c, samples).log_weight.logsumexp(0) - math.log(samples)
 
     # ------------------------------------------------------------------ helpers
     def _accept(self, x: Tensor) -> Tensor:
         return torch.as_tensor(x).to(self.device, self.dtype)
+
+    def _read(self, c: Any, n: int | None = None) -> dict[str, Tensor] | None:
+        """Return a user's condition as tensors by name, for one or ``n`` examples."""
+        if self.condition is not None:
+            return self.condition.read(c, n)
+        if c is not None:
+            raise ConfigError("the model takes no condition; leave c out")
+        return None
+
+    def _read_for(self, z: Tensor, c: Any) -> dict[str, Tensor] | None:
+        """Return a user's condition for codes (..., B, *latent)."""
+        self._check_latent(z)
+        lead = z.shape[: z.ndim - len(self.latent_shape)]
+        return self._read(c, lead[-1] if lead else 1)
+
+    def _one_stream(self, seed: int | None, generator: torch.Generator | None) -> torch.Generator | None:
+        """Return one generator for several draws, or the noise of z and of x would be the same numbers."""
+        if seed is not None and generator is not None:
+            raise ConfigError("give either seed= or generator=, not both")
+        if seed is None:
+            return generator
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def _check_x(self, x: Tensor) -> None:
+        u, _ = self._to_model(x, Given())
+        self.likelihood.check(u)
 
     def _check_latent(self, z: Tensor) -> None:
         k = len(self.latent_shape)

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
-from .errors import SupportError
+from .conditions import Condition, Observed
+from .errors import ConfigError, SupportError
 from .likelihoods import Gaussian, Likelihood
 from .model import VAE
 from .objectives import Objective, Progress
@@ -68,7 +69,9 @@ def check_posterior(build: Callable[[], Any], *, device: str = "cpu") -> None:
 
 
 def check_prior(build: Callable[[], Any], *, device: str = "cpu") -> None:
-    """Check a family of p(z): without arguments, batch shape ().
+    """Check a family of p(z), which takes no arguments and has batch shape (), or of p(z | c).
+
+    This one has an attribute ``context`` > 0, is called with a context (B, E) and has batch shape (B,).
 
     Args:
         build: Gives a fresh prior.
@@ -78,13 +81,89 @@ def check_prior(build: Callable[[], Any], *, device: str = "cpu") -> None:
         AssertionError: The contract is broken.
     """
     with draws("cpu", seed=0):
-        _check_module(build, device, lambda slot, h: slot(), inputs=lambda slot: torch.zeros(1))
         slot = build().double()
-        p_z = slot()
-        _check_shapes(p_z, (), slot.event_shape)
+        size = getattr(slot, "context", 0)
+        if not size:
+            _check_module(build, device, lambda slot, h: slot(), inputs=lambda slot: torch.zeros(1))
+            p_z = slot()
+            _check_shapes(p_z, (), slot.event_shape)
+            z = p_z.sample((3,))
+            _require_gradient(p_z.log_prob(z).sum(), slot.named_parameters())
+            _check_density(p_z, "prior")
+            return
+        # A context has the parameters' own type: only what comes out of a network can be in 16 bits.
+        _check_module(
+            build,
+            device,
+            lambda slot, h: slot(h.float() if h.dtype == torch.bfloat16 else h),
+            inputs=lambda slot: _normal((size,)),
+        )
+        for batch in _BATCHES:
+            _check_shapes(slot(_normal((batch, size))), (batch,), slot.event_shape)
+        context = _normal((2, size)).requires_grad_()
+        p_z = slot(context)
         z = p_z.sample((3,))
-        _require_gradient(p_z.log_prob(z).sum(), slot.named_parameters())
-        _check_density(p_z, "prior")
+        _require_gradient(p_z.log_prob(z).sum(), [("context", context), *slot.named_parameters()])
+        _check_density(slot(_normal((1, size))), "prior")
+
+
+def check_condition(
+    build: Callable[[], Condition], values: Callable[[int], Tensor], *, device: str = "cpu"
+) -> None:
+    """Check a kind of entry of a condition.
+
+    It turns values (B, *value_shape) into an embedding (B, E), each example by itself; a missing one, and in
+    training one that is hidden by dropout, becomes the learned vector ``null``.
+
+    Args:
+        build: Gives a fresh entry.
+        values: Gives so many known values, in float64 if they are not whole numbers.
+        device: Where to check the move to.
+
+    Raises:
+        AssertionError: The contract is broken.
+    """
+    with draws("cpu", seed=0):
+        entry = build().double()
+        _check_arguments(entry)
+        for parameter in entry.parameters():  # a fresh residual block may start at zero, without a gradient
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        for batch in _BATCHES:
+            value = values(batch)
+            _require(
+                tuple(value.shape) == (batch, *entry.value_shape),
+                f"values have shape {tuple(value.shape)}; value_shape is {entry.value_shape}",
+            )
+            _require(
+                bool(entry.known(value).all()) and len(entry.known(value)) == batch, "values must be known"
+            )
+            together = _embed(entry.eval(), value)
+            _require(
+                tuple(together.shape) == (batch, entry.context),
+                f"the embedding of {batch} values must be {(batch, entry.context)}; it is {tuple(together.shape)}",
+            )
+            alone = torch.cat([_embed(entry, one) for one in value.split(1)])
+            _require(
+                torch.allclose(together, alone), "an example's embedding depends on the others in its batch"
+            )
+            _check_reading(entry, value)
+        _check_missing(entry, values)
+        both = values(5) if entry.null is None else torch.cat([values(5), entry.absent(1)])
+        _require_gradient(_embed(entry, both).square().sum(), entry.named_parameters())
+
+        value = values(5)
+        copy = build().double().eval()
+        copy.load_state_dict(entry.state_dict())
+        same = torch.equal(_embed(copy, value), _embed(entry, value))
+        _require(same, "a copy with the same state_dict gives other embeddings")
+        moved = build().float().to(device).eval()
+        moved.fit(value)
+        given = _embed(moved, moved.read(value, "value"))
+        _require(given.dtype == torch.float32, f"a float32 entry must embed in float32; got {given.dtype}")
+        _require(
+            given.device.type == torch.device(device).type, f"after .to({device!r}) embeddings stay behind"
+        )
+        _require(bool(given.isfinite().all()), "embeddings must be finite after fit")
 
 
 def check_likelihood(
@@ -145,12 +224,12 @@ def check_objective(build: Callable[[], Objective]) -> None:
         model, log_prob = _linear_gaussian()
         for batch in _BATCHES:
             x, progress = _normal((batch, *model.event_shape)), Progress(total_steps=10)
-            objective.check(progress)
+            objective.check(model, progress)
             model.zero_grad()
             with draws("cpu", seed=1):
-                out = objective(model, x, progress)
+                out = objective(model, x, None, progress)
             with draws("cpu", seed=1):
-                again = objective(model, x, progress)
+                again = objective(model, x, None, progress)
             for name, value in {"loss": out.loss, "bound": out.bound, **out.terms}.items():
                 _require(value.shape == (), f"{name} must be a scalar; it has shape {tuple(value.shape)}")
                 _require(bool(value.isfinite()), f"{name} is {value.item()}")
@@ -161,7 +240,9 @@ def check_objective(build: Callable[[], Objective]) -> None:
         _make_posterior_exact(model)
         x = _normal((4, *model.event_shape))
         with torch.no_grad():
-            bounds = torch.stack([objective(model, x, Progress(total_steps=10)).bound for _ in range(400)])
+            bounds = torch.stack(
+                [objective(model, x, None, Progress(total_steps=10)).bound for _ in range(400)]
+            )
         above = bounds.mean() - log_prob(x).mean()
         _require(
             bool(above <= _Z_MAX * _standard_error(bounds) + 1e-9),
@@ -235,6 +316,49 @@ def _check_shapes(p: Distribution, batch: tuple[int, ...], event: tuple[int, ...
             f"{tuple(log_prob.shape)}",
         )
         _require(bool(log_prob.isfinite().all()), "log_prob of its own draws must be finite")
+
+
+# ---------------------------------------------------------------------- entries of a condition
+def _embed(entry: Condition, value: Tensor) -> Tensor:
+    """Return the context of values; the observed part of an example is given as the model gives it."""
+    return entry(value.flatten(1, 2) if isinstance(entry, Observed) else value)
+
+
+def _check_reading(entry: Condition, value: Tensor) -> None:
+    """One value, a batch and a nested list of them are read; so is None."""
+    for given, wanted in ((value, value), (value.tolist(), value), (value[0], value[:1])):
+        read = entry.read(given, "value")
+        _require(read.shape == wanted.shape, f"{type(given).__name__} was read as {tuple(read.shape)}")
+        _require(torch.equal(read, wanted), f"{type(given).__name__} was read as other values")
+        entry.check(read, "value")
+    absent = entry.read(None, "value")
+    _require(
+        tuple(absent.shape) == (1, *entry.value_shape), f"None must be one value; it is {tuple(absent.shape)}"
+    )
+
+
+def _check_missing(entry: Condition, values: Callable[[int], Tensor]) -> None:
+    """Missing values become null, or are refused; so do, in training alone, those that dropout hides."""
+    absent = entry.absent(3)
+    if entry.null is None:
+        if bool(entry.known(absent).all()):  # nothing of this kind can be missing
+            return
+        try:
+            entry.check(absent, "value")
+        except ConfigError:
+            return
+        raise AssertionError("without null, check must refuse missing values with a ConfigError")
+    entry.check(absent, "value")
+    _require(not bool(entry.known(absent).any()), "absent values must not be known")
+    _require(torch.equal(_embed(entry, absent), entry.null.expand(3, -1)), "missing values must become null")
+    value = values(1).expand(2000, *entry.value_shape)
+    for training, share in ((False, 0.0), (True, entry.dropout)):
+        hidden = (_embed(entry.train(training), value) == entry.null).all(1).double().mean().item()
+        off = abs(hidden - share) / (math.sqrt(share * (1 - share) / 2000) + 1e-12)
+        _require(
+            off < _Z_MAX, f"{'in' if training else 'outside'} training {hidden:.3f} are hidden, not {share:g}"
+        )
+    entry.eval()
 
 
 def _check_likelihood_shapes(likelihood: Likelihood) -> None:

@@ -3,5 +3,16 @@
 from .bernoulli import BernoulliLogits
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
+from .gaussian import bounded_exp, diagonal_gaussian
+from .restricted import Restricted, restrict
 
-__all__ = ["BernoulliLogits", "ContinuousBernoulliLogits", "closed_form_kl", "kl_per_dimension"]
+__all__ = [
+    "BernoulliLogits",
+    "ContinuousBernoulliLogits",
+    "Restricted",
+    "bounded_exp",
+    "closed_form_kl",
+    "diagonal_gaussian",
+    "kl_per_dimension",
+    "restrict",
+]

@@ -18,7 +18,17 @@ from torch import Tensor
 from ..data import Split
 from ..errors import ConfigError
 from ..model import VAE
-from .stream import Precision, batches, count, examples_of, frozen, log_volume, standard_error, tile_rows
+from .stream import (
+    Precision,
+    batches,
+    count,
+    examples_of,
+    frozen,
+    log_volume,
+    scored_share,
+    standard_error,
+    tile_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ def bound(
     split: Split | Tensor | Any,
     *,
     samples: int = 1,
+    c: Any = None,
     limit: int | None = None,
     memory: float = 256,
     seed: int = 0,
@@ -58,6 +69,7 @@ def bound(
         model: The model; its mode and torch's global generator are left as they were.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Draws of z per example; those of one example are held at once.
+        c: The condition in place of the split's, one for all examples or one each.
         limit: Evaluate only the first examples.
         memory: Cap on the arrays held at once in MiB, for as few as one example.
         seed: Seed of the latent draws. The binarisation or dequantisation is the same for all seeds.
@@ -77,13 +89,13 @@ def bound(
     per_dimension: list[Tensor] = []
     with frozen(model, seed, precision):
         size = max(1, tile_rows(model, memory) // samples)
-        for x, _ in batches(model, split, size, limit):
-            out = model(x, samples)
-            terms.append((out.log_likelihood.mean(0).cpu().double(), out.kl().cpu().double()))
+        for x, c_x in batches(model, split, size, limit, c):
+            out = model(x, c_x, samples)
+            volume = log_volume(split) * scored_share(model, c_x)
+            terms.append((out.log_likelihood.mean(0).cpu().double() - volume, out.kl().cpu().double()))
             if (kl_of_each := out.kl_per_dimension()) is not None:
                 per_dimension.append(kl_of_each.sum(0).cpu().double())
-    log_likelihood, kl = (torch.cat(term) for term in zip(*terms, strict=True))
-    reconstruction = log_likelihood - log_volume(split)
+    reconstruction, kl = (torch.cat(term) for term in zip(*terms, strict=True))
     return Bound(
         elbo=(reconstruction - kl).mean().item(),
         stderr=standard_error(reconstruction - kl),

@@ -42,6 +42,7 @@ from .stream import (
     frozen,
     log_volume,
     progress_bar,
+    scored_share,
     standard_error,
     tile_rows,
 )
@@ -117,13 +118,14 @@ def nll(
     samples: int = 1000,
     *,
     proposal: Proposal = "posterior",
+    c: Any = None,
     limit: int | None = None,
     memory: float = 256,
     seed: int = 0,
     precision: Precision | None = None,
     progress: bool | None = None,
 ) -> NLL:
-    """Estimate minus log p(x) of the original data, in nats per example.
+    """Estimate minus log p(x) of the original data, or log p(x | c) under a condition, in nats per example.
 
     The encoder sees each example once; the samples are decoded, scored and added up in tiles, so memory does not
     grow with their number. For dequantised grey levels the value is that of the discrete original and an upper
@@ -134,7 +136,8 @@ def nll(
         model: The model; its mode and torch's global generator are left as they were.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
-        proposal: "posterior" draws from q(z | x), "prior" from p(z): the naive estimator.
+        proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator.
+        c: The condition in place of the split's, one for all examples or one each.
         limit: Evaluate only the first examples.
         memory: Cap on a tile's arrays in MiB. The draws depend on how the tiles fall: they are repeatable for
             equal ``memory`` and ``limit``.
@@ -168,40 +171,46 @@ def nll(
         rows = tile_rows(model, memory)
         # Square tiles, unless the samples are too few to fill one.
         size = max(rows // samples, math.isqrt(rows))
-        for x, _ in batches(model, split, size, limit):
-            tiles = log_weights(model, x, samples, rows, proposal)
-            parts.append(tuple(s.cpu() for s in stream(tiles, keep=tail_length(samples) + 1)))
+        for x, c_x in batches(model, split, size, limit, c):
+            tiles = log_weights(model, x, c_x, samples, rows, proposal)
+            log_sum, log_square_sum, khat = stream(tiles, keep=tail_length(samples) + 1)
+            log_p = log_sum - math.log(samples) - log_volume(split) * scored_share(model, c_x)
+            parts.append((log_p, torch.exp(2 * log_sum - log_square_sum), khat))
             advance(len(x))
-    log_sum, log_square_sum, khat = (torch.cat(part) for part in zip(*parts, strict=True))
-    log_p = log_sum - math.log(samples) - log_volume(split)
+    log_p, ess, khat = (torch.cat(part) for part in zip(*parts, strict=True))
     return NLL(
         value=-log_p.mean().item(),
         stderr=standard_error(log_p),
         samples=samples,
         n=n,
         per_example=log_p,
-        ess=torch.exp(2 * log_sum - log_square_sum),
+        ess=ess,
         khat=khat,
         seconds=time.perf_counter() - began,
     )
 
 
-def log_weights(model: VAE, x: Tensor, samples: int, rows: int, proposal: Proposal) -> Iterator[Tensor]:
+def log_weights(
+    model: VAE, x: Tensor, c: dict[str, Tensor] | None, samples: int, rows: int, proposal: Proposal
+) -> Iterator[Tensor]:
     """Yield the log importance weights of one batch in nats, tile by tile (s, B), ``samples`` in all.
 
     Args:
         model: The model, frozen.
         x: Observations, (B, *event).
+        c: Their condition.
         samples: Number of samples per example.
         rows: Largest number s · B of latent codes in a tile; s is at least 1.
         proposal: Where they are drawn from.
     """
-    u, log_det = model._to_model(x)
-    q = model.infer(x) if proposal == "posterior" else None
-    p_z = model.prior()
+    given = model._given(c)
+    u, log_det = model._to_model(x, given)
+    q = model.posterior(model._encode(u, given)) if proposal == "posterior" else None
+    p_z = model._prior(given)
     for s in evenly(samples, max(1, rows // len(x))):
-        z = p_z.sample((s, len(x))) if q is None else q.rsample((s,))
-        log_weight = model.likelihood_at(z).log_prob(u) + log_det
+        # A prior that does not depend on c has no batch axis of its own.
+        z = p_z.sample((s, len(x))[: 2 - len(p_z.batch_shape)]) if q is None else q.rsample((s,))
+        log_weight = model._decode(z, given).log_prob(u) + log_det
         yield log_weight if q is None else log_weight + p_z.log_prob(z) - q.log_prob(z)
 
 

@@ -53,6 +53,7 @@ def posterior_means(
     model: VAE,
     split: Split | Tensor | Any,
     *,
+    c: Any = None,
     limit: int | None = None,
     memory: float = 256,
     precision: Precision | None = None,
@@ -62,6 +63,7 @@ def posterior_means(
     Args:
         model: The model.
         split: A part of the data, or a tensor or array (N, *event).
+        c: The condition in place of the split's, one for all examples or one each.
         limit: Take only the first examples.
         memory: Cap on the arrays held at once in MiB.
         precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
@@ -69,13 +71,11 @@ def posterior_means(
     split = examples_of(split)
     count(split, limit)
     means: list[Tensor] = []
-    labels: list[Tensor] = []
     with frozen(model, precision=precision):
-        for x, y in batches(model, split, tile_rows(model, memory), limit):
-            means.append(model.infer(x).mean.flatten(1).cpu())
-            if y is not None:
-                labels.append(y.cpu())
-    return Codes(torch.cat(means), torch.cat(labels) if labels else None)
+        for x, c_x in batches(model, split, tile_rows(model, memory), limit, c):
+            means.append(model.infer(x, c_x).mean.flatten(1).cpu())
+    labels = split.labels if isinstance(split, Split) else None
+    return Codes(torch.cat(means), None if labels is None else labels[:limit].cpu())
 
 
 def active_units(
@@ -83,6 +83,7 @@ def active_units(
     split: Split | Tensor | Any,
     *,
     threshold: float = 0.01,
+    c: Any = None,
     limit: int | None = None,
     precision: Precision | None = None,
 ) -> ActiveUnits:
@@ -92,10 +93,11 @@ def active_units(
         model: The model.
         split: A part of the data, or a tensor or array (N, *event).
         threshold: Smallest variance of an active dimension.
+        c: The condition in place of the split's, one for all examples or one each.
         limit: Take only the first examples.
         precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
     """
-    mean = posterior_means(model, split, limit=limit, precision=precision).mean
+    mean = posterior_means(model, split, c=c, limit=limit, precision=precision).mean
     # Not over n − 1: a single example has no spread, and the variance is that of the examples at hand.
     variance = mean.double().var(0, correction=0)
     return ActiveUnits(int((variance > threshold).sum()), len(variance), variance)

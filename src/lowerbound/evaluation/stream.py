@@ -82,6 +82,12 @@ def log_volume(split: Split | Tensor) -> float:
     return 0.0 if spec is None else spec.log_volume
 
 
+def scored_share(model: VAE, c: dict[str, Tensor] | None) -> Tensor | float:
+    """Return the share of its elements that each example is scored on, (B,): 1, unless the others are given."""
+    name = None if model.condition is None else model.condition.observed
+    return 1.0 if name is None or c is None else 1 - c[name][:, 1].flatten(1).mean(1).cpu().double()
+
+
 def standard_error(values: Tensor) -> float:
     """Return sd / √n of values (n,); NaN for n = 1."""
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -102,22 +108,37 @@ def count(split: Split | Tensor, limit: int | None) -> int:
 
 
 def batches(
-    model: VAE, split: Split | Tensor, size: int, limit: int | None
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Yield (x, labels) in order, x (B, *event) on the model's device and in its floating-point type.
+    model: VAE, split: Split | Tensor, size: int, limit: int | None, c: Any = None
+) -> Iterator[tuple[Tensor, dict[str, Tensor] | None]]:
+    """Yield (x, c) in order, x (B, *event) on the model's device and in its floating-point type.
+
+    Args:
+        model: The model.
+        split: A part of the data, which brings its condition, or a tensor (N, *event).
+        size: Examples in a batch.
+        limit: Stop after so many examples.
+        c: The condition in place of the split's, one for all examples or N, as ``VAE.encode`` takes it.
 
     Raises:
         ShapeError: x is not a batch of the model's events.
         SupportError: x lies outside the likelihood's support.
+        ConfigError: the condition is not what the model takes, or was never seen in training.
     """
+    whole = None if c is None else model._read(c, len(split))
     if isinstance(split, Tensor):
-        parts: Iterator[tuple[Tensor, Tensor | None]] = ((x, None) for x in split[:limit].split(size))
+        parts: Iterator[tuple[Tensor, Any]] = ((x, None) for x in split[:limit].split(size))
     else:
         parts = split.batches(size, limit=limit)
-    for raw, labels in parts:
+    start = 0
+    for raw, own in parts:
         x = model._accept(raw)
-        model.check(x)
-        yield x, labels
+        part = own
+        if whole is not None:
+            part = {k: v if len(v) == 1 else v[start : start + len(x)] for k, v in whole.items()}
+        model._check_x(x)
+        read = model._read(part, len(x))
+        start += len(x)
+        yield x, None if read is None else {k: v.expand(len(x), *v.shape[1:]) for k, v in read.items()}
 
 
 def tile_rows(model: VAE, memory: float) -> int:
@@ -142,9 +163,10 @@ def tile_rows(model: VAE, memory: float) -> int:
     hooks = [module.register_forward_hook(note) for module in model.decoder.modules()]
     try:
         # Not through __call__: hooks that others have put on the decoder see the samples and nothing else.
-        output = model.decoder.forward(
-            torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)
-        )
+        probe = [torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)]
+        if size := getattr(model.decoder, "context", 0):
+            probe.append(probe[0].new_zeros(1, size))
+        output = model.decoder.forward(*probe)
     finally:
         for hook in hooks:
             hook.remove()

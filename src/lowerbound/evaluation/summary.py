@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..data import DataSpec, Split
 from ..model import VAE
+from ..shapes import numel
 from .bounds import bound
 from .importance import nll
 from .latent import active_units, posterior_collapse_warning
-from .stream import Precision, examples_of, network_dtype, spec_of
+from .stream import Precision, batches, examples_of, network_dtype, scored_share, spec_of
 
 # One draw would do for an average over thousands of examples; ten cost a hundredth of the NLL.
 _BOUND_SAMPLES = 10
@@ -31,12 +32,14 @@ def summary(
     precision: Precision | None = None,
     progress: bool | None = None,
     *,
+    c: Any = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Return NLL, bound, use of the latent dimensions and warnings; numbers, strings and lists only.
 
     Everything is in nats per example of the original data, as ``units`` says, but for ``bits_per_dim``. What
-    does not apply or has no finite value is None.
+    does not apply or has no finite value is None. With a ``condition``, by its names, all is given it; where it holds
+    the observed values, the others are ``scored``, so many on average.
 
     Args:
         model: The model; it is left as it was.
@@ -46,25 +49,34 @@ def summary(
         seed: Seed of the latent draws.
         precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``.
         progress: False for no progress bar on the terminal.
+        c: The condition in place of the split's, one for all examples or one each.
         limit: Evaluate only the first examples.
     """
     began = time.perf_counter()
     split = examples_of(split)
     spec = spec_of(split)
-    terms = bound(model, split, samples=_BOUND_SAMPLES, limit=limit, seed=seed, precision=precision)
-    units = active_units(model, split, limit=limit, precision=precision)
-    result = nll(model, split, samples, limit=limit, seed=seed, precision=precision, progress=progress)
+    terms = bound(model, split, samples=_BOUND_SAMPLES, c=c, limit=limit, seed=seed, precision=precision)
+    units = active_units(model, split, c=c, limit=limit, precision=precision)
+    result = nll(model, split, samples, c=c, limit=limit, seed=seed, precision=precision, progress=progress)
     naive = nll(
         model,
         split,
         samples,
         proposal="prior",
+        c=c,
         limit=min(_NAIVE_LIMIT, result.n),
         seed=seed,
         precision=precision,
         progress=progress,
     )
     of_each = terms.kl_per_dimension
+    condition = model.condition
+    scored = None
+    if condition is not None and condition.observed is not None:
+        shares = [scored_share(model, c_x) for _, c_x in batches(model, split, 1024, limit, c)]
+        scored = torch.cat([torch.as_tensor(share) for share in shares]).mean().item() * numel(
+            model.event_shape
+        )
     numbers = {
         "nll": result.value,
         "nll_stderr": result.stderr,
@@ -73,7 +85,10 @@ def summary(
         "reconstruction": terms.reconstruction,
         "kl": terms.kl,
         "kl_per_dimension": None if of_each is None else of_each.flatten().tolist(),
-        "bits_per_dim": bits_per_dim(result.value, spec) if spec else None,
+        # How many values are scored differs between the examples where the others are given.
+        "bits_per_dim": bits_per_dim(result.value, spec) if spec and scored is None else None,
+        "condition": None if condition is None else list(condition.names),
+        "scored": scored,
         "units": "nats",
         "samples": samples,
         "n": result.n,

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from ..distributions import restrict
 from ..errors import ConfigError, suggest
 from ..shapes import full_precision
 from .base import Likelihood, refuse_non_finite
@@ -116,14 +117,27 @@ class Gaussian(Likelihood):
 class _FittedScale(Independent):
     """Gaussian whose log-density takes the σ that fits the observations best (Rybkin et al., eq. 5)."""
 
-    def __init__(self, loc: Tensor, scale: Tensor, remember, axes: int) -> None:
+    def __init__(self, loc: Tensor, scale: Tensor, remember, axes: int, scored: Tensor | None = None) -> None:
         super().__init__(Normal(loc, scale, validate_args=False), axes, validate_args=False)
         self._remember = remember
+        self._scored = scored
+
+    def restricted(self, scored: Tensor) -> _FittedScale:
+        """Return the same with σ fitted to, and the log-density of, the scored elements only."""
+        base = self.base_dist
+        return _FittedScale(base.mean, base.stddev, self._remember, len(self.event_shape), scored)
 
     def log_prob(self, value: Tensor) -> Tensor:
         loc = self.base_dist.mean
-        variance = (value - loc).square().mean().clamp(min=_FLOOR**2)
+        error = (value - loc).square()
+        if self._scored is None:
+            variance = error.mean()
+        else:
+            variance = (error * self._scored).sum() / self._scored.expand_as(error).sum().clamp(min=1)
+        variance = variance.clamp(min=_FLOOR**2)
         with torch.no_grad():
             self._remember(variance)
-        fitted = Normal(loc, variance.sqrt(), validate_args=False)
-        return Independent(fitted, self.reinterpreted_batch_ndims or 0, validate_args=False).log_prob(value)
+        fitted = Independent(
+            Normal(loc, variance.sqrt(), validate_args=False), len(self.event_shape), validate_args=False
+        )
+        return (fitted if self._scored is None else restrict(fitted, self._scored)).log_prob(value)

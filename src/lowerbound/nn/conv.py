@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .layers import (
     OUTPUT_GAIN,
     Crop,
+    Stack,
     activation_name,
     double,
     halve,
@@ -35,6 +36,7 @@ class ConvEncoder(Network):
         hidden: Width of the fully connected layer before the output.
         activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
         dropout: Probability of dropping a feature after each hidden layer, in training.
+        context: Size of the context vector, 0 for none; it scales and shifts every hidden layer (FiLM).
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
@@ -54,21 +56,22 @@ class ConvEncoder(Network):
         hidden: int = 256,
         activation: str = "silu",
         dropout: float = 0.0,
+        context: int = 0,
     ):
-        super().__init__(in_shape, out_shape)
+        super().__init__(in_shape, out_shape, context)
         colours, height, width = image_shape("in_shape", self.in_shape)
         self.channels = sizes("channels", channels)
         self.hidden = size("hidden", hidden)
         self.activation = activation_name(activation)
         self.dropout = probability("dropout", dropout)
 
-        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout)
+        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout, context=context)
         layers: list[nn.Module] = []
         for below, above in pairwise((colours, *self.channels)):
             layers += layer(halve(below), above, first=not layers)
         small = self.channels[-1], *stage_sizes(height, width, len(self.channels))[-1]
         layers += [nn.Flatten(), *layer(partial(nn.Linear, features(small)), self.hidden)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = Stack(*layers)
         self.output = initialise(nn.Linear(self.hidden, features(self.out_shape)), OUTPUT_GAIN)
 
 
@@ -82,6 +85,7 @@ class ConvDecoder(Network):
         hidden: Width of the fully connected layer after the input.
         activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
         dropout: Probability of dropping a feature after each hidden layer, in training.
+        context: Size of the context vector, 0 for none; it scales and shifts every hidden layer (FiLM).
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
@@ -101,15 +105,16 @@ class ConvDecoder(Network):
         hidden: int = 256,
         activation: str = "silu",
         dropout: float = 0.0,
+        context: int = 0,
     ):
-        super().__init__(in_shape, out_shape)
+        super().__init__(in_shape, out_shape, context)
         *maps, height, width = image_shape("out_shape", self.out_shape, parameters=True)
         self.channels = sizes("channels", channels)
         self.hidden = size("hidden", hidden)
         self.activation = activation_name(activation)
         self.dropout = probability("dropout", dropout)
 
-        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout)
+        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout, context=context)
         image, *between, smallest = stage_sizes(height, width, len(self.channels))
         small = self.channels[-1], *smallest
         layers = [
@@ -120,9 +125,9 @@ class ConvDecoder(Network):
         ]
         for (above, below), target in zip(pairwise(self.channels[::-1]), between[::-1], strict=True):
             layers += [*layer(double(above), below), Crop(*target)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = Stack(*layers)
         self.output = initialise(double(self.channels[0])(features(tuple(maps))), OUTPUT_GAIN)
         self.crop = Crop(*image)
 
-    def _last(self, h: Tensor) -> Tensor:
+    def _last(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.crop(self.output(h))

@@ -18,10 +18,18 @@ The gated layer is
 
 computed as one affine map of twice the width, then split.
 
+A context vector e enters a layer before its activation, either beside the input (concatenation, which is a sum of two
+affine maps) or as an affine map of every feature (FiLM):
+
+.. math:: W [h; e] + b = W_h h + W_e e + b, \qquad (1 + \gamma(e)) \odot (W h + b) + \beta(e)
+
+Either way what depends on e is computed once per example, however many samples of h there are.
+
 References:
     Delving deep into rectifiers (He et al., 2015), https://arxiv.org/abs/1502.01852
     Language modeling with gated convolutional networks (Dauphin et al., 2017), https://arxiv.org/abs/1612.08083
     VAE with a VampPrior (Tomczak and Welling, 2018), https://arxiv.org/abs/1705.07120
+    FiLM: visual reasoning with a general conditioning layer (Perez et al., 2018), https://arxiv.org/abs/1709.07871
 """
 
 from __future__ import annotations
@@ -31,6 +39,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
@@ -87,6 +96,8 @@ def hidden_layer(
     dropout: float = 0.0,
     first: bool = False,
     scale: float = 1.0,
+    context: int = 0,
+    film: bool = True,
 ) -> list[nn.Module]:
     """Make an affine map, then optionally its normalisation, the activation, and dropout.
 
@@ -98,23 +109,63 @@ def hidden_layer(
         dropout: Probability of dropping a feature.
         first: The input is data or z, of second moment near 1, and no activation precedes: the gain is 1.
         scale: Factor on the gain.
+        context: Size of the context vector that enters, 0 for none.
+        film: Whether it scales and shifts the features, or is concatenated to the input.
     """
     wide = 2 * width if activation == "gated" else width
     layers: list[nn.Module] = [initialise(build(wide), scale * (1.0 if first else gain(activation)))]
     if norm is not None:
         layers.append(norm(wide))
+    if context:
+        layers.append(Injection(wide, context, film=film))
     layers.append(ACTIVATIONS[activation][0]())
     if dropout:
         layers.append(nn.Dropout(dropout))
     return layers
 
 
-class Residual(nn.Sequential):
+class Injection(nn.Module):
+    """Let a context vector act on features: shift them, and with ``film`` scale them too.
+
+    Args:
+        features: Number F of features.
+        context: Size E of the context vector.
+        film: Whether to scale as well; the map then starts small, the layer as if there were no context.
+    """
+
+    def __init__(self, features: int, context: int, *, film: bool):
+        super().__init__()
+        self.film = film
+        wide = 2 * features if film else features
+        self.map = initialise(nn.Linear(context, wide, bias=False), OUTPUT_GAIN if film else 1.0)
+
+    def forward(self, h: Tensor, context: Tensor) -> Tensor:
+        """Map h (S * B, F, ...), S samples of each of B examples, and a context (B, E) to the shape of h."""
+        effect = self.map(context)
+        effect = effect.reshape(*effect.shape, *[1] * (h.dim() - 2))
+        h = h.unflatten(0, (-1, len(context)))
+        if not self.film:
+            return (h + effect).flatten(0, 1)
+        scale, shift = effect.chunk(2, dim=1)
+        return torch.addcmul(h + shift, h, scale).flatten(0, 1)
+
+
+class Stack(nn.Sequential):
+    """Layers one after the other; those that take a context are given it."""
+
+    def forward(self, input: Tensor, context: Tensor | None = None) -> Tensor:
+        """Map (N, F, ...), with a context (B, E) where N is a multiple of B."""
+        for layer in self:
+            input = layer(input, context) if isinstance(layer, Stack | Injection) else layer(input)
+        return input
+
+
+class Residual(Stack):
     """Add what the layers compute to their input: x + f(x)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (N, F, ...) to the same shape."""
-        return input + super().forward(input)
+        return input + super().forward(input, context)
 
 
 class Crop(nn.Module):

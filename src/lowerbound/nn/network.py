@@ -1,6 +1,7 @@
 """What every network has in common: shapes, the bias of its last layer, and the checks of its options.
 
-A network maps ``(N, *in_shape)`` to ``(N, *out_shape)``; any number of leading axes may stand in N's place.
+A network maps ``(N, *in_shape)`` to ``(N, *out_shape)``; any number of leading axes may stand in N's place. One built
+with ``context`` > 0 takes a context vector beside its input: what a condition has been embedded in.
 """
 
 from __future__ import annotations
@@ -23,21 +24,27 @@ class Network(nn.Module):
     Args:
         in_shape: Shape of one input.
         out_shape: Shape of one output.
+        context: Size E of the context vector, 0 for none.
     """
 
-    layers: nn.Sequential
+    layers: nn.Module
     output: nn.Linear | nn.ConvTranspose2d
 
-    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int]):
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], context: int = 0):
         super().__init__()
         self.in_shape = sizes("in_shape", in_shape)
         self.out_shape = sizes("out_shape", out_shape)
+        self.context = context
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map x, shape (..., *in_shape), to shape (..., *out_shape).
 
+        Args:
+            x: Inputs, (..., *in_shape).
+            context: (B, E), where B is the last of the leading axes of x, or 1 for a context common to all.
+
         Raises:
-            ShapeError: If x does not end in ``in_shape``.
+            ShapeError: If x does not end in ``in_shape``, or the context is missing or of another size.
         """
         lead = x.shape[: max(x.dim() - len(self.in_shape), 0)]
         if x.shape[len(lead) :] != self.in_shape:
@@ -45,10 +52,13 @@ class Network(nn.Module):
                 f"{type(self).__name__} takes inputs of shape (..., {', '.join(map(str, self.in_shape))}); "
                 f"got {tuple(x.shape)}"
             )
-        y = self._last(self.layers(x.reshape(-1, *self.in_shape)))
+        came = 0 if context is None else context.shape[-1]
+        if came != self.context:
+            raise ShapeError(f"{type(self).__name__} takes a context of size {self.context}; got {came}")
+        y = self._last(self.layers(x.reshape(-1, *self.in_shape), context), context)
         return y.reshape(*lead, *self.out_shape)
 
-    def _last(self, h: Tensor) -> Tensor:
+    def _last(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.output(h)
 
     @torch.no_grad()
@@ -68,8 +78,10 @@ class Network(nn.Module):
         bias.copy_(value.to(bias).reshape(len(bias), -1).mean(1))
 
     def __repr__(self) -> str:
-        options = inspect.signature(type(self)).parameters
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in options)})"
+        options = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        if not self.context:
+            del options["context"]
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
 def _is_size(value: object) -> TypeGuard[int]:

@@ -27,6 +27,7 @@ from .layers import (
     OUTPUT_GAIN,
     Crop,
     Residual,
+    Stack,
     activation_name,
     double,
     gain,
@@ -53,12 +54,14 @@ def _preactivation(channels: int, activation: str) -> list[nn.Module]:
     return [group_norm(channels)] + ([] if activation == "gated" else [ACTIVATIONS[activation][0]()])
 
 
-def _blocks(count: int, channels: int, activation: str, dropout: float) -> list[nn.Module]:
+def _blocks(count: int, channels: int, activation: str, dropout: float, context: int) -> list[nn.Module]:
     convolution = partial(nn.Conv2d, channels, kernel_size=3, padding=1)
     return [
         Residual(
             *_preactivation(channels, activation),
-            *hidden_layer(convolution, channels, activation, norm=group_norm, dropout=dropout),
+            *hidden_layer(
+                convolution, channels, activation, norm=group_norm, dropout=dropout, context=context
+            ),
             initialise(convolution(channels), 0.0),
         )
         for _ in range(count)
@@ -76,6 +79,8 @@ class ResNetEncoder(Network):
         hidden: Width of the fully connected layer before the output.
         activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
         dropout: Probability of dropping a feature inside each block and after the hidden layer, in training.
+        context: Size of the context vector, 0 for none; it scales and shifts the features inside each block and in
+            the hidden layer (FiLM).
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
@@ -96,8 +101,9 @@ class ResNetEncoder(Network):
         hidden: int = 256,
         activation: str = "silu",
         dropout: float = 0.0,
+        context: int = 0,
     ):
-        super().__init__(in_shape, out_shape)
+        super().__init__(in_shape, out_shape, context)
         colours, height, width = image_shape("in_shape", self.in_shape)
         self.channels = sizes("channels", channels)
         self.blocks = size("blocks", blocks)
@@ -108,14 +114,14 @@ class ResNetEncoder(Network):
         layers: list[nn.Module] = []
         for below, above in pairwise((colours, *self.channels)):
             layers.append(initialise(halve(below)(above), 1.0))
-            layers += _blocks(self.blocks, above, self.activation, self.dropout)
+            layers += _blocks(self.blocks, above, self.activation, self.dropout, context)
         small = self.channels[-1], *stage_sizes(height, width, len(self.channels))[-1]
         linear = partial(nn.Linear, features(small))
-        self.layers = nn.Sequential(
+        self.layers = Stack(
             *layers,
             *_preactivation(self.channels[-1], self.activation),
             nn.Flatten(),
-            *hidden_layer(linear, self.hidden, self.activation, dropout=self.dropout),
+            *hidden_layer(linear, self.hidden, self.activation, dropout=self.dropout, context=context),
         )
         self.output = initialise(nn.Linear(self.hidden, features(self.out_shape)), OUTPUT_GAIN)
 
@@ -131,6 +137,8 @@ class ResNetDecoder(Network):
         hidden: Width of the fully connected layer after the input.
         activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
         dropout: Probability of dropping a feature inside each block and after the hidden layer, in training.
+        context: Size of the context vector, 0 for none; it scales and shifts the features inside each block and in
+            the hidden layer (FiLM).
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
@@ -151,8 +159,9 @@ class ResNetDecoder(Network):
         hidden: int = 256,
         activation: str = "silu",
         dropout: float = 0.0,
+        context: int = 0,
     ):
-        super().__init__(in_shape, out_shape)
+        super().__init__(in_shape, out_shape, context)
         *maps, height, width = image_shape("out_shape", self.out_shape, parameters=True)
         self.channels = sizes("channels", channels)
         self.blocks = size("blocks", blocks)
@@ -165,17 +174,19 @@ class ResNetDecoder(Network):
         linear = partial(nn.Linear, features(self.in_shape))
         layers = [
             nn.Flatten(),
-            *hidden_layer(linear, self.hidden, self.activation, dropout=self.dropout, first=True),
+            *hidden_layer(
+                linear, self.hidden, self.activation, dropout=self.dropout, first=True, context=context
+            ),
             initialise(nn.Linear(self.hidden, features(small)), gain(self.activation)),
             nn.Unflatten(1, small),
-            *_blocks(self.blocks, small[0], self.activation, self.dropout),
+            *_blocks(self.blocks, small[0], self.activation, self.dropout, context),
         ]
         for (above, below), target in zip(pairwise(self.channels[::-1]), between[::-1], strict=True):
             layers += [initialise(double(above)(below), 1.0), Crop(*target)]
-            layers += _blocks(self.blocks, below, self.activation, self.dropout)
-        self.layers = nn.Sequential(*layers, *_preactivation(self.channels[0], self.activation))
+            layers += _blocks(self.blocks, below, self.activation, self.dropout, context)
+        self.layers = Stack(*layers, *_preactivation(self.channels[0], self.activation))
         self.output = initialise(double(self.channels[0])(features(tuple(maps))), OUTPUT_GAIN)
         self.crop = Crop(*image)
 
-    def _last(self, h: Tensor) -> Tensor:
+    def _last(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.crop(self.output(h))

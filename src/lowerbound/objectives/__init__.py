@@ -1,10 +1,11 @@
-"""What training maximises: bounds on log p(x), and schedules for their weights."""
+"""What training maximises: bounds on log p(x) or log p(x | c), and schedules for their weights."""
 
 from .base import Objective, ObjectiveOutput
 from .elbo import ELBO
 from .estimators import reparameterised_surrogate, score_function_surrogate
 from .importance_weighted import ImportanceWeighted
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
+from .semi_supervised import SemiSupervised
 from .switch import Switch
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ObjectiveOutput",
     "Progress",
     "Schedule",
+    "SemiSupervised",
     "Switch",
     "reparameterised_surrogate",
     "score_function_surrogate",

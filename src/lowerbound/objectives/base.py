@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -18,7 +19,7 @@ class ObjectiveOutput:
 
     Attributes:
         loss: Scalar to minimise; its gradient is the estimator's, its value need not be a bound.
-        bound: The bound on log p(x) itself, mean over the batch in nats, never a surrogate.
+        bound: The bound on log p(x | c) itself, mean over the batch in nats, never a surrogate.
         terms: Named scalars to log, nats unless the name says otherwise.
     """
 
@@ -28,17 +29,19 @@ class ObjectiveOutput:
 
 
 class Objective(ABC):
-    """A function of (model, batch, progress) that training minimises.
+    """A function of (model, batch, condition, progress) that training minimises.
 
     Weights stay outside the model: the same model can be trained with one objective and evaluated with another.
     """
 
     @abstractmethod
-    def __call__(self, model: VAE, x: Tensor, progress: Progress) -> ObjectiveOutput:
-        """Return the loss and the bound of one batch x, (B, *event)."""
+    def __call__(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> ObjectiveOutput:
+        """Return the loss and the bound of one batch x, (B, *event), under its condition c."""
 
-    def check(self, progress: Progress) -> None:
-        """Raise ConfigError if the objective does not fit the length of the run."""
+    def check(self, model: VAE, progress: Progress) -> None:
+        """Raise ConfigError if the objective does not fit the model or the length of the run."""
 
     def __repr__(self) -> str:
         options = inspect.signature(type(self)).parameters

@@ -15,9 +15,12 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
+from ..distributions import kl_per_dimension
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
 from .base import Objective, ObjectiveOutput
@@ -55,8 +58,10 @@ class ELBO(Objective):
         self.samples = samples
         self.analytic_kl = analytic_kl
 
-    def __call__(self, model: VAE, x: Tensor, progress: Progress) -> ObjectiveOutput:
-        out = model(x, self.samples)
+    def __call__(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> ObjectiveOutput:
+        out = model(x, c, self.samples)
         reconstruction = out.log_likelihood.mean()
         kl = out.kl(self.analytic_kl).mean()
         beta = as_schedule(self.beta)(progress)
@@ -67,12 +72,17 @@ class ELBO(Objective):
 
     def _with_free_bits(self, out: VAEOutput) -> Tensor:
         per_dimension = out.kl_per_dimension()
-        if per_dimension is None:
+        assert per_dimension is not None, "check lets only factorised posteriors and priors pass"
+        return per_dimension.mean(0).clamp(min=self.free_bits).sum()
+
+    def check(self, model: VAE, progress: Progress) -> None:
+        """Raise ConfigError if β's schedule is longer than the run, or q has no KL of each dimension."""
+        as_schedule(self.beta).check(progress)
+        shape: tuple[int, ...] = model.posterior.input_shape  # pyright: ignore[reportAssignmentType]
+        h = torch.zeros((1, *shape), device=model.device, dtype=model.dtype)
+        size = getattr(model.prior, "context", 0)
+        p_z = model.prior(h.new_zeros(1, size)) if size else model.prior()
+        if self.free_bits and kl_per_dimension(model.posterior(h), p_z) is None:
             raise ConfigError(
                 "free_bits needs a posterior and a prior that factorise; use 'diagonal_gaussian'"
             )
-        return per_dimension.mean(0).clamp(min=self.free_bits).sum()
-
-    def check(self, progress: Progress) -> None:
-        """Raise ConfigError if the schedule of β is longer than the run."""
-        as_schedule(self.beta).check(progress)

@@ -22,6 +22,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -50,8 +51,10 @@ class ImportanceWeighted(Objective):
         self.samples = samples
         self.gradient = gradient
 
-    def __call__(self, model: VAE, x: Tensor, progress: Progress) -> ObjectiveOutput:
-        out = model(x, self.samples)
+    def __call__(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> ObjectiveOutput:
+        out = model(x, c, self.samples)
         if self.gradient == "standard":
             log_weight = out.log_weight
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from ..errors import ConfigError
@@ -29,10 +31,12 @@ class Switch(Objective):
         self.then = then
         self.at = at
 
-    def __call__(self, model: VAE, x: Tensor, progress: Progress) -> ObjectiveOutput:
-        return (self.first if progress.fraction < self.at else self.then)(model, x, progress)
+    def __call__(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> ObjectiveOutput:
+        return (self.first if progress.fraction < self.at else self.then)(model, x, c, progress)
 
-    def check(self, progress: Progress) -> None:
-        """Raise ConfigError if either objective does not fit the run."""
-        self.first.check(progress)
-        self.then.check(progress)
+    def check(self, model: VAE, progress: Progress) -> None:
+        """Raise ConfigError if either objective does not fit the model or the run."""
+        self.first.check(model, progress)
+        self.then.check(model, progress)

@@ -14,18 +14,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, MultivariateNormal
 
+from ..distributions import bounded_exp, diagonal_gaussian
 from ..errors import ConfigError
 from ..shapes import event_shape_of, full_precision, numel
-
-# Scales stay within exp(±12). The bound is smooth, so a scale that has gone astray still has a gradient
-# that leads back; "invalid loc/scale" is the failure that users of other libraries report most.
-_LOG_SCALE_BOUND = 12.0
-
-
-def _scale(raw: Tensor) -> Tensor:
-    return torch.exp(_LOG_SCALE_BOUND * torch.tanh(raw / _LOG_SCALE_BOUND))
 
 
 class DiagonalGaussian(nn.Module):
@@ -42,10 +35,7 @@ class DiagonalGaussian(nn.Module):
 
     def forward(self, h: Tensor) -> Distribution:
         """Return q(z | x) with batch (B,) from the encoder's output (B, 2, *event): means, log-scales."""
-        loc, raw = full_precision(h).unbind(-1 - len(self.event_shape))
-        return Independent(
-            Normal(loc, _scale(raw), validate_args=False), len(self.event_shape), validate_args=False
-        )
+        return diagonal_gaussian(h, len(self.event_shape))
 
     def extra_repr(self) -> str:
         """Show the latent's shape."""
@@ -74,7 +64,7 @@ class FullCovarianceGaussian(nn.Module):
         k = self.event_shape[0]
         loc, diagonal, below = full_precision(h).split([k, k, k * (k - 1) // 2], dim=-1)
         rows, columns = torch.tril_indices(k, k, offset=-1, device=h.device)
-        tril = torch.diag_embed(_scale(diagonal))
+        tril = torch.diag_embed(bounded_exp(diagonal))
         tril[..., rows, columns] = below
         return MultivariateNormal(loc, scale_tril=tril, validate_args=False)
 

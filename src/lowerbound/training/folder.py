@@ -17,13 +17,20 @@ RUN_FILES = (
     "model.safetensors",
     "evaluation.json",
     "samples.png",
+    "conditions.png",
+    "conversions.png",
+    "completions.png",
     "reconstructions.png",
     "interpolations.png",
     "latent.png",
     "latent_grid.png",
     "curves.png",
     "report.html",
-    *(f"{command}.{kind}" for command in ("sample", "reconstruct", "interpolate") for kind in ("png", "csv")),
+    *(
+        f"{command}.{kind}"
+        for command in ("sample", "reconstruct", "convert", "complete", "interpolate")
+        for kind in ("png", "csv")
+    ),
     *(f"{command}.csv" for command in ("encode", "score")),
 )
 

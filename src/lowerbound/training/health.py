@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from ..model import VAE
 
 
-def diagnose(model: VAE, x: Tensor, index: Tensor, seed: int, step: int, samples: int) -> str:
+def diagnose(
+    model: VAE,
+    x: Tensor,
+    c: Mapping[str, Tensor] | None,
+    index: Tensor,
+    seed: int,
+    step: int,
+    samples: int,
+) -> str:
     """Repeat the pass of a step that gave a non-finite loss or gradient, and say where it appeared.
 
     Args:
         model: The model, with the weights the step began with and the gradients it ended with.
         x: The batch, (B, *event).
+        c: Its condition.
         index: Which examples of the training split it holds, (B,).
         seed: Seed of the step's draws, so that the same noise is drawn again.
         step: Number of the step.
@@ -37,7 +48,7 @@ def diagnose(model: VAE, x: Tensor, index: Tensor, seed: int, step: int, samples
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            out = model(x, samples)
+            out = model(x, c, samples)
             terms = {
                 "log p(x|z)": out.log_likelihood,
                 "log p(z)": out.log_prior,

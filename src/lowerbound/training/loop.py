@@ -104,16 +104,15 @@ def train(
     steps_per_epoch = math.ceil(n / (local_batch * world))
     total_steps = None if settings.epochs is None else max(1, round(settings.epochs * steps_per_epoch))
     where = Progress(0, steps_per_epoch, total_steps, 0.0)
-    objective.check(where)
+    objective.check(model, where)
     data = data.to(device)
     model.to(device)
-    for split in (data.train, data.valid):
-        x, _ = next(iter(split.batches(min(1024, len(split)))))
-        model.check(x.to(device, model.dtype) if x.is_floating_point() else x.to(device))
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     module, optimizer = fabric.setup(model, _optimizer(model, settings))
-    module.mark_forward_method("check")
+    if model.classifier is not None:
+        module.mark_forward_method("classify")
+    labelled = _labelled(model, data.train) if settings.labelled_per_batch else None
     average = MovingAverage(model, settings.ema) if settings.ema else None
 
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": None, "since_best": 0}
@@ -181,19 +180,24 @@ def train(
                     index = order[rank : rank + 1]
                 seed = seed_for(settings.seed, rank, step)
                 _seed(device, seed)
-                x, _ = data.train.batch(index)
+                if labelled is not None:
+                    chosen = torch.randperm(len(labelled), device=labelled.device)
+                    index = torch.cat(
+                        [index, labelled[chosen[: settings.labelled_per_batch]].to(index.device)]
+                    )
+                x, c = data.train.batch(index)
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate_at(fraction)
-                out = objective(module, x, replace(where, step=step, fraction=fraction))
+                out = objective(module, x, c, replace(where, step=step, fraction=fraction))
                 fabric.backward(out.loss)
                 # The norm is wanted even where nothing is clipped: it is finite only if every gradient is.
                 gradients = [p.grad for p in parameters if p.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
                 if not math.isfinite((out.loss.detach() + norm).item()):
                     _seed(device, seed)
-                    x, _ = data.train.batch(index)
+                    x, c = data.train.batch(index)
                     raise NonFiniteError(
-                        diagnose(model, x, index, seed, step, getattr(objective, "samples", 1))
+                        diagnose(model, x, c, index, seed, step, getattr(objective, "samples", 1))
                         + (f"; the last good state is in {folder.checkpoint}" if folder else "")
                     )
                 if settings.clip:
@@ -265,25 +269,35 @@ def train(
     return Run(model, history, state["best"], step, elapsed(), stopped, folder.path if folder else None)
 
 
+def _labelled(model: VAE, split: Split) -> Tensor:
+    """Return the places of the examples whose label is known."""
+    known = split.condition(model.label[0]) >= 0
+    return known.nonzero().squeeze(1)
+
+
 @torch.no_grad()
 def validate(
     fabric: Fabric, module: Any, split: Split, settings: Settings, rank: int = 0, world: int = 1
 ) -> dict[str, float]:
     """Return the bound, the evidence lower bound and its two terms on a split, nats per example.
 
-    The same noise at every call: differences between two evaluations are the model's, not the draws'.
+    With a classifier, also the share of the examples that it gets wrong. The same noise at every call: differences
+    between two evaluations are the model's, not the draws'.
     """
     criterion = ImportanceWeighted(settings.validation_samples)
     sums: dict[str, Tensor] = {}
     rows = 0
     training = module.training
     module.eval()
-    for number, (x, _) in enumerate(split.batches(settings.batch_size, seed=settings.seed)):
+    for number, (x, c) in enumerate(split.batches(settings.batch_size, seed=settings.seed)):
         if number % world != rank:
             continue
         _seed(fabric.device, seed_for(settings.seed, -2, number))
-        out = criterion(module, x, Progress())
-        for name, value in (("bound", out.bound), *out.terms.items()):
+        out = criterion(module, x, c, Progress())
+        terms = {"bound": out.bound, **out.terms}
+        if module.classifier is not None and c is not None:
+            terms["error"] = (module.classify(x).argmax(1) != c[module.label[0]]).double().mean()
+        for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value * len(x)
         rows += len(x)
     module.train(training)

@@ -17,6 +17,7 @@ class Settings:
         epochs: Length of the run in passes over the training data; may be fractional.
         minutes: Length of the run by the clock instead; every schedule then follows the clock.
         batch_size: Examples per optimiser step, over all processes.
+        labelled_per_batch: Labelled examples added to every batch, drawn anew each time, for data with few labels.
         learning_rate: Highest learning rate, after the warm-up.
         optimizer: "adamw" or "adam", fused.
         weight_decay: Decoupled for "adamw"; on weight matrices, never on biases and scales.
@@ -39,6 +40,7 @@ class Settings:
     epochs: float | None = None
     minutes: float | None = None
     batch_size: int = 256
+    labelled_per_batch: int = 0
     learning_rate: float = 2e-3
     optimizer: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = 0.0
@@ -73,6 +75,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"training.{name} must be positive; got {value!r}")
+        if self.labelled_per_batch < 0:
+            raise ConfigError(
+                f"training.labelled_per_batch must be 0 or more; got {self.labelled_per_batch!r}"
+            )
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(
                 f"training.betas must be two numbers, at least 0 and below 1; got {self.betas!r}"
