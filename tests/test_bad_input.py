@@ -89,7 +89,7 @@ def made(tmp_path_factory):
         "resumeless",
     ):
         shutil.copytree(here / "run", here / name)
-    edit(here / "newer", format=2, lowerbound="1.0")
+    edit(here / "newer", format=99, lowerbound="1.0")
     edit(
         here / "foreign",
         model={**json.loads((here / "run/config.json").read_text())["model"], "prior": {"type": "os.system"}},
@@ -168,7 +168,7 @@ TABLE = [
     ("train digits --set objective.bata=4", FAST, "--set: objective has no option 'bata'; did you mean 'beta'"),
     ("train digits --set objective.beta=four", FAST, "there is no schedule 'four'"),
     ("train digits --set encoder.hidden=(4,4)", FAST, "encoder.hidden must be", "got '(4,4)'"),
-    ("train digits --set prior=vamp", FAST, "there is no prior 'vamp'; options: standard_normal"),
+    ("train digits --set prior=vamp", FAST, "there is no prior 'vamp'; options: conditional_gaussian, standard_normal"),
     ("train digits --set encoder=os.system", FAST, "there is no encoder 'os.system'; options: conv, mlp, resnet"),
     ("train digits --config nowhere.toml", FAST, "cannot read the configuration nowhere.toml: No such file"),
     ("train digits --config syntax.toml", FAST, "syntax.toml is no valid TOML", "line 1"),
@@ -209,12 +209,12 @@ TABLE = [
     ("train --resume --out resumeless", [], "resumeless has no checkpoint to resume from"),
     ("train --resume --out checkpoint --epochs 2 -q", [], "state.safetensors is damaged or no safetensors file"),
     ("train --resume --out pickledpoint --epochs 2 -q", [], "pickles are never read"),
-    ("train --resume --out newer", [], "newer/config.json has format 2, written by lowerbound 1.0", "upgrade it"),
+    ("train --resume --out newer", [], "newer/config.json has format 99, written by lowerbound 1.0", "upgrade it"),
     ("evaluate nowhere", [], "nowhere does not exist"),
     ("evaluate empty", [], "empty is not a run's folder: config.json is missing"),
     ("evaluate good.npy", [], "good.npy"),
-    ("evaluate newer", [], "has format 2, written by lowerbound 1.0; this is lowerbound", "upgrade it"),
-    ("evaluate foreign", [], "foreign/config.json", "there is no prior 'os.system'; options: standard_normal"),
+    ("evaluate newer", [], "has format 99, written by lowerbound 1.0; this is lowerbound", "upgrade it"),
+    ("evaluate foreign", [], "foreign/config.json", "there is no prior 'os.system'; options: conditional_gaussian"),
     ("evaluate pickled", [], "damaged or no safetensors file", "pickles are never read"),
     ("evaluate torn", [], "torn/model.safetensors is damaged"),
     ("sample weightless", [], "weightless/model.safetensors does not exist"),
@@ -224,7 +224,7 @@ TABLE = [
     ("evaluate run --split tset", [], "there is no split 'tset'; did you mean 'test'? options: all, test"),
     ("evaluate run --precision fp8", [], "there is no precision 'fp8'; did you mean 'fp32'"),
     ("evaluate run --device gpu", [], "device 'gpu' cannot be used here"),
-    ("evaluate run wide.npy", [], "wide.npy has examples of shape (6,), but the run needs (3,)"),
+    ("evaluate run wide.npy", [], "wide.npy has examples of shape (6,), but the model needs (3,)"),
     ("evaluate bits good.npy", [], "Bernoulli needs x in {0, 1}; got values in", "binarise the data"),
     ("score bits good.npy --out s.csv", [], "Bernoulli needs x in {0, 1}"),
     ("score run --samples -1", [], "--samples must be at least 1; got -1"),

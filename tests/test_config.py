@@ -9,6 +9,7 @@ from torch import nn
 
 import lowerbound as lb
 from lowerbound import config, presets
+from lowerbound.conditions import Conditions, Vector
 from lowerbound.config import (
     REGISTRY,
     build,
@@ -27,12 +28,25 @@ SHAPES = {
     "encoder": {"in_shape": (1, 8, 8), "out_shape": (2, 3)},
     "decoder": {"in_shape": (3,), "out_shape": (1, 1, 8, 8)},
     "posterior": {"event_shape": (3,)},
-    "prior": {"event_shape": (3,)},
+    "prior": {"event_shape": (3,), "context": 4},
     "likelihood": {"event_shape": (1, 8, 8)},
     "transform": {"mean": torch.zeros(1, 8, 8), "std": torch.ones(1, 8, 8)},
+    "classifier": {"in_shape": (1, 8, 8), "out_shape": (5,)},
     "objective": {},
     "schedule": {},
 }
+CONDITIONS = {
+    "label": {"classes": ("a", "b", "c")},
+    "vector": {"event_shape": (3,)},
+    "image": {"event_shape": (1, 8, 8)},
+    "observed": {"event_shape": (1, 8, 8)},
+}
+
+
+def shapes(kind, name):
+    return CONDITIONS[name] if kind == "condition" else SHAPES[kind]
+
+
 # For every option of every registered class a value that is not its default.
 MLP = {
     "hidden": [7, 7],
@@ -41,8 +55,10 @@ MLP = {
     "norm": True,
     "dropout": 0.25,
     "input_dropout": 0.125,
+    "injection": "film",
 }
 CONV = {"channels": [4, 6], "hidden": 9, "activation": "tanh", "dropout": 0.25}
+EMBEDDING = {"network": "conv", "size": 9, "hidden": [8], "channels": [4, 6]}
 LINE = {"start": 0.5, "end": 2.0, "length": 3.0, "unit": "epochs"}
 OPTIONS = {
     ("encoder", "mlp"): MLP,
@@ -54,12 +70,22 @@ OPTIONS = {
     ("posterior", "diagonal_gaussian"): {},
     ("posterior", "full_covariance_gaussian"): {},
     ("prior", "standard_normal"): {},
+    ("prior", "conditional_gaussian"): {"hidden": [5]},
     ("likelihood", "bernoulli"): {},
     ("likelihood", "continuous_bernoulli"): {},
     ("likelihood", "gaussian"): {"scale": "predicted"},
     ("likelihood", "categorical"): {"categories": 5},
     ("transform", "none"): {},
     ("transform", "standardize"): {},
+    ("condition", "label"): {"size": 3, "dropout": 0.25, "missing": True},
+    ("condition", "vector"): {"hidden": [6, 5], "dropout": 0.25, "missing": True},
+    ("condition", "image"): EMBEDDING | {"dropout": 0.25, "missing": True},
+    ("condition", "observed"): EMBEDDING,
+    ("classifier", "none"): {},
+    ("classifier", "mlp"): MLP,
+    ("classifier", "conv"): CONV,
+    ("classifier", "resnet"): CONV | {"blocks": 1},
+    ("objective", "semi_supervised"): {"alpha": 3.0, "augment": 0.5, "beta": {"type": "cosine", **LINE}},
     ("objective", "elbo"): {
         "beta": {"type": "cosine", **LINE},
         "free_bits": 0.5,
@@ -88,7 +114,7 @@ def spec(values="unit", shape=(1, 8, 8), **more):
     return DataSpec("here", "image" if len(shape) == 3 else "vector", shape, values, **more)
 
 
-def data_of(kind):
+def data_of(kind, condition=None):
     """Data of each schema: (values, shape) decide."""
     rng = np.random.default_rng(3)
     arrays = {
@@ -100,7 +126,10 @@ def data_of(kind):
         "classes": lambda: rng.integers(0, 3, (40, 5)),
         "large": lambda: rng.integers(0, 256, (12, 3, 24, 24)).astype(np.uint8),
     }
-    return lb.data.load(arrays[kind](), values="categorical" if kind == "classes" else None)
+    array = arrays[kind]()
+    labels = None if condition is None else np.arange(len(array)) % 2
+    values = "categorical" if kind == "classes" else None
+    return lb.data.load(array, values=values, labels=labels, condition=condition)
 
 
 # ------------------------------------------------------------------------------------------------- round trips
@@ -114,17 +143,17 @@ def test_the_table_of_options_covers_every_registered_class_and_option():
 @pytest.mark.parametrize(("kind", "name"), OPTIONS)
 def test_describe_gives_back_every_option_that_build_took(kind, name):
     options = {"type": name, **OPTIONS[kind, name]}
-    described = describe(kind, build(kind, options, **SHAPES[kind]))
+    described = describe(kind, build(kind, options, **shapes(kind, name)))
     assert described == options
     assert json.loads(json.dumps(described)) == options
-    assert describe(kind, build(kind, described, **SHAPES[kind])) == options
+    assert describe(kind, build(kind, described, **shapes(kind, name))) == options
 
 
 @pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] != "schedule"])
 def test_a_type_alone_has_the_defaults_of_its_class(kind, name):
     cls = REGISTRY[kind][name]
     needed = {k: OPTIONS[kind, name][k] for k, p in options_of(cls).items() if p.default is p.empty}
-    described = describe(kind, build(kind, {"type": name, **needed}, **SHAPES[kind]))
+    described = describe(kind, build(kind, {"type": name, **needed}, **shapes(kind, name)))
     for option, parameter in options_of(cls).items():
         if parameter.default is not parameter.empty:
             assert described[option] == json.loads(json.dumps(parameter.default)), option
@@ -417,9 +446,9 @@ SUITABLE = {"linear": "table", "sigma-vae": "grey", "continuous-bernoulli": "uni
 def test_a_preset_trains_is_saved_and_loads_to_the_same_numbers(name, tmp_path):
     chosen = dict(presets.preset(name))
     check_overrides(chosen)
-    data = data_of(SUITABLE.get(name, "bits"))
+    data = data_of(SUITABLE.get(name, "bits"), condition="label" if name in ("cvae", "m2") else None)
     chosen.pop("data", None)
-    objective = chosen.pop("objective", None)
+    objective, numbers = chosen.pop("objective", None), chosen.pop("training", {})
     model = lb.VAE.for_data(data, latent=chosen.pop("latent", 3), **chosen)
     run = lb.fit(
         model,
@@ -429,14 +458,16 @@ def test_a_preset_trains_is_saved_and_loads_to_the_same_numbers(name, tmp_path):
         batch_size=-(-len(data.train) // 2),
         precision="fp32",
         progress=False,
+        **numbers,
     )
     assert run.steps == 2
     lb.save(run.model, tmp_path / "run")
     again = lb.load(tmp_path / "run")
-    x, _ = next(data.test.batches(4))
-    assert torch.equal(again.log_prob(x, 5, seed=2), run.model.log_prob(x, 5, seed=2))
-    assert torch.equal(again.sample(3, seed=1), run.model.sample(3, seed=1))
-    assert again.sample(3, seed=1).shape == (3, *data.spec.event_shape)
+    x, c = next(data.test.batches(4))
+    one = None if c is None else {"label": 1}
+    assert torch.equal(again.log_prob(x, c, 5, seed=2), run.model.log_prob(x, c, 5, seed=2))
+    assert torch.equal(again.sample(3, one, seed=1), run.model.sample(3, one, seed=1))
+    assert again.sample(3, one, seed=1).shape == (3, *data.spec.event_shape)
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest():
@@ -451,3 +482,116 @@ def test_presets_say_what_their_paper_says():
     warm = config.build_objective(presets.preset("kl-warm-up")["objective"]).beta
     assert [warm(Progress(fraction=f)) for f in (0.0, 0.05, 0.1, 1.0)] == pytest.approx([0, 0.5, 1, 1])
     assert all(preset.summary for preset in presets.PRESETS.values())
+
+
+# --------------------------------------------------------------------------------------------------- conditions
+def conditional_data(n=40, missing=False):
+    """Examples with a condition of every kind but the observed part."""
+    rng = np.random.default_rng(4)
+    grid = rng.integers(0, 2, (n, 1, 6, 6)).astype(np.float32)
+    start = rng.standard_normal((n, 2)).astype(np.float32)
+    if missing:
+        start[::3] = np.nan
+    kinds = {"kind": np.array(["cat", "dog"])[np.arange(n) % 2], "a.start": start, "type": grid}
+    return lb.data.load(rng.standard_normal((n, 3)).astype(np.float32), condition=kinds)
+
+
+def test_every_kind_of_condition_is_saved_and_loads_to_the_same_numbers(tmp_path):
+    data = conditional_data(missing=True)
+    chosen = {
+        "kind": {"dropout": 0.5, "size": 3},
+        "type": {"network": "conv", "channels": [2], "hidden": [5]},
+    }
+    model = lb.VAE.for_data(data, latent=2, condition=chosen)
+    assert [type(entry).__name__ for _, entry in model.condition.items()] == ["Label", "Vector", "Image"]
+    assert [entry.null is not None for _, entry in model.condition.items()] == [True, True, False]
+    lb.fit(model, data, epochs=1, progress=False)
+    lb.save(model, tmp_path / "run")
+    again = lb.load(tmp_path / "run")
+    x, c = next(data.test.batches(4))
+    assert torch.equal(again.log_prob(x, c, 5, seed=2), model.log_prob(x, c, 5, seed=2))
+    some = {"kind": "dog", "type": torch.zeros(1, 6, 6)}
+    assert torch.equal(again.sample(3, some, seed=1), model.sample(3, some, seed=1))
+    assert again.condition["kind"].dropout == 0.5
+    assert again.condition["kind"].classes == ("cat", "dog")
+    assert torch.equal(again.condition["a.start"].mean, model.condition["a.start"].mean)
+
+
+def test_the_embedding_knows_the_training_data():
+    data = conditional_data(missing=True)
+    model = lb.VAE.for_data(data, latent=2)
+    labels, start = data.train.condition("kind"), data.train.condition("a.start")
+    torch.testing.assert_close(
+        model.condition["kind"].frequency, torch.bincount(labels, minlength=2) / len(labels)
+    )
+    known = start[~start.isnan().any(1)]
+    torch.testing.assert_close(model.condition["a.start"].mean, known.mean(0))
+    torch.testing.assert_close(model.condition["a.start"].std, known.std(0, correction=0))
+
+
+@pytest.mark.parametrize(
+    ("condition", "prior"),
+    [("label", "standard_normal"), ({"t": np.ones((40, 2)) * 0.5}, "conditional_gaussian")],
+)
+def test_the_prior_depends_on_all_conditions_but_labels(condition, prior):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 3)).astype(np.float32)
+    data = lb.data.load(x, labels=np.arange(40) % 4, condition=condition)
+    assert choose(data.spec, {})["prior"]["type"] == prior
+    assert choose(data.spec, {"prior": "standard_normal"})["prior"]["type"] == "standard_normal"
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ({"condition": {"kinds": {}}}, "no condition 'kinds'; did you mean 'kind'"),
+        ({"condition": {"kind": {"drop": 0.1}}}, "no option 'drop'"),
+        ({"condition": {"kind": {"dropout": 1.5}}}, "dropout must be"),
+        ({"condition": {"kind": {"dropout": "much"}}}, "dropout must be a number"),
+        ({"condition": {"kind": {"type": "vector"}}}, "is a label, not a vector"),
+        ({"condition": {"kind": 3}}, "table of options"),
+        ({"condition": "label"}, "table of entries"),
+        ({"condition": {"type": {"network": "transformer"}}}, "cannot be 'transformer'"),
+    ],
+)
+def test_wrong_options_of_a_condition_are_refused(slots, message):
+    with pytest.raises(ConfigError, match=message):
+        lb.VAE.for_data(conditional_data(), **slots)
+
+
+def test_a_condition_of_data_without_one_is_refused():
+    with pytest.raises(ConfigError, match="load them with condition="):
+        lb.VAE.for_data(data_of("table"), condition={"label": {"dropout": 0.1}})
+    with pytest.raises(ConfigError, match="needs a condition; use 'standard_normal'"):
+        lb.VAE.for_data(data_of("table"), prior="conditional_gaussian")
+
+
+def test_a_model_saved_before_there_were_conditions_loads(tmp_path):
+    data = data_of("table")
+    model = lb.VAE.for_data(data, latent=2)
+    lb.save(model, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    stored = json.loads(path.read_text())
+    stored["format"] = 1
+    del stored["model"]["condition"], stored["model"]["classifier"], stored["data"]["spec"]["conditions"]
+    for side in ("encoder", "decoder"):
+        del stored["model"][side]["injection"]
+    path.write_text(json.dumps(stored))
+    x, _ = next(data.test.batches(4))
+    assert torch.equal(lb.load(tmp_path / "run").log_prob(x, seed=0), model.log_prob(x, seed=0))
+
+
+def test_an_entry_of_the_users_own_is_passed_to_load(tmp_path):
+    class Doubled(Vector):
+        def embed(self, value):
+            return 2 * super().embed(value)
+
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((2, 40, 2)).astype(np.float32)
+    data = lb.data.load(x, condition={"t": t})
+    model = lb.VAE.for_data(data, latent=1, condition={"t": Doubled(2)})
+    lb.save(model, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"your own class.*Doubled"):
+        lb.load(tmp_path / "run")
+    again = lb.load(tmp_path / "run", condition=Conditions({"t": Doubled(2)}))
+    assert torch.equal(again.sample(3, [0.1, 0.2], seed=0), model.sample(3, [0.1, 0.2], seed=0))

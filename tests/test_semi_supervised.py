@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import exact
+import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -238,3 +239,13 @@ def test_what_cannot_be_done_is_refused(act, error, message):
     data = lb.data.load(x, labels=y.numpy(), condition="label", labelled=6)
     with pytest.raises(error, match=message):
         act(data)
+
+
+def test_missing_labels_are_no_condition_of_their_own(tmp_path):
+    x, y = stripes(300)
+    labels = [None if i % 3 else str(int(k)) for i, k in enumerate(y)]  # some are missing in validation too
+    data = lb.data.load(x, labels=np.array(labels, dtype=object), condition="label")
+    model = lb.VAE.for_data(data, latent=1, classifier="mlp")
+    assert lb.fit(model, data, epochs=1, progress=False).best["error"] <= 1
+    with pytest.raises(ConfigError, match="only seen it known"):
+        model.log_prob(x[:3])

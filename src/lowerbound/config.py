@@ -453,6 +453,11 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
             chosen = merge(chosen, {slot: options})
     if chosen["likelihood"]["type"] == "categorical":
         chosen["likelihood"].setdefault("categories", spec.categories or 2)
+    if chosen["classifier"]["type"] != "none":
+        # Where a label is missing it is summed out, which leaves nothing for a learned vector to stand in for.
+        for entry in chosen["condition"].values():
+            if entry["type"] == "label":
+                entry["missing"] = False
     _check_together(spec, chosen)
     return chosen
 

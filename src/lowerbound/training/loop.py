@@ -281,8 +281,9 @@ def validate(
 ) -> dict[str, float]:
     """Return the bound, the evidence lower bound and its two terms on a split, nats per example.
 
-    With a classifier, also the share of the examples that it gets wrong. The same noise at every call: differences
-    between two evaluations are the model's, not the draws'.
+    With a classifier, also the share of the labelled examples that it gets wrong; where a label is missing, the bound
+    is that of the class it finds. The same noise at every call: differences between two evaluations are the model's,
+    not the draws'.
     """
     criterion = ImportanceWeighted(settings.validation_samples)
     sums: dict[str, Tensor] = {}
@@ -293,10 +294,14 @@ def validate(
         if number % world != rank:
             continue
         _seed(fabric.device, seed_for(settings.seed, -2, number))
-        out = criterion(module, x, c, Progress())
-        terms = {"bound": out.bound, **out.terms}
+        errors = {}
         if module.classifier is not None and c is not None:
-            terms["error"] = (module.classify(x).argmax(1) != c[module.label[0]]).double().mean()
+            name, found = module.label[0], module.classify(x).argmax(1)
+            known = c[name] >= 0
+            errors["error"] = ((found != c[name]) & known).sum() / known.sum().clamp(min=1)
+            c = c | {name: torch.where(known, c[name], found)}
+        out = criterion(module, x, c, Progress())
+        terms = {"bound": out.bound, **out.terms, **errors}
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value * len(x)
         rows += len(x)
