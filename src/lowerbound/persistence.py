@@ -28,8 +28,7 @@ from .config import (
     describe_model,
     describe_settings,
 )
-from .data import Data, DataSpec
-from .data import load as load_data
+from .data import Data, DataSpec, load_like
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
 from .objectives import Objective, Progress
@@ -37,7 +36,7 @@ from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
 
-FORMAT = 1
+FORMAT = 2
 _RESTORE = "restore the file from a copy, or train again"
 # Settings that a resumed run may have otherwise: its length, and what no number depends on.
 FREE_SETTINGS = ("epochs", "minutes", "patience", "device", "checkpoint_seconds")
@@ -101,9 +100,11 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
     try:
         stored = config["model"]
         for slot in SLOTS:
-            if stored[slot]["type"] == "custom" and slot not in slots:
+            described = stored[slot].values() if slot == "condition" else [stored[slot]]
+            custom = next((part for part in described if part["type"] == "custom"), None)
+            if custom and slot not in slots:
                 raise ConfigError(
-                    f"{slot} of {folder.path} is your own class {stored[slot]['class']}; files never name code to "
+                    f"{slot} of {folder.path} is your own class {custom['class']}; files never name code to "
                     f"run, so pass the built module: lowerbound.load({str(folder.path)!r}, {slot}=...)"
                 )
     except (KeyError, TypeError) as error:
@@ -140,7 +141,10 @@ def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
             f"{folder.config} has format {version}, written by lowerbound {config.get('lowerbound', '?')}; this is "
             f"lowerbound {__version__}, which reads up to format {FORMAT}: upgrade it"
         )
-    return config
+    if version < 2 and isinstance(config.get("model"), dict):
+        # Format 1 knew no conditions.
+        config["model"] = {"condition": {}, "classifier": {"type": "none"}} | config["model"]
+    return config | {"format": FORMAT}
 
 
 def fit(
@@ -160,8 +164,8 @@ def fit(
     Args:
         model: The model; trained in place and returned in ``run.model`` with the kept weights.
         data: The data, from ``lowerbound.data.load``.
-        objective: An objective, a registered name, or a dict with a type and options; the evidence lower
-            bound if not given.
+        objective: An objective, a registered name, or a dict with a type and options; if not given the evidence
+            lower bound, with missing labels summed out if the model has a classifier.
         out: The run's folder. It is loadable from before the first step on.
         resume: Continue the run in ``out`` exactly where its last checkpoint stands; settings that are not
             given are the run's.
@@ -177,7 +181,8 @@ def fit(
         NonFiniteError: a NaN or Inf appeared.
 
     Example:
-        >>> data = load_data("digits")
+        >>> import lowerbound as lb
+        >>> data = lb.data.load("digits")
         >>> run = fit(VAE.for_data(data, latent=2), data, epochs=1, progress=False)
         >>> run.stopped
         'finished'
@@ -185,7 +190,7 @@ def fit(
     if resume and (out is None or overwrite):
         raise RunError("resume needs out=, the folder of the run to continue, and excludes overwrite")
     if objective is None or not isinstance(objective, Objective):
-        objective = build_objective(objective or {})
+        objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
     folder = None if out is None else RunFolder(out)
     old = None
     if folder and resume:
@@ -219,12 +224,16 @@ def _check_start(model: VAE, data: Data, objective: Objective, settings: Setting
     choose_device(settings.device)
     steps = math.ceil(len(data.train) / settings.batch_size)
     total = None if settings.epochs is None else max(1, round(settings.epochs * steps))
-    objective.check(Progress(0, steps, total))
-    x, _ = next(iter(data.train.batches(min(1024, len(data.train)))))
-    x = x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
-    model.check(x)
+    objective.check(model, Progress(0, steps, total))
+    for split in (data.valid, data.train):
+        x, c = next(iter(split.batches(min(1024, len(split)))))
+        x = x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
+        if model.classifier is not None and c is not None:
+            name, _ = model.label  # where it is missing it will be summed out
+            c = c | {name: c[name].clamp(min=0)}
+        model.check(x, c)
     with torch.no_grad(), model._evaluating(), draws(model.device, 0):
-        model(x[:2])  # networks of the user's own have shown no shapes yet
+        model(x[:2], c and {name: value[:2].to(model.device) for name, value in c.items()})
 
 
 def _resumed_settings(old: dict[str, Any], given: dict[str, Any], out: str) -> dict[str, Any]:
@@ -271,11 +280,11 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
 
     Args:
         config: The run's configuration.
-        source: Another source; its binarisation and units are those of the run.
+        source: Another source; its binarisation, units, conditions and class numbers are those of the run.
         **options: What to load differently, for example ``root``.
 
     Raises:
-        DataError: the data came from memory, so only the caller has them, or they have another shape.
+        DataError: the data came from memory, so only the caller has them, or they are not what the model needs.
     """
     stored = config.get("data")
     if stored is None:
@@ -286,13 +295,9 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
         source, keep = stored["source"], {k: v for k, v in stored["options"].items() if k in DATA_OPTIONS}
     else:
         keep = _options_for(source, stored)
-    data = load_data(source, **{k: v for k, v in (keep | options).items() if v is not None})
-    wanted = tuple(stored["spec"]["event_shape"])
-    if data.spec.event_shape != wanted:
-        raise DataError(
-            f"{data.spec.source} has examples of shape {data.spec.event_shape}, but the run needs {wanted}"
-        )
-    return data
+    spec = DataSpec.from_dict(stored["spec"])
+    chosen = {k: v for k, v in (keep | options).items() if v is not None}
+    return load_like(source, spec, **chosen if spec.conditions else {**chosen, "condition": None})
 
 
 def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,6 +311,8 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
             keep |= {"image_size": size, "channels": channels, "crop": options.get("crop")}
         elif path.suffix.lower() in (".csv", ".parquet"):
             keep["columns"] = spec["columns"]  # by name, whatever order and company they have there
+            if "label" in (options.get("condition") or ()):
+                keep["label_column"] = options.get("label_column")
     return keep
 
 
