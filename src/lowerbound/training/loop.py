@@ -229,7 +229,7 @@ def train(
                     }
                     train_record = {**common, "split": "train", **_means(fabric, sums, examples)}
                     with average.applied() if average else contextlib.nullcontext():
-                        valid = validate(fabric, module, data.valid, settings, rank, world)
+                        valid = validate(fabric, model, data.valid, settings, rank, world)
                         valid_record = {**common, "seconds": elapsed(), "split": "valid", **valid}
                         better = state["best"] is None or valid["bound"] > state["best"]["bound"]
                         if better:
@@ -277,7 +277,7 @@ def _labelled(model: VAE, split: Split) -> Tensor:
 
 @torch.no_grad()
 def validate(
-    fabric: Fabric, module: Any, split: Split, settings: Settings, rank: int = 0, world: int = 1
+    fabric: Fabric, model: VAE, split: Split, settings: Settings, rank: int = 0, world: int = 1
 ) -> dict[str, float]:
     """Return the bound, the evidence lower bound and its two terms on a split, nats per example.
 
@@ -288,24 +288,27 @@ def validate(
     criterion = ImportanceWeighted(settings.validation_samples)
     sums: dict[str, Tensor] = {}
     rows = 0
-    training = module.training
-    module.eval()
+    training = model.training
+    model.eval()
     for number, (x, c) in enumerate(split.batches(settings.batch_size, seed=settings.seed)):
-        if number % world != rank:
-            continue
-        _seed(fabric.device, seed_for(settings.seed, -2, number))
+        # Every process takes its share of every batch. One whose share is empty looks at an example that does not
+        # count, for all must have the same terms to add up.
+        mine = slice(rank, None, world) if len(x) > rank else slice(1)
+        counted = len(range(rank, len(x), world))
+        x, c = x[mine], c and {name: value[mine] for name, value in c.items()}
+        _seed(fabric.device, seed_for(settings.seed, -2 - rank, number))
         errors = {}
-        if module.classifier is not None and c is not None:
-            name, found = module.label[0], module.classify(x).argmax(1)
+        if model.classifier is not None and c is not None:
+            name, found = model.label[0], model.classify(x).argmax(1)
             known = c[name] >= 0
             errors["error"] = ((found != c[name]) & known).sum() / known.sum().clamp(min=1)
             c = c | {name: torch.where(known, c[name], found)}
-        out = criterion(module, x, c, Progress())
+        out = criterion(model, x, c, Progress())
         terms = {"bound": out.bound, **out.terms, **errors}
         for name, value in terms.items():
-            sums[name] = sums.get(name, 0) + value * len(x)
-        rows += len(x)
-    module.train(training)
+            sums[name] = sums.get(name, 0) + value * counted
+        rows += counted
+    model.train(training)
     return _means(fabric, sums, rows)
 
 
