@@ -74,6 +74,38 @@ def trained(folder, source, *more):
     return folder / "run"
 
 
+@pytest.fixture(scope="module")
+def told(images, tmp_path_factory):
+    """A run on the same images that is told their label."""
+    return trained(tmp_path_factory.mktemp("told"), images.parent / "photos", "--condition", "label")
+
+
+@pytest.fixture(scope="module")
+def half(images, tmp_path_factory):
+    """A run on the same images that is told their left half."""
+    return trained(tmp_path_factory.mktemp("half"), images.parent / "photos", "--observed", "half")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A run on a table that is told two of its columns, a label and a number."""
+    folder = tmp_path_factory.mktemp("people")
+    (folder / "p.csv").write_text(people_table("amber", "blue", "crimson"))
+    return trained(folder, folder / "p.csv", "--condition", "kind", "--condition", "age")
+
+
+def people_table(*kinds, without=None):
+    draw = np.random.default_rng(2)
+    columns = {
+        "height": [f"{v:.4f}" for v in draw.normal(170, 9, 90)],
+        "weight": [f"{v:.4f}" for v in draw.normal(70, 9, 90)],
+        "age": [str(v) for v in draw.integers(20, 80, 90)],
+        "kind": [kinds[i % len(kinds)] for i in range(90)],
+    }
+    columns.pop(without, None)
+    return "\n".join([",".join(columns), *(",".join(row) for row in zip(*columns.values(), strict=True))])
+
+
 def rows(path):
     with open(path, newline="") as file:
         return list(csv.reader(file))
@@ -123,6 +155,8 @@ def test_without_a_command_the_help_is_shown(call):
         "evaluate",
         "sample",
         "reconstruct",
+        "convert",
+        "complete",
         "encode",
         "interpolate",
         "score",
@@ -582,7 +616,244 @@ def test_another_source_is_scored_and_encoded_whole_in_its_order(call, table, tm
     np.testing.assert_allclose(np.array(rows("z.csv")[1:], float), truth, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("command", ["sample", "reconstruct", "encode", "interpolate", "score", "report"])
+# -------------------------------------------------------------------------------------------------- conditions
+def test_train_writes_what_it_was_told(call, told, half, people):
+    data = [json.loads((run / "config.json").read_text())["data"] for run in (told, half, people)]
+    assert [d["options"]["condition"] for d in data] == [["label"], None, ["kind", "age"]]
+    assert [d["options"]["observed"] for d in data] == [None, "half", None]
+    assert lb.load(told).condition["label"].classes == ("cat", "dog")
+    source = people.parent / "p.csv"
+    more = ["--set", 'data.columns=["height","weight"]', "--observed", "height", "--epochs", 1, *SMALL]
+    assert call("train", source, "--out", "c", *more)[0] == 0
+    assert lb.load("c").condition["observed"].masks == ("height",)
+    code, out, err = call("train", source, "--condition", "kynd", "--out", "d", *more)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "has no column 'kynd' to condition on; did you mean 'kind'?" in err
+    assert not os.path.exists("d")
+
+
+def test_sample_draws_what_is_given(call, told, people):
+    model = lb.load(told)
+    assert call("sample", told, "-n", 5, "--given", "label=dog", "--seed", 3, "--out", "s.npy")[0] == 0
+    np.testing.assert_array_equal(np.load("s.npy"), model.sample(5, "dog", seed=3))
+    given = ["--given", "kind=blue", "--given", "age=41", "--draw"]
+    assert call("sample", people, "-n", 5, *given, "--out", "s.csv")[0] == 0
+    header, *body = rows("s.csv")
+    assert header == ["height", "weight"]
+    truth = lb.load(people).sample(5, {"kind": "blue", "age": 41.0}, mean=False, seed=0)
+    np.testing.assert_allclose(np.array(body, float), truth, rtol=1e-6)
+
+
+def test_samples_are_spread_over_the_classes_if_none_is_given(call, told, people):
+    model = lb.load(told)
+    assert call("sample", told, "-n", 5, "--out", "s.npy")[0] == 0
+    truth = model.sample(5, torch.tensor([0, 0, 0, 1, 1]), seed=0)
+    np.testing.assert_array_equal(np.load("s.npy"), truth)
+    assert call("sample", told, "--out", "s.png")[0] == 0
+    width, height = size_of("s.png")
+    assert width > 3 * height  # eight of each of two classes
+    assert call("sample", people, "--given", "age=50", "-n", 6, "--out", "s.csv")[0] == 0
+    header, *body = rows("s.csv")
+    assert header == ["height", "weight", "kind"]
+    assert [row[2] for row in body] == ["amber", "amber", "blue", "blue", "crimson", "crimson"]
+    c = {"kind": torch.arange(3).repeat_interleave(2), "age": 50.0}
+    truth = lb.load(people).sample(6, c, seed=0)
+    np.testing.assert_allclose(np.array([row[:2] for row in body], float), truth, rtol=1e-6)
+
+
+def test_a_missing_entry_is_given_as_nothing(call, told, images):
+    more = ["--condition", "label", "--set", "condition.label.dropout=0.5", "--epochs", 1, *SMALL]
+    assert call("train", images.parent / "photos", "--out", "r", *more)[0] == 0
+    assert call("sample", "r", "-n", 3, "--given", "label=", "--out", "s.npy")[0] == 0
+    np.testing.assert_array_equal(np.load("s.npy"), lb.load("r").sample(3, None, seed=0))
+    code, _, err = call("sample", told, "--given", "label=", "--out", "t.npy")
+    assert (code, "has only seen it known" in err) == (2, True)
+
+
+def test_an_image_is_given_by_its_path(call):
+    draw = np.random.default_rng(0)
+    grids = draw.integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    np.savez("d.npz", x=draw.standard_normal((60, 2)), map=grids)
+    assert call("train", "d.npz", "--condition", "map", "--epochs", 1, "--out", "r", *SMALL)[0] == 0
+    np.save("one.npy", grids[7])
+    assert call("sample", "r", "-n", 3, "--given", "map=one.npy", "--out", "s.npy")[0] == 0
+    truth = lb.load("r").sample(3, grids[7][None].astype(np.float32) / 255, seed=0)
+    np.testing.assert_array_equal(np.load("s.npy"), truth)
+    assert "--given map=FILE.npy" in call("sample", "r", "--out", "t.npy")[2]
+    assert call("sample", "r", "--given", "map=none.npy", "--out", "t.npy")[2].startswith(
+        "lowerbound: none.npy:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("sample TOLD --given label=dgo", "label has no class 'dgo'; did you mean 'dog'?"),
+        ("sample TOLD --given lable=dog", "the model has no condition 'lable'; did you mean 'label'?"),
+        (
+            "sample TOLD --given dog",
+            "--given needs NAME=VALUE, like --given label=cat (its classes: cat, dog)",
+        ),
+        ("sample TOLD --given label=cat --given label=dog", "names 'label' twice"),
+        ("sample IMAGES --given label=dog", "takes no condition that can be given"),
+        (
+            "sample PEOPLE",
+            "the condition 'age' is missing, but the model has only seen it known; give it, like --given",
+        ),
+        ("sample PEOPLE --given age=old", "needs numbers, with commas between them"),
+        ("sample PEOPLE --given age=1,2", "age"),
+        ("sample HALF", "use `lowerbound complete HALF`"),
+        ("convert HALF", "use `lowerbound complete HALF`"),
+        ("convert IMAGES", "convert needs a conditional model"),
+        ("complete HALF --mask quadrant", "the model was trained with one mask, half observed"),
+        ("complete HALF --method gibbs", "use 'trained'"),
+        ("complete IMAGES --method giggs", "did you mean 'gibbs'?"),
+        (
+            "complete IMAGES --mask hlaf",
+            "--mask hlaf: observed=['hlaf'] names columns, which only tables have",
+        ),
+        ("complete PEOPLE --mask half", "--mask half: observed='half' is for images"),
+    ],
+)
+def test_what_cannot_be_given_is_refused_in_one_line(
+    call, request, images, told, half, people, arguments, message
+):
+    runs = {"IMAGES": images, "TOLD": told, "HALF": half, "PEOPLE": people}
+    command = [str(runs.get(word, word)) for word in arguments.split()]
+    code, out, err = call(*command, "--out", "x.npy")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message.replace("HALF", str(half)) in err
+    assert not os.path.exists("x.npy")
+
+
+def test_commands_use_the_condition_of_each_example(call, told):
+    model = lb.load(told)
+    data = lb.data.load(told_source(told), condition="label")
+    x, c = next(data.test.batches(4))
+    assert len(c["label"].unique()) == 2
+    assert call("reconstruct", told, "-n", 4, "--out", "r.npy")[0] == 0
+    np.testing.assert_allclose(np.load("r.npy"), model.reconstruct(x, c), atol=1e-6)
+    assert call("encode", told, "--out", "z.npy")[0] == 0
+    np.testing.assert_allclose(np.load("z.npy")[:4, :2], model.encode(x, c), atol=1e-6)
+    assert call("interpolate", told, "-n", 2, "--steps", 3, "--out", "i.npy")[0] == 0
+    way = model.interpolate(x[:2], x[2:], 3, c=c["label"][:2]).transpose(0, 1)
+    np.testing.assert_allclose(np.load("i.npy"), way.flatten(0, 1), atol=1e-6)
+    code, _, err = call("score", told, "-k", 20, "--out", "s.npy")
+    assert (code, err.startswith("mean log p(x|c) ")) == (0, True)
+    truth = lb.evaluate.nll(model, data.test, 20).per_example
+    np.testing.assert_allclose(np.load("s.npy")[:, 0], truth, rtol=1e-5)
+
+
+def told_source(run):
+    return json.loads((run / "config.json").read_text())["data"]["source"]
+
+
+def test_convert_is_the_models_own(call, told, people):
+    model = lb.load(told)
+    x, c = next(lb.data.load(told_source(told), condition="label").test.batches(3))
+    assert call("convert", told, "-n", 3, "--given", "label=dog", "--out", "d.npy")[0] == 0
+    np.testing.assert_allclose(np.load("d.npy"), model.convert(x, c, "dog"), atol=1e-6)
+    assert call("convert", told, "-n", 3, "--out", "all.npy")[0] == 0
+    truth = torch.stack([model.convert(x, c, "cat"), model.convert(x, c, "dog")], 1).flatten(0, 1)
+    np.testing.assert_allclose(np.load("all.npy"), truth, atol=1e-6)
+    assert call("convert", told, "-n", 3, "--out", "all.png")[0] == 0
+    assert call("convert", told, "-n", 3, "--given", "label=cat", "--out", "one.png")[0] == 0
+    assert size_of("all.png") == (2 + 3 * 62, 22 + 2 + 3 * 74)  # words above the data and the two classes
+    assert size_of("one.png")[1] == 2 + 2 * 74
+    assert call("convert", people, "-n", 2, "--out", "p.csv")[0] == 0
+    header, *body = rows("p.csv")
+    assert header == ["height", "weight", "kind"]
+    assert [row[2] for row in body] == ["amber", "blue", "crimson"] * 2
+    x, c = next(lb.data.load(people.parent / "p.csv", condition=["kind", "age"]).test.batches(2))
+    truth = lb.load(people).convert(x, c, {"kind": torch.tensor([1, 1]), "age": c["age"]})  # its own age
+    np.testing.assert_allclose(np.array([body[1][:2], body[4][:2]], float), truth, rtol=1e-6)
+
+
+def test_complete_leaves_what_was_observed_and_draws_the_rest(call, images, half, table):
+    x, _ = next(lb.data.load(told_source(half)).test.batches(3))
+    left = (torch.arange(5) < 2).expand(6, 5)
+    code, out, err = call("complete", half, "-n", 3, "--draws", 2, "--seed", 0, "--out", "c.npy")
+    assert (code, out, err) == (0, "c.npy\n", "")
+    done = np.load("c.npy").reshape(3, 2, 1, 6, 5)
+    truth = lb.load(half).complete(x, left, 2, seed=0).x.transpose(0, 1)
+    np.testing.assert_allclose(done, truth, atol=1e-6)
+    np.testing.assert_array_equal(done[..., :2], np.stack([x, x], 1)[..., :2])
+    assert np.ptp(done[..., 2:], 1).min() > 0
+    assert call("complete", half, "-n", 3, "--out", "c.png")[0] == 0
+    assert size_of("c.png") == (2 + 6 * 62, 22 + 2 + 3 * 74)
+    # A model that was not trained for it weighs codes, and says how well that went.
+    code, _, err = call("complete", images, "-n", 3, "-k", 50, "--mean", "--out", "w.npy")
+    assert code == 0
+    done = lb.load(images).complete(x, left, 4, mean=True, samples=50, seed=0)
+    np.testing.assert_allclose(np.load("w.npy").reshape(3, 4, 1, 6, 5), done.x.transpose(0, 1), atol=1e-6)
+    assert err.startswith(f"effective sample size {done.ess.median():.1f} of 50, median\n")
+    assert ("warning" in err) == (done.warning is not None)
+    assert "of 200 moves" in call("complete", images, "-n", 2, "--method", "gibbs", "--out", "g.npy")[2]
+    assert call("complete", table, "-n", 2, "--mask", "age,height", "--out", "t.csv")[0] == 0
+    header, *body = rows("t.csv")
+    assert header == ["height", "weight, net", "age"]
+    original, _ = next(lb.data.load(table.parent / "t.csv", label_column="kind").test.batches(2))
+    body = np.array(body, float).reshape(2, 4, 3)
+    np.testing.assert_allclose(body[..., [0, 2]], original[:, None, [0, 2]].expand(2, 4, 2), rtol=1e-6)
+    assert np.ptp(body[..., 1], 1).min() > 0
+
+
+def test_evaluate_says_what_is_given(call, told, half):
+    code, out, _ = call("evaluate", told, "-k", 30, "--limit", 5)
+    assert (code, "condition c: label\n" in out) == (0, True)
+    for formula in ("−log p(x|c) ", "E[log p(x|z,c)]", "KL(q(z|x,c) ‖ p(z|c))"):
+        assert formula in out
+    numbers = json.loads((told / "evaluation.json").read_text())
+    assert (numbers["condition"], numbers["scored"]) == (["label"], None)
+    code, out, _ = call("evaluate", half, "-k", 30, "--limit", 5)
+    assert (code, "condition c: observed; of 30 values 18 scored\n" in out) == (0, True)
+    assert "bits per dimension" not in out
+    numbers = json.loads((half / "evaluation.json").read_text())
+    assert (numbers["condition"], numbers["scored"], numbers["bits_per_dim"]) == (["observed"], 18, None)
+
+
+def test_another_source_has_the_classes_of_the_run(call, people):
+    with open("fewer.csv", "w") as file:
+        file.write(people_table("crimson", "blue"))
+    assert call("score", people, "fewer.csv", "-k", 20, "--out", "s.npy")[0] == 0
+    source = lb.data.load("fewer.csv", condition=["kind", "age"], split=(0.8, 0.1, 0.1)).all
+    x, c = next(source.batches(90))
+    c["kind"] = torch.tensor([2, 1] * 45)  # as the run numbers amber, blue and crimson
+    truth = lb.evaluate.nll(lb.load(people), x, 20, c=c).per_example
+    np.testing.assert_allclose(np.load("s.npy")[:, 0], truth, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (people_table("amber", "blue", without="kind"), "has no column 'kind'"),
+        (people_table("amber", "blue", without="age"), "has no column 'age'"),
+        (people_table("amber", "green"), "'green', which was never seen in training"),
+    ],
+    ids=["no label", "no number", "a new class"],
+)
+def test_another_source_without_the_runs_condition_is_refused(call, people, table, message):
+    with open("other.csv", "w") as file:
+        file.write(table)
+    for command in ("reconstruct", "encode", "score", "evaluate", "report", "convert", "complete"):
+        code, out, err = call(command, people, "other.csv")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+
+
+def test_a_tables_label_column_is_read_where_it_is_the_condition(call, table):
+    more = ["--set", "data.label_column=kind", "--condition", "label", "--epochs", 1, *SMALL]
+    assert call("train", table.parent / "t.csv", "--out", "r", *more)[0] == 0
+    assert call("encode", "r", table.parent / "t.csv", "--out", "z.csv")[0] == 0
+    header, *body = rows("z.csv")
+    assert header == ["z0", "z1", "label"]
+    assert [row[2] for row in body] == ["even", "odd"] * 30
+    assert call("train", "--resume", "--out", "r", "--epochs", 2, "-q") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "command", ["sample", "reconstruct", "complete", "encode", "interpolate", "score", "report"]
+)
 def test_a_file_that_exists_is_replaced_only_when_asked(call, images, tmp_path, command):
     name = {"encode": "f.csv", "score": "f.csv", "report": "f.html"}.get(command, "f.png")
     (tmp_path / name).write_text("mine")
@@ -613,6 +884,15 @@ def test_report(call, images):
     page = (images / "report.html").read_text()
     assert "My &lt;run&gt;" in page
     assert "3 importance samples" in page
+
+
+def test_report_of_a_conditional_run(call, told, tmp_path):
+    code, out, _ = call("report", told, "--out", "r.html")
+    assert (code, out) == (0, "r.html\n")
+    page = (tmp_path / "r.html").read_text()
+    assert '<section id="conditions">' in page
+    assert '<section id="conversions">' in page
+    assert '<section id="completions">' not in page
 
 
 # ------------------------------------------------------------------------------------------------------- list
@@ -647,6 +927,7 @@ def test_list_gives_options_as_set_takes_them(call):
         "norm",
         "dropout",
         "input_dropout",
+        "injection",
     }
     check_overrides(chosen)
 

@@ -485,7 +485,7 @@ def test_data_that_only_the_caller_has_or_of_another_shape_are_refused(half, tab
     with pytest.raises(DataError, match="array in memory, which only you have; name a SOURCE"):
         persistence.open_data(persistence.read_config(half))
     np.save(table / "wide.npy", arrays().repeat(2, axis=1))
-    with pytest.raises(DataError, match=r"shape \(8,\), but the run needs \(4,\)"):
+    with pytest.raises(DataError, match=r"shape \(8,\), but the model needs \(4,\)"):
         persistence.open_data(persistence.read_config(half), str(table / "wide.npy"))
 
 

@@ -112,7 +112,7 @@ def _coarse(monkeypatch):
 def undrawn(monkeypatch):
     """Replace the charts, which take their time, by one pixel, where only the words beside them matter."""
     pixel = image_grid(torch.zeros(1, 1, 1, 1))
-    for name in ("curves", "latent_map", "kl_bars", "table_samples", "table_reconstructions"):
+    for name in ("curves", "latent_map", "kl_bars", "table_samples", "table_parts", "table_reconstructions"):
         monkeypatch.setattr(charts, name, lambda *_, **__: pixel)
 
 
@@ -192,6 +192,19 @@ def test_row_labels_and_groups_make_room_and_move_no_row_of_a_group():
     assert (labelled[:, :gutter] > SHEET).any()
     np.testing.assert_array_equal(labelled[: 2 * (72 + edge), gutter:], plain[: 2 * (72 + edge)])
     np.testing.assert_array_equal(labelled[-2 * (72 + edge) :, gutter:], plain[-2 * (72 + edge) :])
+
+
+def test_column_labels_stand_above_and_are_cut_to_their_tile():
+    x = torch.ones(4, 1, 8, 8)
+    plain = pixels(image_grid(x, 2))
+    labelled = pixels(image_grid(x, 2, column_labels=("a", "a name that is much too long")))
+    head = labelled.shape[0] - plain.shape[0]
+    assert labelled.shape[1] == plain.shape[1]
+    np.testing.assert_array_equal(labelled[head:], plain)
+    written = (labelled[:head] > SHEET).any(0)
+    assert written[: plain.shape[1] // 2].any()
+    assert written[plain.shape[1] // 2 :].sum() > 30
+    assert not written[-2:].any()
 
 
 @pytest.mark.parametrize("wrong", [(0, 1, 8, 8), (2, 8, 8), (2, 2, 8, 8), (2, 4, 8, 8)])
@@ -341,7 +354,7 @@ def test_values_are_shown_between_their_black_and_their_white(values, low, high)
 
 def test_the_latent_map_of_two_dimensions_shows_them_and_of_more_their_principal_plane(monkeypatch, undrawn):
     seen = []
-    monkeypatch.setattr(charts, "latent_map", lambda *args: seen.append(args))
+    monkeypatch.setattr(charts, "latent_map", lambda *args, **_: seen.append(args))
     two = by_name(probed(2))["latent"]
     four = by_name(probed(4))["latent"]
     (points, axes, labels, _, prior), (plane, plane_axes, *_, no_prior) = seen
@@ -378,6 +391,162 @@ def test_samples_of_a_table_are_draws_of_x_in_the_units_of_the_data(monkeypatch,
     assert samples.mean() == pytest.approx(100, abs=5)
     assert samples.std() == pytest.approx(20, abs=3)  # means alone would have no spread
     assert limits[0, 0] < rows.min() < rows.max() < limits[0, 1]
+
+
+# ---------------------------------------------------------------- conditions
+def conditional(latent=2, **options):
+    """Random images with a condition, and a model for them that is not trained."""
+    draw = np.random.default_rng(0)
+    x = draw.integers(0, 2, (90, 1, 6, 5)).astype(np.uint8)
+    data = load(x, labels=np.array(["cat", "dog", "eel"])[draw.integers(0, 3, 90)], **options)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return data, VAE.for_data(data, latent=latent, network={"hidden": [16]})
+
+
+def numbered():
+    draw = np.random.default_rng(1)
+    return {"age": np.arange(90.0), "map": draw.random((90, 4, 4), dtype=np.float32)}
+
+
+CONDITIONS = {
+    "label": (lambda: conditional(condition="label"), ["conditions", "conversions"]),
+    "half": (lambda: conditional(observed="half"), ["completions"]),
+    "label and random": (
+        lambda: conditional(condition="label", observed="random"),
+        ["conditions", "conversions", "completions"],
+    ),
+    "number and image": (lambda: conditional(condition=numbered()), ["conditions"]),
+    "image": (lambda: conditional(condition={"map": numbered()["map"]}), []),
+    "few labels": (lambda: conditional(condition="label", labelled=6), ["conditions", "conversions"]),
+    "one latent": (lambda: conditional(1, condition="label"), ["conditions", "conversions"]),
+}
+
+
+@pytest.mark.parametrize("case", CONDITIONS)
+def test_a_conditional_model_has_the_sections_of_its_condition_and_no_others(case, tmp_path, undrawn):
+    make, expected = CONDITIONS[case]
+    made = make()
+    text = page(tmp_path, made, numbers=None)
+    expected = [*IMAGE_VIEWS[:2], *expected, *IMAGE_VIEWS[2:]]
+    assert re.findall(r'<section id="(\w+)">', text) == ["numbers", *expected, "config"]
+    assert page(tmp_path, made, numbers=None) == text
+    names = [path.stem for path in write_pictures(tmp_path, made[1], made[0], make_history())]
+    assert names == [name for name in expected if name != "kl"]
+
+
+def sheet_of(case, name, rows, columns, head=0):
+    """Cut a sheet of binary images, with words above or beside it, into tiles (rows, columns, H, W) in [0, 1]."""
+    png = pixels(by_name(case)[name].png)[head:]
+    edge = gap(tile_size(6, 5))
+    wide = edge + columns * (tile_size(6, 5)[1] + edge)
+    assert png.shape[1] >= wide
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(png[:, png.shape[1] - wide :])).save(buffer, "png")
+    return tiles(buffer.getvalue(), rows, columns, (6, 5)) / 255
+
+
+def test_samples_of_a_conditional_model_are_under_the_conditions_of_validation_examples(undrawn):
+    _, model = case = conditional(condition="label")
+    examples, columns = examples_of(case), examples_of(case).tiles()
+    shown = sheet_of(case, "samples", min(columns, 8), columns)
+    n = shown.shape[0] * columns
+    c = {"label": examples.c["label"][torch.arange(n) % len(examples.x)]}
+    truth = model.eval().sample(n, c, seed=0)[:, 0].reshape(*shown.shape)
+    np.testing.assert_allclose(shown, truth, atol=0.003)
+    assert "under the conditions of 9 validation images" in by_name(case)["samples"].caption
+
+
+def test_rows_of_the_samples_by_condition_are_the_classes(undrawn):
+    _, model = case = conditional(condition="label")
+    columns = examples_of(case).tiles()
+    shown = sheet_of(case, "conditions", 3, columns)
+    truth = model.eval().sample(3 * columns, torch.arange(3).repeat_interleave(columns), seed=0)
+    np.testing.assert_allclose(shown, truth[:, 0].reshape(*shown.shape), atol=0.003)
+
+
+def test_samples_by_condition_of_a_number_are_at_its_quantiles_and_say_what_else_is_given(undrawn):
+    case = conditional(condition=numbered())
+    rows = examples_of(case).rows()
+    ages = case[0].valid.condition("age").flatten()
+    expected = ages.quantile(torch.tensor([0.05, 0.25, 0.5, 0.75, 0.95]), interpolation="nearest")
+    assert torch.equal(rows.c["age"].flatten(), expected)
+    assert rows.names[0] == f"age = {expected[0]:g}"
+    assert torch.equal(rows.c["map"][0], rows.c["map"][4])
+    caption = by_name(case)["conditions"].caption
+    assert "the rest of the condition is that of one validation example: its map" in caption
+
+
+def test_conversions_are_the_models_own(undrawn):
+    _, model = case = conditional(condition="label")
+    examples = examples_of(case)
+    x, c = examples.x[:8], examples.given(slice(8))
+    shown = sheet_of(case, "conversions", 8, 4, head=22)
+    np.testing.assert_allclose(shown[:, 0], x[:, 0], atol=0.003)
+    for k in range(3):
+        np.testing.assert_allclose(shown[:, 1 + k], model.eval().convert(x, c, k)[:, 0], atol=0.003)
+
+
+def test_completions_show_what_was_observed_and_leave_it_as_it_was(undrawn):
+    _, model = case = conditional(observed="half")
+    columns = examples_of(case).tiles()
+    shown = sheet_of(case, "completions", 8, columns, head=22)
+    original, observed, mean, *draws = shown.transpose(1, 0, 2, 3)
+    np.testing.assert_array_equal(original, examples_of(case).x[:8, 0])
+    assert np.allclose(observed[..., 2:], 0.5, atol=0.003)
+    for part in (observed, mean, *draws):
+        np.testing.assert_array_equal(part[..., :2], original[..., :2])
+    x, mask = examples_of(case).x[:8], torch.arange(5) < 2
+    truth = model.eval().complete(x, mask.expand(6, 5), len(draws), mean=True, seed=0).x[:, :, 0]
+    np.testing.assert_allclose(np.stack(draws), truth, atol=0.003)
+
+
+def test_interpolations_of_a_model_that_is_told_the_class_stay_in_it(undrawn):
+    data, model = case = conditional(condition="label")
+    columns = examples_of(case).tiles()
+    labels = {
+        x.numpy().tobytes(): int(k)
+        for x, k in zip(data.valid.batch(torch.arange(9))[0], data.valid.labels, strict=True)
+    }
+    shown = sheet_of(case, "interpolations", 3, columns)
+    for row, k in zip(shown, sorted(set(labels.values())), strict=True):
+        ends = [row[at].astype(np.float32).tobytes() for at in (0, -1)]
+        assert [labels[end] for end in ends] == [k, k]
+    a, b = (torch.from_numpy(shown[:, at]).float().unsqueeze(1) for at in (0, -1))
+    way = model.eval().interpolate(a, b, columns - 2, c=torch.arange(3))[:, :, 0].transpose(0, 1)
+    np.testing.assert_allclose(shown[:, 1:-1], way, atol=0.003)
+    assert "another of the same label" in by_name(case)["interpolations"].caption
+
+
+def test_the_condition_stands_in_the_formulas(tmp_path, undrawn):
+    text = page(tmp_path, conditional(condition="label"), numbers=NUMBERS | {"condition": ["label"]})
+    text = re.sub('<span class="formula">(.*?)</span>', r"\1", text)
+    assert "A conditional variational autoencoder" in text
+    assert "Condition c: label (3 classes)." in text
+    assert "<dt>Condition</dt><dd>label</dd>" in text
+    assert "−log p(x | c), estimated with 1,000 importance samples from q(z | x, c)" in text
+    assert "KL(q(z | x, c) ‖ p(z))" in section(text, "kl")  # this prior does not depend on c
+    assert "All under the condition of one validation image: label = " in section(text, "latent_grid")
+    assert "which the model is told as condition" in section(text, "latent")
+    other = by_name(conditional(condition=numbered()))
+    assert "p(z | c)" in other["kl"].caption
+    assert "standard deviations of the prior" not in other["latent"].caption
+
+
+def test_a_table_has_samples_of_each_class(monkeypatch, undrawn):
+    pandas = pytest.importorskip("pandas")
+    seen = []
+    monkeypatch.setattr(charts, "table_parts", lambda parts, *_: seen.append(parts) or b"")
+    draw = np.random.default_rng(0)
+    frame = pandas.DataFrame(draw.normal(size=(90, 2)), columns=["a", "b"])
+    frame["kind"] = np.array(["x", "y", "z"])[draw.integers(0, 3, 90)]
+    data = load(frame, condition="kind")
+    model = VAE.for_data(data, latent=2)
+    view = by_name((data, model))["conditions"]
+    assert list(seen[0]) == ["x", "y", "z"]
+    truth = model.eval().sample(600, torch.arange(3).repeat_interleave(200), mean=False, seed=0)
+    np.testing.assert_allclose(np.concatenate(list(seen[0].values())), truth, rtol=1e-6)
+    assert "The colours are classes of kind; seed 0" in view.caption
 
 
 # ---------------------------------------------------------------- charts

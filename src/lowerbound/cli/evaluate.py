@@ -45,7 +45,7 @@ def evaluate(
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Estimate log p(x), with its standard error.
+    """Estimate log p(x), or log p(x|c) of a conditional model, with its standard error.
 
     By importance sampling; the evidence lower bound and its terms stand beside it. The numbers of the run's own data
     are also written to evaluation.json in its folder, where the report finds them.
@@ -70,8 +70,16 @@ def evaluate(
         print(json.dumps(numbers))
     else:
         print(
-            f"{part.spec.source}: {numbers['n']} {numbers['split']} examples, binarisation {numbers['binarize']}\n"
+            f"{part.spec.source}: {numbers['n']} {numbers['split']} examples, binarisation {numbers['binarize']}"
         )
+        if numbers["condition"]:
+            of = (
+                f"; of {part.spec.dimensions} values {numbers['scored']:.4g} scored"
+                if numbers["scored"]
+                else ""
+            )
+            print(f"condition c: {', '.join(numbers['condition'])}{of}")
+        print()
         print("\n".join(_table(numbers)))
     for warning in numbers["warnings"]:
         print("\n" + textwrap.fill(f"warning: {warning}", _width()), file=sys.stderr)
@@ -79,6 +87,18 @@ def evaluate(
 
 def _width() -> int:
     return min(100, shutil.get_terminal_size().columns)
+
+
+def _given(text: str) -> str:
+    """Return a text whose formulas are given c."""
+    for formula, conditional in (
+        ("(x)", "(x|c)"),
+        ("(z)", "(z|c)"),
+        ("(x|z)", "(x|z,c)"),
+        ("(z|x)", "(z|x,c)"),
+    ):
+        text = text.replace(formula, conditional)
+    return text
 
 
 def _table(numbers: dict[str, Any]) -> list[str]:
@@ -95,6 +115,8 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         ("k-hat above 0.7", "khat_share_bad", 3, "share of examples not to be trusted"),
         ("naive −log p(x)", "naive_nll", 3, "nats, z from the prior; to compare only"),
     ]
+    if numbers["condition"]:
+        rows = [(_given(name), key, digits, _given(meaning)) for name, key, digits, meaning in rows]
     shown = []
     for name, key, digits, meaning in rows:
         if numbers[key] is not None:

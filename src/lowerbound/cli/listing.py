@@ -20,6 +20,8 @@ KINDS = (
     "priors",
     "likelihoods",
     "transforms",
+    "conditions",
+    "classifiers",
     "objectives",
     "schedules",
     "training",

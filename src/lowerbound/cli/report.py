@@ -49,7 +49,7 @@ def report(
     numbers = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
     path = write_report(
         page,
-        title=title or f"VAE on {data.spec.source}",
+        title=title or f"{'VAE' if model.condition is None else 'Conditional VAE'} on {data.spec.source}",
         model=model,
         data=data,
         history=folder.history(),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ..errors import ConfigError
-from .options import OverwriteOption, QuietOption, RootOption
+from .options import OverwriteOption, QuietOption, RootOption, mask_rule
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -60,6 +60,21 @@ def train(
             metavar="HOW", help="none, dynamic, static or threshold; the data's usual one if not given."
         ),
     ] = None,
+    condition: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="NAME",
+            help="What x depends on: label, a table's column, or an array of a .npz; may be repeated.",
+        ),
+    ] = None,
+    observed: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="RULE",
+            help="Learn to complete x from a part of it: quadrant, half, three-quadrants, random, or a table's "
+            "columns like age,height.",
+        ),
+    ] = None,
     seed: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", help="Seed of every draw; 0 if not given."),
@@ -83,7 +98,7 @@ def train(
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a VAE on SOURCE and write a run folder.
+    """Train a VAE on SOURCE, conditional or not, and write a run folder.
 
     The folder holds the weights, the metrics and, for images, pictures. Later choices win over earlier ones: those by
     the data, --preset, --config, --set, and the other options.
@@ -92,7 +107,13 @@ def train(
     from ..report import write_pictures
 
     training = {"epochs": epochs, "minutes": minutes, "seed": seed, "precision": precision, "device": device}
-    data_options = {"binarize": binarize, "root": None if root is None else str(root), "seed": seed}
+    data_options = {
+        "binarize": binarize,
+        "condition": condition[0] if condition and len(condition) == 1 else condition or None,
+        "observed": None if observed is None else mask_rule(observed),
+        "root": None if root is None else str(root),
+        "seed": seed,
+    }
     flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
     choices = _choices(preset, config, set_ or [], flags)
     quiet = quiet or not _first_process()
@@ -184,7 +205,7 @@ def _start(
         model = model_for_data(data, choices.get("latent"), **slots)
     given = choices.get("training", {})
     if objective is None:
-        objective, usual = recipe(data.spec, model.encoder)
+        objective, usual = recipe(data.spec, model)
         given = usual | given
     return folder, data, model, objective, given
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ def _drawing(width: float, height: float) -> Iterator[tuple[Figure, io.BytesIO]]
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
 
 
-def curves(history: Sequence[Mapping[str, Any]], columns: int = 2) -> bytes:
+def curves(
+    history: Sequence[Mapping[str, Any]], columns: int = 2, write: Callable[[str], str] = str
+) -> bytes:
     """Return the bound, its two terms and the learning rate against epochs.
 
     The vertical axes show the run after its first evaluations where these would flatten all the rest.
@@ -71,6 +73,7 @@ def curves(history: Sequence[Mapping[str, Any]], columns: int = 2) -> bytes:
     Args:
         history: Records of ``metrics.jsonl``.
         columns: Panels side by side; one for a narrow screen.
+        write: Writes the formulas of a title.
     """
     panels = [
         ("bound", "Bound on log p(x), nats"),
@@ -78,7 +81,7 @@ def curves(history: Sequence[Mapping[str, Any]], columns: int = 2) -> bytes:
         ("kl", "KL(q(z | x) ‖ p(z)), nats"),
         ("learning_rate", "Learning rate"),
     ]
-    panels = [(key, title) for key, title in panels if any(r.get(key) is not None for r in history)]
+    panels = [(key, write(title)) for key, title in panels if any(r.get(key) is not None for r in history)]
     rows = -(-len(panels) // columns)
     with _drawing(3.9 * columns + 0.4, 2.35 * rows + 0.3) as (figure, buffer):
         for number, (key, title) in enumerate(panels):
@@ -137,6 +140,7 @@ def latent_map(
     labels: np.ndarray | None = None,
     classes: Sequence[str] = (),
     prior: tuple[np.ndarray, np.ndarray] | None = None,
+    words: bool = True,
 ) -> bytes:
     """Return a map of latent codes, coloured by class; of one-dimensional codes their histogram.
 
@@ -146,6 +150,7 @@ def latent_map(
         labels: Class of each code (N,), whole numbers; one colour if None or with more than ``MOST_CLASSES``.
         classes: Names of the classes.
         prior: Mean and standard deviation of the prior (2,) each, to draw its circles of 1, 2 and 3 of them.
+        words: Write short names of classes in their midst as well, where the classes lie apart.
     """
     if labels is None or len(classes) > MOST_CLASSES:
         labels, classes = np.zeros(len(points), dtype=int), ()
@@ -165,7 +170,9 @@ def latent_map(
                     *points[labels == k].T, **_mark(k), s=16, alpha=0.75, linewidths=0.3, edgecolors="white"
                 )
             # Longer names would hide the points; the legend has them.
-            for k, name in zip(present, names, strict=True) if names and max(map(len, names)) <= 3 else ():
+            for k, name in (
+                zip(present, names, strict=True) if words and names and max(map(len, names)) <= 3 else ()
+            ):
                 x, y = np.median(points[labels == k], axis=0)
                 ax.text(
                     x,
@@ -192,7 +199,7 @@ def latent_map(
         ax.set_xlabel(axes[0])
         if names:
             handles = [Line2D([], [], linestyle="", markersize=6, **_mark(k)) for k in present]
-            _legend(figure, handles, names)
+            _legend(figure, handles, names, loc="outside right upper", handletextpad=0.2)
     return buffer.getvalue()
 
 
@@ -204,8 +211,8 @@ def _mark(k: int) -> dict[str, Any]:
     }
 
 
-def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
-    legend = figure.legend(handles, ["?"] * len(names), loc="outside right upper", handletextpad=0.2)
+def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], **style: Any) -> None:
+    legend = figure.legend(handles, ["?"] * len(names), **style)
     # Only afterwards: as labels, names that begin with "_" are left out and those with "$" are set as formulas.
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_text(name)
@@ -254,18 +261,37 @@ def table_samples(
         limits: Lower and upper end of each column's axis, (D, 2).
         whole: Values are whole numbers: bars stand on them, and points are spread a little to be seen.
     """
+    return table_parts({"data": data, "model": samples}, (_BLUE, _ORANGE), names, limits, whole)
+
+
+def table_parts(
+    parts: Mapping[str, np.ndarray],
+    colors: Sequence[str],
+    names: Sequence[str],
+    limits: np.ndarray,
+    whole: bool = False,
+) -> bytes:
+    """Return histograms of columns and scatter plots of their pairs, several parts over each other.
+
+    Args:
+        parts: Rows (N, D) by what they are called.
+        colors: One for each part.
+        names: Names of the columns, D.
+        limits: Lower and upper end of each column's axis, (D, 2).
+        whole: Values are whole numbers: bars stand on them, and points are spread a little to be seen.
+    """
     d = len(names)
     noise = np.random.default_rng(0)
     names = [_word(name) for name in names]
     side = 2.0 if d > 1 else 4.0
     with _drawing(side * d + 0.4, side * d * 0.85 + 0.5) as (figure, buffer):
-        kinds = ((data, _BLUE, "data"), (samples, _ORANGE, "model"))
+        kinds = list(zip(parts.values(), colors, strict=False))
         for row, column in np.ndindex(d, d):
             if column > row:
                 continue
             ax = figure.add_subplot(d, d, row * d + column + 1)
             ax.set_xlim(*limits[column])
-            for values, color, _ in kinds:
+            for values, color in kinds:
                 if row == column:
                     low, high = limits[column]
                     bins = (
@@ -292,8 +318,8 @@ def table_samples(
                 ax.set_xlabel(names[column], parse_math=False)
             if column == 0 and row > 0:
                 ax.set_ylabel(names[row], parse_math=False)
-        handles = [Line2D([], [], linestyle="", marker="o", color=color) for _, color, _ in kinds]
-        figure.legend(handles, [name for _, _, name in kinds], loc="upper right", fontsize=10.5)
+        handles = [Line2D([], [], linestyle="", marker="o", color=color) for _, color in kinds]
+        _legend(figure, handles, [_word(name) for name in parts], loc="upper right", fontsize=10.5)
         figure.align_labels()
     return buffer.getvalue()
 

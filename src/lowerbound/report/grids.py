@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -20,7 +21,12 @@ _SMALL, _LARGE = 72, 192  # pixels: smaller images are enlarged, larger ones red
 
 
 def image_grid(
-    images: Tensor, columns: int | None = None, *, row_labels: Sequence[str] = (), group: int = 1
+    images: Tensor,
+    columns: int | None = None,
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    group: int = 1,
 ) -> bytes:
     """Return a PNG of images in rows, from left to right and from top to bottom.
 
@@ -31,6 +37,7 @@ def image_grid(
         images: Images (N, C, H, W) in [0, 1], grey (C = 1) or red, green and blue (C = 3).
         columns: Tiles in a row; a square sheet if None.
         row_labels: Words at the left of the rows, one each; repeated if the sheet has more rows.
+        column_labels: Words above the first columns, one each, shortened to a tile's width.
         group: Rows that belong together; a wider edge separates the groups.
 
     Raises:
@@ -42,13 +49,16 @@ def image_grid(
     rows = math.ceil(len(images) / columns)
     height, width = tile_size(*images.shape[2:])
     edge = gap((height, width))
-    labels = [row_labels[row % len(row_labels)] for row in range(rows)] if row_labels else []
     font = ImageFont.load_default(size=15)
+    words = [_shortened(text, 12 * 15, font) for text in row_labels]
+    labels = [words[row % len(words)] for row in range(rows)] if words else []
+    head = 22 if column_labels else 0
     left = math.ceil(max((font.getlength(text) + 14 for text in labels), default=0))
 
     grey = images.shape[1] == 1
     tops = [
-        edge + row * (height + edge) + row // group * (2 * edge if group > 1 else 0) for row in range(rows)
+        head + edge + row * (height + edge) + row // group * (2 * edge if group > 1 else 0)
+        for row in range(rows)
     ]
     size = left + edge + columns * (width + edge), tops[-1] + height + edge
     sheet = Image.new("L" if grey else "RGB", size, SHEET if grey else (SHEET,) * 3)
@@ -60,12 +70,25 @@ def image_grid(
         row, column = divmod(number, columns)
         sheet.paste(picture, (left + edge + column * (width + edge), tops[row]))
     draw = ImageDraw.Draw(sheet)
+    ink = INK if grey else (INK,) * 3
     for top, text in zip(tops, labels, strict=True) if labels else ():
-        place = left - 4, top + height / 2
-        draw.text(place, text, fill=INK if grey else (INK,) * 3, font=font, anchor="rm")
+        draw.text((left - 4, top + height / 2), text, fill=ink, font=font, anchor="rm")
+    for column, text in enumerate(column_labels):
+        place = left + edge + column * (width + edge) + width / 2, head / 2 + 2
+        draw.text(place, _shortened(text, width + edge - 2, font), fill=ink, font=font, anchor="mm")
     buffer = io.BytesIO()
     sheet.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _shortened(text: str, width: float, font: Any) -> str:
+    """Return a text from the data on one line, cut where it would be wider than this."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def tile_size(height: int, width: int) -> tuple[int, int]:

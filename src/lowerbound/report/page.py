@@ -7,7 +7,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -18,13 +18,16 @@ from ..data import Data
 from ..model import VAE
 from ..training import write_atomically
 from .charts import DPI
-from .views import View, views
+from .views import View, notation, views
 
 _CSS_DPI = 96
 
 _SECTIONS = (
     ("curves", "Training"),
     ("samples", "Samples"),
+    ("conditions", "Samples by condition"),
+    ("conversions", "Conversions"),
+    ("completions", "Completions"),
     ("reconstructions", "Reconstructions"),
     ("interpolations", "Interpolations"),
     ("latent", "Latent map"),
@@ -64,6 +67,8 @@ _PROTOCOL = (
     ("n", "Examples"),
     ("naive_n", "Examples, naive estimator"),
     ("samples", "Importance samples"),
+    ("condition", "Condition"),
+    ("scored", "Values scored"),
     ("binarize", "Binarisation"),
     ("seed", "Seed"),
     ("precision", "Precision"),
@@ -103,7 +108,7 @@ def write_report(
     """
     path = Path(path)
     shown = {view.name: _figure(view) for view in views(model, data, history, numbers, seed)}
-    sections = [_section("numbers", "Numbers", numbers_table(numbers))]
+    sections = [_section("numbers", "Numbers", numbers_table(numbers, notation(model)))]
     for name, heading in _SECTIONS:
         if name in shown or name in _ABSENT:
             body = shown.get(name) or f"<p>{_ABSENT[name]}</p>"
@@ -118,7 +123,7 @@ def write_report(
     )
     page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
-        summary=_prose(_summary(model, data, history)),
+        summary=_prose(notation(model)(_summary(model, data, history))),
         sections="\n".join(sections),
         footer=escape(f"lowerbound {__version__}"),
     )
@@ -179,13 +184,16 @@ def _summary(model: VAE, data: Data, history: Sequence[Mapping[str, Any]]) -> st
         what = f"images of {' × '.join(map(str, spec.event_shape))} {values}"
     else:
         what = f"vectors of {spec.event_shape[0]} {values}"
+    kind = "variational autoencoder" if model.condition is None else "conditional variational autoencoder"
     text = (
-        f"A variational autoencoder with {shape} latent dimension{'' if shape == '1' else 's'} and {parameters:,} "
+        f"A {kind} with {shape} latent dimension{'' if shape == '1' else 's'} and {parameters:,} "
         f"parameters: posterior q(z | x) {slot('posterior')} with encoder {slot('encoder')}, prior p(z) "
         f"{slot('prior')}, likelihood p(x | z) {slot('likelihood')} with decoder {slot('decoder')}. "
         f"Data: {spec.source}, {what}; {len(data.train):,} training, {len(data.valid):,} validation and "
         f"{len(data.test):,} test examples."
     )
+    if spec.conditions:
+        text += f" Condition c: {', '.join(map(str, spec.conditions))}."
     if history:
         last = history[-1]
         text += (
@@ -200,8 +208,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def numbers_table(numbers: Mapping[str, Any] | None) -> str:
-    """Return the table of an evaluation's numbers and their protocol as HTML; see ``write_report``."""
+def numbers_table(numbers: Mapping[str, Any] | None, write: Callable[[str], str] = str) -> str:
+    """Return the table of an evaluation's numbers and their protocol as HTML; see ``write_report``.
+
+    Args:
+        numbers: What ``lowerbound evaluate`` gives.
+        write: Writes the formulas that say what they are.
+    """
     if numbers is None:
         return "<p>The model has not been evaluated. <code>lowerbound evaluate RUN</code> produces the numbers.</p>"
     given = {key: value for key, value in numbers.items() if value is not None}
@@ -212,11 +225,13 @@ def numbers_table(numbers: Mapping[str, Any] | None) -> str:
             kind = {"nll": ' class="first"', "naive_nll": ' class="aside"'}.get(key, "")
             rows.append(
                 f'<tr{kind}><th scope="row">{name}</th><td class="value">{escape(_quantity(key, given))}</td>'
-                f"<td>{_prose(meaning.format(samples=samples))}</td></tr>"
+                f"<td>{_prose(write(meaning.format(samples=samples)))}</td></tr>"
             )
     named = {key for key, *_ in (*_QUANTITIES, *_PROTOCOL)} | _ELSEWHERE
     if isinstance(given.get("seconds"), int | float):
         given["seconds"] = _duration(given["seconds"])
+    if isinstance(given.get("condition"), list):
+        given["condition"] = ", ".join(given["condition"])
     entries = [(name, given[key]) for key, name in _PROTOCOL if key in given]
     entries += [(k, v) for k, v in given.items() if k not in named and k.removesuffix("_stderr") not in named]
     protocol = "".join(
