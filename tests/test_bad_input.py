@@ -168,7 +168,7 @@ TABLE = [
     ("train digits --set objective.bata=4", FAST, "--set: objective has no option 'bata'; did you mean 'beta'"),
     ("train digits --set objective.beta=four", FAST, "there is no schedule 'four'"),
     ("train digits --set encoder.hidden=(4,4)", FAST, "encoder.hidden must be", "got '(4,4)'"),
-    ("train digits --set prior=vamp", FAST, "there is no prior 'vamp'; options: conditional_gaussian, standard_normal"),
+    ("train digits --set prior=vamp", FAST, "there is no prior 'vamp'; options: conditional_gaussian, standard"),
     ("train digits --set encoder=os.system", FAST, "there is no encoder 'os.system'; options: conv, mlp, resnet"),
     ("train digits --config nowhere.toml", FAST, "cannot read the configuration nowhere.toml: No such file"),
     ("train digits --config syntax.toml", FAST, "syntax.toml is no valid TOML", "line 1"),

@@ -11,6 +11,7 @@ import torch
 from exact import bernoulli_vae, linear_gaussian, linear_vae, log_evidence_on_grid
 from torch import nn
 
+import lowerbound as lb
 from lowerbound import data
 from lowerbound.data import Standardize
 from lowerbound.errors import ConfigError, DataError, ShapeError, SupportError
@@ -613,3 +614,10 @@ def test_summary_of_few_samples_and_one_example_has_nulls_for_nan():
     assert numbers["precision"] == "bf16"
     assert any("too few" in warning for warning in numbers["warnings"])
     json.dumps(numbers, allow_nan=False)
+
+
+def test_a_model_without_condition_is_evaluated_on_data_that_have_one():
+    plain, told = lb.data.load("digits"), lb.data.load("digits", condition="label")
+    model = lb.VAE.for_data(plain, latent=2)
+    found = [lb.evaluate.nll(model, data.test, 5, limit=20).value for data in (plain, told)]
+    assert found[0] == found[1]

@@ -88,7 +88,8 @@ for dtype in ("float32", "float64"):
     assert not model.training
     x = torch.from_numpy(np.load("x.npy")).to(model.dtype)
     drawn = model.sample(2, mean=False, seed=2).flatten()
-    np.save(f"{dtype}.npy", torch.cat([model.log_prob(x, samples=3, seed=1), drawn, model.encode(x).flatten()]).numpy())
+    numbers = [model.log_prob(x, samples=3, seed=1), drawn, model.encode(x).flatten()]
+    np.save(f"{dtype}.npy", torch.cat(numbers).numpy())
 """
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, env=environment)
@@ -501,3 +502,23 @@ def test_only_one_of_several_processes_touches_the_folder(model, data, saved, mo
     monkeypatch.setattr(persistence, "train", lambda *a, **k: None)
     lb.fit(model, data, out=saved, overwrite=True, epochs=1, **RUN)
     assert digest(saved) == before
+
+
+def test_a_run_of_format_1_is_read_and_resumed(model, data, tmp_path):
+    lb.fit(model, data, out=tmp_path / "run", epochs=1, **RUN)
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    old = json.loads(json.dumps(config)) | {"format": 1}
+    del old["model"]["condition"], old["model"]["classifier"], old["training"]["labelled_per_batch"]
+    del old["data"]["spec"]["conditions"]
+    for name in ("condition", "observed", "labelled"):
+        del old["data"]["options"][name]
+    for side in ("encoder", "decoder"):
+        del old["model"][side]["injection"]
+    path.write_text(json.dumps(old))
+    assert persistence.read_config(tmp_path / "run") == config
+    again = lb.load(tmp_path / "run")
+    assert lb.fit(again, data, out=tmp_path / "run", resume=True, epochs=2, **RUN).history[-1]["epoch"] == 2
+    path.write_text(json.dumps(old | {"model": None}))
+    with pytest.raises(RunError, match="is no configuration of a run"):
+        persistence.read_config(tmp_path / "run")

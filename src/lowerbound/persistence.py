@@ -134,16 +134,29 @@ def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
     try:
         config = json.loads(folder.config.read_text(encoding="utf-8"))
         version = config["format"]
-    except (ValueError, LookupError, TypeError) as error:
+        config = _upgraded(config) if version == 1 else config
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(f"{folder.config} is no configuration of a run ({error!r}); {_RESTORE}") from None
     if not isinstance(version, int) or version > FORMAT:
         raise RunError(
             f"{folder.config} has format {version}, written by lowerbound {config.get('lowerbound', '?')}; this is "
             f"lowerbound {__version__}, which reads up to format {FORMAT}: upgrade it"
         )
-    if version < 2 and isinstance(config.get("model"), dict):
-        # Format 1 knew no conditions.
-        config["model"] = {"condition": {}, "classifier": {"type": "none"}} | config["model"]
+    return config
+
+
+def _upgraded(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration of format 1, which knew no conditions, in the present one."""
+    model = {"condition": {}, "classifier": {"type": "none"}} | config["model"]
+    for side in ("encoder", "decoder"):
+        if model[side]["type"] == "mlp":
+            model[side] = {"injection": "concatenate"} | model[side]
+    config["model"] = model
+    if "training" in config:
+        config["training"] = {"labelled_per_batch": 0} | config["training"]
+    if data := config["data"]:
+        data["options"] = {"condition": None, "observed": None, "labelled": None} | data["options"]
+        data["spec"] = {"conditions": None} | data["spec"]
     return config | {"format": FORMAT}
 
 

@@ -132,7 +132,8 @@ def batches(
     start = 0
     for raw, own in parts:
         x = model._accept(raw)
-        part = own
+        # A model without a condition gives log p(x), whatever else is known of x.
+        part = own if model.condition is not None else None
         if whole is not None:
             part = {k: v if len(v) == 1 else v[start : start + len(x)] for k, v in whole.items()}
         model._check_x(x)

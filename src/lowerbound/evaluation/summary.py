@@ -11,11 +11,10 @@ from torch import Tensor
 
 from ..data import DataSpec, Split
 from ..model import VAE
-from ..shapes import numel
 from .bounds import bound
 from .importance import nll
 from .latent import active_units, posterior_collapse_warning
-from .stream import Precision, batches, examples_of, network_dtype, scored_share, spec_of
+from .stream import Precision, batches, examples_of, network_dtype, spec_of
 
 # One draw would do for an average over thousands of examples; ten cost a hundredth of the NLL.
 _BOUND_SAMPLES = 10
@@ -73,10 +72,9 @@ def summary(
     condition = model.condition
     scored = None
     if condition is not None and condition.observed is not None:
-        shares = [scored_share(model, c_x) for _, c_x in batches(model, split, 1024, limit, c)]
-        scored = torch.cat([torch.as_tensor(share) for share in shares]).mean().item() * numel(
-            model.event_shape
-        )
+        name, parts = condition.observed, batches(model, split, 1024, limit, c)
+        counts = [(c_x[name][:, 1] == 0).flatten(1).sum(1) for _, c_x in parts if c_x is not None]
+        scored = torch.cat(counts).double().mean().item()
     numbers = {
         "nll": result.value,
         "nll_stderr": result.stderr,
