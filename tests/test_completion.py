@@ -427,7 +427,7 @@ REFUSED = [
     (dict(method="trained"), ConfigError, "observed='random'"),
     (dict(c=1), ConfigError, "takes no condition"),
     (dict(x=torch.full((2, 4), 0.5)), SupportError, r"\{0, 1\}"),
-    (dict(x=torch.full((2, 4), torch.nan)), SupportError, r"\{0, 1\}"),
+    (dict(x=torch.full((2, 4), torch.nan)), SupportError, r"use mask = ~x\.isnan\(\)"),
 ]
 
 

@@ -587,6 +587,17 @@ def test_predict_proba_is_bayes_rule():
     close(model.predict_proba(x, samples=2), torch.cat([expected, torch.zeros(15, 1)], 1), 1e-6)
 
 
+def test_predict_proba_goes_by_the_other_entries():
+    model = build(Conditions({"label": Label(3), "at": Vector(2)}))
+    x, at = torch.randn(5, 4), torch.randn(5, 2)
+    found = model.predict_proba(x, 50, c={"at": at}, seed=1)
+    log_p = torch.stack([model.log_prob(x, {"label": k, "at": at}, 50, seed=1) for k in range(3)], 1)
+    close(found, log_p.softmax(1), 1e-6)
+    assert (found - model.predict_proba(x, 50, c={"at": at + 3}, seed=1)).abs().max() > 1e-3
+    with pytest.raises(ConfigError, match="'at' is missing"):
+        model.predict_proba(x)
+
+
 def test_predict_proba_by_the_classifier_if_there_is_one():
     model = build(Label(3))
     model.classifier = MLP((4,), (3,), hidden=())

@@ -187,6 +187,47 @@ def test_mmd_is_the_mean_over_pairs(example):
     assert example("ring").mmd(x, y)[0] == pytest.approx((xx + yy - 2 * xy).item(), rel=1e-6)
 
 
+def test_classes_are_generated_and_the_sum_over_them_is_the_bayes_sum(example, tmp_path):
+    numbers = example("generate_by_class").main(tmp_path, quick=True)
+    label = lb.VAE.for_data(lb.data.load("digits", condition="label"), latent=2).condition["label"]
+    # Each term of the sum is a class's; the right one alone is -log p(c) below log p(x | c).
+    assert 0 < numbers["summed"] - numbers["conditional"] < -label.frequency.log().min().item()
+    assert numbers["summed"] < numbers["hidden"]
+    assert numbers["right"] > 0.85
+    assert is_picture(tmp_path / "generate_by_class.png")
+
+
+def test_conversion_changes_the_class_and_keeps_the_style(example, tmp_path):
+    numbers = example("convert").main(tmp_path, quick=True)
+    assert numbers["as_asked"] > 0.9
+    assert numbers["class_in_code"] < 0.5 < numbers["class_in_code_untold"]
+    assert numbers["lean"] > 0.3
+    assert is_picture(tmp_path / "convert.png")
+
+
+def test_the_lean_of_a_digit_is_the_slope_of_its_stroke(example):
+    lines = torch.zeros(3, 1, 8, 8)
+    rows = torch.arange(1, 7)
+    lines[0, 0, rows, 3] = 1  # upright,
+    lines[1, 0, rows, rows] = 1  # a pixel to the right in each row,
+    lines[2, 0, rows, 7 - rows] = 0.5  # a pixel to the left, and half as dark
+    torch.testing.assert_close(example("convert").lean(lines), torch.tensor([0.0, 1.0, -1.0]))
+
+
+def test_two_ways_to_complete_bits_agree_and_the_ess_tells_where_one_fails(example, tmp_path):
+    numbers = example("complete").main(tmp_path, quick=True)
+    data = lb.data.load("digits")
+    x, _ = next(data.test.batches(40))
+    pixels = torch.distributions.Bernoulli(data.mean.clamp(1e-3, 1 - 1e-3)).log_prob(x)
+    independent = -pixels[..., 4:].sum((1, 2, 3)).mean().item()
+    for name in ("left half", "a quarter of the pixels"):
+        bits, grey = numbers[f"bits, {name}"], numbers[f"grey, {name}"]
+        assert bits["trained"] == pytest.approx(bits["search"], abs=1.5)
+        assert grey["ess"] < 0.5 * bits["ess"]
+    assert numbers["bits, left half"]["trained"] < independent - 1
+    assert is_picture(tmp_path / "complete.png")
+
+
 def test_an_example_runs_from_the_command_line(tmp_path):
     command = [
         sys.executable,

@@ -49,7 +49,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from .data.masks import draw_masks
-from .errors import ConfigError, DataError, ShapeError, suggest
+from .errors import ConfigError, DataError, ShapeError, SupportError, suggest
 from .evaluation.stream import tile_rows
 from .model import VAE, Given
 from .shapes import check_event, draws, numel
@@ -79,8 +79,8 @@ class Completion:
         method: "trained", "importance" or "gibbs".
         samples: Codes that were weighted per example ("importance"), sweeps per chain ("gibbs"), else 1.
         ess: Effective sample size of the weights, (B,), from 1 to ``samples``; by "importance".
-        log_observed: Estimate of log p(x_observed | c) in nats, (B,), a density in the units of x, 0 where nothing
-            was observed; by "importance".
+        log_observed: Estimate of log p(x_observed | c) in nats, (B,), a density in the units of x, about 0 where
+            nothing was observed; by "importance".
         acceptance: Share of the chains' moves that were accepted, (B,); by "gibbs".
     """
 
@@ -172,6 +172,11 @@ def complete(
     mask = _read_mask(mask, kept)
     # Zero at the missing places, as in training; not x * mask, for NaN times zero is NaN.
     kept = kept.masked_fill(~mask, 0)
+    if lost := int((~kept.isfinite()).sum()):
+        raise SupportError(
+            f"x is NaN or infinite at {lost} places that the mask says are observed; use mask = ~x.isnan() if NaN "
+            "marks what is missing"
+        )
     c = _read_condition(model, kept.to(model.dtype), mask, c, method)
 
     with model._evaluating(), draws(model.device, seed, generator):
@@ -239,9 +244,10 @@ def _read_mask(mask: Any, x: Tensor) -> Tensor:
         *shapes,
         *((b, *shape) for b in (1, len(x)) for shape in (event, *planes[:1])),
     ]:
+        known = " or ".join(map(str, dict.fromkeys(shapes)))
         raise ShapeError(
-            f"the mask of x {tuple(x.shape)} has the shape of one example, {' or '.join(map(str, shapes))}, or of "
-            f"all of them; got {tuple(mask.shape)}"
+            f"the mask of x {tuple(x.shape)} has the shape of one example, {known}, or of all of them; "
+            f"got {tuple(mask.shape)}"
         )
     other = mask[(mask != 0) & (mask != 1)]
     if len(other):

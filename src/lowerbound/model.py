@@ -495,7 +495,9 @@ class VAE(nn.Module):
         return complete(self, x, mask, n, **options)
 
     @torch.no_grad()
-    def predict_proba(self, x: Tensor, samples: int = 100, *, seed: int | None = 0) -> Tensor:
+    def predict_proba(
+        self, x: Tensor, samples: int = 100, *, c: Mapping[str, Any] | None = None, seed: int | None = 0
+    ) -> Tensor:
         r"""Return the probabilities of the classes, (B, K): by the classifier q(y | x), or else by Bayes's rule.
 
         .. math:: p(y \mid x) \propto p(y)\, p(x \mid y)
@@ -505,6 +507,7 @@ class VAE(nn.Module):
         Args:
             x: Observations, (B, *event).
             samples: Importance samples per class, where there is no classifier.
+            c: The other entries of the condition, which Bayes's rule goes by; a classifier sees x alone.
             seed: Seed of their draws.
 
         Raises:
@@ -522,8 +525,8 @@ class VAE(nn.Module):
             (len(x), len(classes)), -torch.inf, dtype=full_precision(x).dtype, device=self.device
         )
         for k in seen:
-            c = {name: torch.tensor([k])}
-            joint[:, k] = self.log_prob(x, c, samples, seed=seed) + label.frequency[k].log()
+            of_class = {**(c or {}), name: torch.tensor([k])}
+            joint[:, k] = self.log_prob(x, of_class, samples, seed=seed) + label.frequency[k].log()
         return joint.softmax(1)
 
     @torch.no_grad()
