@@ -61,8 +61,8 @@ def log_normal(square: Tensor | float, sigma: Tensor | float, dimensions: int) -
 
 def distances(data: lb.data.Data, out: str | Path) -> dict[str, float]:
     """Compare, for every 2, a blurred, an averaged and two shifted versions of it."""
-    x, labels = next(data.train.batches(len(data.train)))
-    twos = enlarged(x[labels == 2])
+    x, _ = next(data.train.batches(len(data.train)))
+    twos = enlarged(x[data.train.labels == 2])
     versions = {
         "blurred": blurred(twos),
         "average of all 2s": twos.mean(0, keepdim=True).expand_as(twos),
