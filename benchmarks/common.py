@@ -5,9 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +84,51 @@ def lowerbound(*arguments: str) -> str:
     """Run a ``lowerbound`` command as a user would; progress goes to the terminal, the result is returned."""
     command = [sys.executable, "-m", "lowerbound", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def run_jobs(
+    work: Callable[..., dict[str, Any]], jobs: dict[str, dict[str, Any]], workers: int, keep: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Return the results of ``work(**job)`` by the jobs' names; several run at a time, each on one thread.
+
+    Args:
+        work: A function of the script's own module.
+        jobs: Keyword arguments by name.
+        workers: Processes.
+        keep: Folder for the finished results, which a later call takes up; None keeps nothing.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for name in jobs:
+        if keep and (keep / f"{name}.json").is_file():
+            results[name] = json.loads((keep / f"{name}.json").read_text())
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        waiting = {pool.submit(work, **job): name for name, job in jobs.items() if name not in results}
+        for done in as_completed(waiting):
+            name, result = waiting[done], done.result()
+            results[name] = result
+            print(f"{len(results)} of {len(jobs)}: {name} {result}", file=sys.stderr, flush=True)
+            if keep:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{name}.json").write_text(json.dumps(result))
+    return results
+
+
+def over_seeds(
+    results: Mapping[str, Mapping[str, float]], seeds: Sequence[int]
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the means over the seeds, and the lowest and highest values, of results named ``WHAT-SEED``.
+
+    The metrics of all jobs of a seed are joined.
+    """
+    joined = [
+        {
+            key: value
+            for name, result in results.items()
+            if name.endswith(f"-{seed}")
+            for key, value in result.items()
+        }
+        for seed in seeds
+    ]
+    keys = joined[0]
+    means = {key: statistics.fmean(one[key] for one in joined) for key in keys}
+    return means, {key: [min(one[key] for one in joined), max(one[key] for one in joined)] for key in keys}
