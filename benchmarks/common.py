@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
@@ -86,10 +89,26 @@ def lowerbound(*arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def read_arguments(description: str | None) -> argparse.Namespace:
+    """Return the arguments of a benchmark of several runs: ``root``, ``seeds``, ``workers``, ``keep``."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument(
+        "--root", default=os.environ.get("LOWERBOUND_DATA"), help="folder that holds MNIST/raw"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument(
+        "--keep", type=Path, help="keep the finished runs' numbers here, and take up those there"
+    )
+    return parser.parse_args()
+
+
 def run_jobs(
     work: Callable[..., dict[str, Any]], jobs: dict[str, dict[str, Any]], workers: int, keep: Path | None
-) -> dict[str, dict[str, Any]]:
-    """Return the results of ``work(**job)`` by the jobs' names; several run at a time, each on one thread.
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """Return the results of ``work(**job)`` by the jobs' names, and the seconds it took, earlier calls included.
+
+    Several run at a time, each on one thread.
 
     Args:
         work: A function of the script's own module.
@@ -97,20 +116,25 @@ def run_jobs(
         workers: Processes.
         keep: Folder for the finished results, which a later call takes up; None keeps nothing.
     """
+    started, before = time.monotonic(), 0.0
     results: dict[str, dict[str, Any]] = {}
-    for name in jobs:
-        if keep and (keep / f"{name}.json").is_file():
-            results[name] = json.loads((keep / f"{name}.json").read_text())
+    spent = keep / "seconds.json" if keep else None
+    if keep and spent:
+        keep.mkdir(parents=True, exist_ok=True)
+        before = json.loads(spent.read_text()) if spent.is_file() else 0.0
+        kept = {name: keep / f"{name}.json" for name in jobs}
+        results = {name: json.loads(path.read_text()) for name, path in kept.items() if path.is_file()}
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         waiting = {pool.submit(work, **job): name for name, job in jobs.items() if name not in results}
         for done in as_completed(waiting):
-            name, result = waiting[done], done.result()
-            results[name] = result
-            print(f"{len(results)} of {len(jobs)}: {name} {result}", file=sys.stderr, flush=True)
-            if keep:
-                keep.mkdir(parents=True, exist_ok=True)
-                (keep / f"{name}.json").write_text(json.dumps(result))
-    return results
+            name = waiting[done]
+            results[name] = done.result()
+            print(f"{len(results)} of {len(jobs)}: {name} {results[name]}", file=sys.stderr, flush=True)
+            if keep and spent:
+                (keep / f"{name}.json").write_text(json.dumps(results[name]))
+                spent.write_text(json.dumps(before + time.monotonic() - started))
+    seconds = before + (time.monotonic() - started if waiting else 0.0)
+    return results, seconds
 
 
 def over_seeds(

@@ -8,14 +8,10 @@ images then reads the digits that the conditional model generates, 1000 of each 
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import over_seeds, run_jobs, write_result
+from common import over_seeds, read_arguments, run_jobs, write_result
 from sklearn.svm import SVC
 
 import lowerbound as lb
@@ -53,23 +49,13 @@ def recognised(model: lb.VAE, root: str | None, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--root", default=os.environ.get("LOWERBOUND_DATA"), help="folder that holds MNIST/raw"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument(
-        "--keep", type=Path, help="keep the finished runs' numbers here, and take up those there"
-    )
-    arguments = parser.parse_args()
-    started = time.monotonic()
+    arguments = read_arguments(__doc__)
     jobs = {
         f"{condition or 'none'}-{seed}": {"condition": condition, "seed": seed, "root": arguments.root}
         for seed in arguments.seeds
         for condition in (None, "label")
     }
-    results = run_jobs(work, jobs, arguments.workers, arguments.keep)
+    results, seconds = run_jobs(work, jobs, arguments.workers, arguments.keep)
     for seed in arguments.seeds:
         pair = results[f"none-{seed}"]["nll_unconditional"], results[f"label-{seed}"]["nll_conditional"]
         results[f"label-{seed}"]["gain_nats"] = pair[0] - pair[1]
@@ -91,7 +77,7 @@ def main() -> None:
         },
         seeds=arguments.seeds,
         config={"latent": LATENT, "objective": OBJECTIVE, "training": SETTINGS},
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     )
     print(path)
 

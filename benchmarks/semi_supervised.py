@@ -8,14 +8,10 @@ are summed out. The error is that of q(y | x) on all 10,000 test images.
 
 from __future__ import annotations
 
-import argparse
-import os
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
-from common import over_seeds, run_jobs, write_result
+from common import over_seeds, read_arguments, run_jobs, write_result
 
 import lowerbound as lb
 
@@ -57,19 +53,10 @@ def error(model: lb.VAE, split: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--root", default=os.environ.get("LOWERBOUND_DATA"), help="folder that holds MNIST/raw"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--workers", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument(
-        "--keep", type=Path, help="keep the finished runs' numbers here, and take up those there"
-    )
-    arguments = parser.parse_args()
-    started = time.monotonic()
+    arguments = read_arguments(__doc__)
     jobs = {f"m2-{seed}": {"seed": seed, "root": arguments.root} for seed in arguments.seeds}
-    means, intervals = over_seeds(run_jobs(work, jobs, arguments.workers, arguments.keep), arguments.seeds)
+    results, seconds = run_jobs(work, jobs, arguments.workers, arguments.keep)
+    means, intervals = over_seeds(results, arguments.seeds)
     path = write_result(
         "semi_supervised",
         means,
@@ -86,7 +73,7 @@ def main() -> None:
         },
         seeds=arguments.seeds,
         config={"data": DATA, "model": MODEL, "objective": OBJECTIVE, "training": SETTINGS},
-        seconds=time.monotonic() - started,
+        seconds=seconds,
     )
     print(path)
 
