@@ -600,6 +600,8 @@ def test_summary_is_what_its_parts_say():
         "seed": 2,
         "condition": None,
         "scored": None,
+        "error": None,
+        "error_stderr": None,
     }
     assert {key: numbers[key] for key in expected} == expected
     assert set(numbers) - set(expected) == {"naive_nll_stderr", "warnings", "seconds"}

@@ -175,6 +175,19 @@ def test_unlabelled_examples_help_the_classifier():
     assert "cross_entropy" in run.history[-2]
 
 
+def test_the_evaluation_counts_what_the_classifier_gets_wrong(known):
+    model, x, _ = known
+    weight = torch.randn(3, 5, dtype=torch.float64)
+    with_classifier(model, weight, torch.zeros(3, dtype=torch.float64))
+    found = (x @ weight.T).argmax(1)
+    y = torch.cat([found[:4], (found[4:] + 1) % 3])
+    error = lb.evaluate.classification_error(model, x, c=y)
+    assert (error.value, error.n) == (pytest.approx(2 / 6), 6)
+    assert error.stderr == pytest.approx(math.sqrt(2 / 6 * 4 / 6 / 6))
+    numbers = lb.evaluate.summary(model, x, samples=10, c=y)
+    assert (numbers["error"], numbers["error_stderr"]) == (error.value, error.stderr)
+
+
 def test_labelled_examples_are_added_to_every_batch():
     x, y = stripes(300)
     data = lb.data.load(x, labels=y.numpy(), condition="label", labelled=6)

@@ -110,6 +110,7 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         ("ELBO", "elbo", 3, "nats, lower bound on log p(x)"),
         ("  reconstruction", "reconstruction", 3, "nats, E[log p(x|z)]"),
         ("  KL", "kl", 3, "nats, KL(q(z|x) ‖ p(z))"),
+        ("classification error", "error", 4, "share of the examples that q(y|x) gets wrong"),
         ("active units", "active_units", 0, f"of {latent} latent dimensions"),
         ("effective samples", "ess_median", 1, f"of {samples}, median over the examples"),
         ("k-hat above 0.7", "khat_share_bad", 3, "share of examples not to be trusted"),

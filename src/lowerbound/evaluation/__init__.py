@@ -1,6 +1,7 @@
 """How good is a model: its log-likelihood and how far to trust that, its bound, the use of its latents."""
 
 from .bounds import Bound, bound
+from .classification import ErrorRate, classification_error
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
 from .summary import bits_per_dim, summary
@@ -10,9 +11,11 @@ __all__ = [
     "ActiveUnits",
     "Bound",
     "Codes",
+    "ErrorRate",
     "active_units",
     "bits_per_dim",
     "bound",
+    "classification_error",
     "nll",
     "posterior_collapse_warning",
     "posterior_means",

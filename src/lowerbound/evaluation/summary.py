@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data import DataSpec, Split
 from ..model import VAE
 from .bounds import bound
+from .classification import classification_error
 from .importance import nll
 from .latent import active_units, posterior_collapse_warning
 from .stream import Precision, batches, examples_of, network_dtype, spec_of
@@ -68,6 +69,9 @@ def summary(
         precision=precision,
         progress=progress,
     )
+    error = None
+    if model.classifier is not None:
+        error = classification_error(model, split, c=c, limit=limit, precision=precision)
     of_each = terms.kl_per_dimension
     condition = model.condition
     scored = None
@@ -85,6 +89,8 @@ def summary(
         "kl_per_dimension": None if of_each is None else of_each.flatten().tolist(),
         # How many values are scored differs between the examples where the others are given.
         "bits_per_dim": bits_per_dim(result.value, spec) if spec and scored is None else None,
+        "error": None if error is None else error.value,
+        "error_stderr": None if error is None else error.stderr,
         "condition": None if condition is None else list(condition.names),
         "scored": scored,
         "units": "nats",

@@ -46,6 +46,7 @@ _QUANTITIES = (
     ("elbo", "ELBO", "reconstruction minus KL, a lower bound on log p(x); higher is better"),
     ("reconstruction", "Reconstruction", "mean of log p(x | z) over q(z | x)"),
     ("kl", "KL", "KL(q(z | x) ‖ p(z)), what a code tells of its example"),
+    ("error", "Classification error", "share of the examples whose label q(y | x) gets wrong"),
     ("active_units", "Active units", "latent dimensions whose posterior mean changes with x"),
     (
         "ess_median",
