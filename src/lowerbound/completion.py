@@ -46,13 +46,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Independent, Normal
 
 from .data.masks import draw_masks
 from .errors import ConfigError, DataError, ShapeError, SupportError, suggest
 from .evaluation.stream import tile_rows
 from .model import VAE, Given
-from .shapes import check_event, draws, numel
+from .shapes import check_event, draws, numel, sample_each
 
 Method = Literal["trained", "importance", "gibbs"]
 
@@ -195,7 +195,7 @@ def complete(
             given = model._given(None if c is None else {name: value[at] for name, value in c.items()})
             batch = _Batch(u[at], mask[at], given)
             if method == "trained":
-                codes = _Codes(_from_prior(model._prior(given), n, len(at)))
+                codes = _Codes(sample_each(model._prior(given), n, len(at)))
             elif method == "importance":
                 codes = _by_importance(model, batch, n, samples, steps, rows)
             else:
@@ -263,7 +263,7 @@ def _read_condition(model: VAE, x: Tensor, mask: Tensor, c: Any, method: Method)
     if method == "trained":
         assert model.condition is not None
         name = model.condition.observed
-        others = [other for other in model.condition.names if other != name]
+        others = model.condition.beside
         if c is not None and not isinstance(c, Mapping):
             if len(others) != 1:
                 raise ConfigError(
@@ -275,8 +275,7 @@ def _read_condition(model: VAE, x: Tensor, mask: Tensor, c: Any, method: Method)
             raise ConfigError(f"x and mask say what is observed; leave {name!r} out of c")
         _check_rule(model, model.condition[str(name)].masks, mask)
         c = {**(c or {}), str(name): torch.stack([x, mask.to(x.dtype)], 1)}
-    read = model._read(c, len(x))
-    return None if read is None else {k: v.expand(len(x), *v.shape[1:]) for k, v in read.items()}
+    return model._read(c, len(x), each=True)
 
 
 def _check_rule(model: VAE, rule: str | tuple[str, ...], mask: Tensor) -> None:
@@ -323,17 +322,12 @@ class _Codes(NamedTuple):
     acceptance: Tensor | None = None
 
 
-def _from_prior(p_z: Distribution, n: int, examples: int) -> Tensor:
-    # A prior that does not depend on c has no batch axis of its own.
-    return p_z.sample(torch.Size((n, examples)[: 2 - len(p_z.batch_shape)]))
-
-
 def _anything(model: VAE, c: dict[str, Tensor] | None, observed: Tensor) -> Tensor:
     """Return one draw from the model, (1, *event): values in the support, to stand at missing places."""
     given = model._given(None if c is None else {name: value[:1] for name, value in c.items()})
     # Refuses a likelihood in which the missing elements depend on the observed ones given z.
     known = replace(given, scored=observed[:1])
-    return model._decode(_from_prior(model._prior(given), 1, 1)[0], known).sample()
+    return model._decode(sample_each(model._prior(given), 1, 1)[0], known).sample()
 
 
 def _kept(steps: int) -> int:
@@ -345,7 +339,7 @@ def _by_importance(model: VAE, batch: _Batch, n: int, samples: int, steps: int, 
     """Draw codes from a mixture of proposals, weigh them and draw ``n`` of them again by their weights."""
     examples, p_z = len(batch.u), model._prior(batch.given)
     chains = batch.chains(_CHAINS)
-    states = [_from_prior(p_z, _CHAINS, examples).flatten(0, 1)]
+    states = [sample_each(p_z, _CHAINS, examples).flatten(0, 1)]
     outputs = []
     for _ in range(steps):
         chains = chains.filled(model._decode(states[-1], chains.given).sample())
@@ -361,7 +355,7 @@ def _by_importance(model: VAE, batch: _Batch, n: int, samples: int, steps: int, 
     from_prior, from_wide = max(1, round(_PRIOR_SHARE * samples)), int(_WIDE_SHARE * samples)
     rest = samples - from_prior - from_wide
     z = q.sample(torch.Size((math.ceil(rest / proposals),))).reshape(-1, examples, *model.latent_shape)
-    z = torch.cat([_from_prior(p_z, from_prior, examples), wide.sample(torch.Size((from_wide,))), z[:rest]])
+    z = torch.cat([sample_each(p_z, from_prior, examples), wide.sample(torch.Size((from_wide,))), z[:rest]])
     counts = torch.bincount(torch.arange(rest) % proposals, minlength=proposals).tolist()
     log_share = (z.new_tensor([from_prior, from_wide, *counts]) / samples).log().unsqueeze(1)
 
@@ -388,7 +382,7 @@ def _by_gibbs(model: VAE, batch: _Batch, n: int, steps: int) -> _Codes:
     """Run ``n`` chains per example and return where each of them ends."""
     chains = batch.chains(n)
     p_z = model._prior(chains.given)
-    z = _from_prior(p_z, 1, len(chains.u))[0]
+    z = sample_each(p_z, 1, len(chains.u))[0]
     for _ in range(_WARM_UP):
         chains = chains.filled(model._decode(z, chains.given).sample())
         z = model.posterior(model._encode(chains.u, chains.given)).sample()

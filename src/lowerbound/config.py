@@ -26,12 +26,12 @@ from .data import DataSpec, Standardize
 from .data import load as load_data
 from .errors import ConfigError, suggest
 from .model import VAE
-from .nn import MLP, ConvDecoder, ConvEncoder, ResNetDecoder, ResNetEncoder
+from .nn import ENCODERS, MLP, ConvDecoder, ResNetDecoder
 from .objectives import schedules
 from .training import Settings
 
 REGISTRY: dict[str, dict[str, type]] = {
-    "encoder": {"mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder},
+    "encoder": {**ENCODERS},
     "decoder": {"mlp": MLP, "conv": ConvDecoder, "resnet": ResNetDecoder},
     "posterior": {
         "diagonal_gaussian": posteriors.DiagonalGaussian,
@@ -54,7 +54,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "image": conditions.Image,
         "observed": conditions.Observed,
     },
-    "classifier": {"none": types.NoneType, "mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder},
+    "classifier": {"none": types.NoneType, **ENCODERS},
     "objective": {
         "elbo": objectives.ELBO,
         "importance_weighted": objectives.ImportanceWeighted,
@@ -541,9 +541,7 @@ def build_model(chosen: Mapping[str, Any], latent: int, spec: DataSpec) -> VAE:
     unit = torch.ones(spec.event_shape)
     condition = _build_condition(chosen["condition"], likelihood.feature_shape)
     context = 0 if condition is None else condition.context
-    labels = (
-        [entry for _, entry in condition.items() if isinstance(entry, conditions.Label)] if condition else []
-    )
+    labels = [] if condition is None else condition.labels
     model = VAE(
         encoder=slot(
             "encoder", in_shape=likelihood.feature_shape, out_shape=posterior.input_shape, context=context
@@ -559,7 +557,7 @@ def build_model(chosen: Mapping[str, Any], latent: int, spec: DataSpec) -> VAE:
         classifier=slot(
             "classifier",
             in_shape=likelihood.feature_shape,
-            out_shape=(len(labels[0].classes) if labels else 1,),
+            out_shape=(len(labels[0][1].classes) if labels else 1,),
         ),
     )
     model.data_spec = spec

@@ -174,15 +174,18 @@ class VAE(nn.Module):
             raise ConfigError(
                 f"the condition reaches nothing: build the encoder, the decoder or the prior with context={size}"
             )
-        classes = () if self.classifier is None else (self._label_shape(),)
-        for network, side, slot, wanted in (
-            *(("classifier", "out_shape", "condition", shape) for shape in classes),
-            *(("classifier", "in_shape", "likelihood", self.likelihood.feature_shape) for _ in classes),
+        joints = [
             ("encoder", "in_shape", "likelihood", self.likelihood.feature_shape),
             ("encoder", "out_shape", "posterior", self.posterior.input_shape),
             ("decoder", "in_shape", "posterior", latent),
             ("decoder", "out_shape", "likelihood", self.likelihood.input_shape),
-        ):
+        ]
+        if self.classifier is not None:
+            joints += [
+                ("classifier", "out_shape", "condition", (len(self.label[1].classes),)),
+                ("classifier", "in_shape", "likelihood", self.likelihood.feature_shape),
+            ]
+        for network, side, slot, wanted in joints:
             # A network of the user's own need not state its shapes; then the first batch tells.
             came = getattr(getattr(self, network), side, None)
             if came is not None and tuple(came) != wanted:
@@ -305,9 +308,6 @@ class VAE(nn.Module):
     def _to_data(self, u: Tensor, given: Given) -> Tensor:
         return given.paste(u if self.transform is None else self.transform.inverse(u))  # pyright: ignore
 
-    def _label_shape(self) -> tuple[int, ...]:
-        return (len(self.label[1].classes),)
-
     @property
     def label(self) -> tuple[str, Label]:
         """Name and entry of the condition's only label: the y of semi-supervision.
@@ -315,7 +315,7 @@ class VAE(nn.Module):
         Raises:
             ConfigError: there is none, or there are several.
         """
-        labels = [(n, e) for n, e in self.condition.items() if isinstance(e, Label)] if self.condition else []
+        labels = [] if self.condition is None else self.condition.labels
         if len(labels) != 1:
             raise ConfigError(f"this needs a condition with exactly one label; the model has {len(labels)}")
         return labels[0]
@@ -519,12 +519,10 @@ class VAE(nn.Module):
         if self.classifier is not None:
             with self._evaluating():
                 return self.classify(x).exp()
-        classes = range(len(label.classes))
-        seen = [k for k in classes if label.frequency[k] > 0]
         joint = torch.full(
-            (len(x), len(classes)), -torch.inf, dtype=full_precision(x).dtype, device=self.device
+            (len(x), len(label.classes)), -torch.inf, dtype=full_precision(x).dtype, device=self.device
         )
-        for k in seen:
+        for k in label.seen:
             of_class = {**(c or {}), name: torch.tensor([k])}
             joint[:, k] = self.log_prob(x, of_class, samples, seed=seed) + label.frequency[k].log()
         return joint.softmax(1)
@@ -619,18 +617,18 @@ class VAE(nn.Module):
         x = self._accept(x)
         self.check(x, c)
         with self._evaluating(), draws(self.device, seed, generator):
-            c = self._read(c, len(x))
-            c = None if c is None else {k: v.expand(len(x), *v.shape[1:]) for k, v in c.items()}
-            return self(x, c, samples).log_weight.logsumexp(0) - math.log(samples)
+            return self(x, self._read(c, len(x), each=True), samples).log_weight.logsumexp(0) - math.log(
+                samples
+            )
 
     # ------------------------------------------------------------------ helpers
     def _accept(self, x: Tensor) -> Tensor:
         return torch.as_tensor(x).to(self.device, self.dtype)
 
-    def _read(self, c: Any, n: int | None = None) -> dict[str, Tensor] | None:
-        """Return a user's condition as tensors by name, for one or ``n`` examples."""
+    def _read(self, c: Any, n: int | None = None, *, each: bool = False) -> dict[str, Tensor] | None:
+        """Return a user's condition as tensors by name, for one or ``n`` examples; see ``Conditions.read``."""
         if self.condition is not None:
-            return self.condition.read(c, n)
+            return self.condition.read(c, n, each=each)
         if c is not None:
             raise ConfigError("the model takes no condition; leave c out")
         return None

@@ -308,9 +308,8 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
         source, keep = stored["source"], {k: v for k, v in stored["options"].items() if k in DATA_OPTIONS}
     else:
         keep = _options_for(source, stored)
-    spec = DataSpec.from_dict(stored["spec"])
     chosen = {k: v for k, v in (keep | options).items() if v is not None}
-    return load_like(source, spec, **chosen if spec.conditions else {**chosen, "condition": None})
+    return load_like(source, DataSpec.from_dict(stored["spec"]), **chosen)
 
 
 def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

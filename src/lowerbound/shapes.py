@@ -9,6 +9,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from .errors import ConfigError, ShapeError
 
@@ -43,6 +44,14 @@ def check_event(x: Tensor, event_shape: tuple[int, ...], what: str) -> None:
     elif numel(x.shape[1:]) == numel(event_shape) and x.ndim > 1:
         remedy = f"the sizes match after x.reshape(-1, {', '.join(map(str, event_shape))})"
     raise ShapeError(f"{what} has event shape {event_shape} but came as {tuple(x.shape)}; {remedy}")
+
+
+def sample_each(p: Distribution, samples: int, batch: int) -> Tensor:
+    """Return draws (samples, batch, *event) of a distribution of this batch, or of none and so one for all.
+
+    A prior that does not depend on the condition has no batch axis of its own.
+    """
+    return p.sample(torch.Size((samples, batch)[: 2 - len(p.batch_shape)]))
 
 
 def full_precision(h: Tensor) -> Tensor:

@@ -30,7 +30,6 @@ from .options import (
     mask_rule,
     only_label,
     read_given,
-    seen_classes,
     take,
     write_csv,
     write_npy,
@@ -81,7 +80,7 @@ def sample(
         raise ConfigError(f"the model was trained to complete examples; use `lowerbound complete {run}`")
     if found := only_label(model, c):
         name, label = found
-        classes = torch.tensor(seen_classes(label))
+        classes = torch.tensor(label.seen)
         n = n or len(classes) * max(1, min(8, 160 // len(classes)))
         c[name] = classes[torch.arange(n) * len(classes) // n]
         layout = {"label": name, "labels": [label.classes[k] for k in c[name].tolist()]}
@@ -152,7 +151,7 @@ def convert(
             "convert needs a conditional model, like that of `lowerbound train --condition label`"
         )
     if not wanted and not found:
-        names = [name for name in model.condition.names if name != model.condition.observed]
+        names = model.condition.beside
         if not names:
             raise ConfigError(f"the model was trained to complete examples; use `lowerbound complete {run}`")
         raise ConfigError(f"say what to convert to, like {example_given(model, names[0])}")
@@ -161,7 +160,7 @@ def convert(
         _write_pairs(path, x, model.convert(x, c, {**(c or {}), **wanted}), model)
     else:
         name, label = found
-        classes = seen_classes(label)
+        classes = label.seen
         versions = [model.convert(x, c, {**(c or {}), name: torch.tensor(k)}).cpu() for k in classes]
         words = [label.classes[k] for k in classes]
         if path.suffix == ".png":

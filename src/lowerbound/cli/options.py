@@ -104,9 +104,7 @@ def mask_rule(text: str) -> str | list[str]:
 
 def read_given(model: VAE, given: list[str] | None) -> dict[str, Tensor]:
     """Return what --given says: entries of the condition by name, one value each."""
-    names = (
-        [] if model.condition is None else [n for n in model.condition.names if n != model.condition.observed]
-    )
+    names = [] if model.condition is None else model.condition.beside
     if given and not names:
         raise ConfigError("the model takes no condition that can be given; leave --given out")
     entries: dict[str, Tensor] = {}
@@ -159,15 +157,10 @@ def example_given(model: VAE, name: str) -> str:
     entry = model.condition[name]
     if isinstance(entry, Label):
         classes = ", ".join(entry.classes[:20]) + (", ..." if len(entry.classes) > 20 else "")
-        return f"--given {name}={entry.classes[seen_classes(entry)[0]]} (its classes: {classes})"
+        return f"--given {name}={entry.classes[entry.seen[0]]} (its classes: {classes})"
     if isinstance(entry, Vector):
         return f"--given {name}={','.join(f'{value:.6g}' for value in entry.mean.tolist())}"
     return f"--given {name}=FILE.npy"
-
-
-def seen_classes(label: Label) -> list[int]:
-    """Return the numbers of the classes that training has seen."""
-    return label.frequency.nonzero().flatten().tolist()
 
 
 def only_label(model: VAE, given: dict[str, Tensor]) -> tuple[str, Label] | None:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, suggest
-from ..nn import MLP, ConvEncoder, ResNetEncoder
+from ..nn import ENCODERS, MLP
 from ..nn.network import Network
 from ..shapes import event_shape_of, numel
 from .base import Condition
-from .vector import read_numbers, refuse_infinite
+from .vector import Numbers, read_numbers
 
-NETWORKS = {"mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder}
 NetworkName = Literal["mlp", "conv", "resnet"]
 _SMALL = 1024  # pixels that a fully connected network reads at a reasonable price
 
@@ -30,8 +29,8 @@ def embedding_network(
     """Return a network from values of ``in_shape`` to (size,)."""
     image = len(in_shape) == 3
     name = network or ("conv" if image and numel(in_shape[1:]) > _SMALL else "mlp")
-    if name not in NETWORKS:
-        raise ConfigError(f"there is no network {name!r}; {suggest(str(name), NETWORKS)}")
+    if name not in ENCODERS:
+        raise ConfigError(f"there is no network {name!r}; {suggest(str(name), ENCODERS)}")
     if name == "mlp":
         return MLP(in_shape, (size,), hidden=tuple(hidden))
     if not image:
@@ -40,10 +39,10 @@ def embedding_network(
         raise ConfigError(
             f"network {name!r} has one fully connected layer, like hidden=[256]; got {hidden!r}"
         )
-    return NETWORKS[name](in_shape, (size,), hidden=hidden[0], channels=tuple(channels))
+    return ENCODERS[name](in_shape, (size,), hidden=hidden[0], channels=tuple(channels))
 
 
-class Image(Condition):
+class Image(Numbers):
     """Image or grid (C, H, W); a NaN in it makes the whole a missing one.
 
     Args:
@@ -55,8 +54,6 @@ class Image(Condition):
         dropout: Probability of hiding an image in training.
         missing: Images may be missing; implied by ``dropout``.
     """
-
-    anchor: Tensor
 
     def __init__(
         self,
@@ -75,8 +72,6 @@ class Image(Condition):
         self.event_shape = shape
         self.network, self.size, self.hidden, self.channels = network, size, tuple(hidden), tuple(channels)
         self.body = embedding_network(shape, size, network, hidden, channels)
-        # Carries the module's device and floating-point type.
-        self.register_buffer("anchor", torch.zeros(()), persistent=False)
 
     def fit(self, values: Tensor) -> None:
         """Do nothing: images are embedded in their own units."""
@@ -84,23 +79,6 @@ class Image(Condition):
     def embed(self, value: Tensor) -> Tensor:
         """Return the network's embedding, (B, E)."""
         return self.body(value.nan_to_num())
-
-    def known(self, value: Tensor) -> Tensor:
-        """Return which images have no NaN, (B,)."""
-        return ~value.flatten(1).isnan().any(1)
-
-    def absent(self, n: int) -> Tensor:
-        """Return ``n`` images of NaN."""
-        return self.anchor.new_full((n, *self.event_shape), torch.nan)
-
-    def read(self, value: Any, name: str) -> Tensor:
-        """Return images (B, C, H, W) of one or several; None is a missing one."""
-        return self.absent(1) if value is None else read_numbers(value, self.event_shape, name, self.anchor)
-
-    def check(self, value: Tensor, name: str) -> None:
-        """Raise ConfigError where an image is infinite, or missing and the model has only seen known ones."""
-        refuse_infinite(value, name)
-        super().check(value, name)
 
 
 class Observed(Condition):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, ShapeError, suggest
 from .base import Condition
 from .image import Observed
+from .label import Label
 
 
 class Conditions(nn.Module):
@@ -50,22 +51,34 @@ class Conditions(nn.Module):
         """Name of the entry that holds the observed part of the example, if there is one."""
         return next((name for name, entry in self.items() if isinstance(entry, Observed)), None)
 
+    @property
+    def beside(self) -> list[str]:
+        """Names of the other entries: all but the observed part."""
+        return [name for name in self.names if name != self.observed]
+
+    @property
+    def labels(self) -> list[tuple[str, Label]]:
+        """Names and entries of the labels."""
+        return [(name, entry) for name, entry in self.items() if isinstance(entry, Label)]
+
     def forward(self, c: Mapping[str, Tensor]) -> Tensor:
         """Return the context (B, E) of entries by name, each (B, *value_shape)."""
         return torch.cat([entry(c[name]) for name, entry in self.items()], 1)
 
-    def filled(self, c: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    def filled(self, c: Mapping[str, Tensor] | None, n: int | None = None) -> dict[str, Tensor]:
         """Return every entry, those that are not given as missing.
+
+        Args:
+            c: Entries by name, (B, ...) each.
+            n: The batch size B; that of the entries if not given.
 
         Raises:
             ConfigError: there is no such entry, or one is missing where the model has only seen it known.
             ShapeError: an entry has another shape, or the entries have different batch sizes.
         """
         c = c or {}
-        for name in c:
-            if name not in self.names:
-                raise ConfigError(f"the model has no condition {name!r}; {suggest(str(name), self.names)}")
-        n = max([1, *(len(value) for value in c.values())])
+        self._check_names(c)
+        n = max([1, *(len(value) for value in c.values())]) if n is None else n
         whole = {name: c[name] if name in c else entry.absent(n) for name, entry in self.items()}
         for name, entry in self.items():
             if name not in c:
@@ -82,12 +95,18 @@ class Conditions(nn.Module):
         for name, entry in self.items():
             entry.check(c[name], name)
 
-    def read(self, c: Any, n: int | None = None) -> dict[str, Tensor]:
+    def _check_names(self, c: Mapping[str, Any]) -> None:
+        for name in c:
+            if name not in self.names:
+                raise ConfigError(f"the model has no condition {name!r}; {suggest(str(name), self.names)}")
+
+    def read(self, c: Any, n: int | None = None, *, each: bool = False) -> dict[str, Tensor]:
         """Return what a user gave as tensors by name, all of one batch size: 1, or ``n``.
 
         Args:
             c: A dict of entries, or the value of the only one; None if all are missing.
             n: Number of examples; if not given, any number will do.
+            each: Give every example a row of its own, also where one value is for all.
 
         Raises:
             ConfigError: an entry is unknown, cannot be read, was never seen in training, or is missing where the
@@ -101,17 +120,16 @@ class Conditions(nn.Module):
                     f"c={{{self.names[0]!r}: ...}}"
                 )
             c = dict.fromkeys(self.names, c)
-        for name in c or {}:
-            if name not in self.names:
-                raise ConfigError(f"the model has no condition {name!r}; {suggest(str(name), self.names)}")
+        self._check_names(c or {})
         values = {name: self[name].read(value, name) for name, value in (c or {}).items()}
         lengths = {len(value) for value in values.values()} - {1}
-        many = n if n is not None and lengths else max([1, *lengths])
+        many = n if n is not None and (each or lengths) else max([1, *lengths])
         for name, value in values.items():
             if len(value) not in (1, many):
                 raise ShapeError(
                     f"{name} has {len(value)} values, but {many} examples are asked for; give one, or one each"
                 )
-        whole = self.filled({name: value.expand(many, *value.shape[1:]) for name, value in values.items()})
+        expanded = {name: value.expand(many, *value.shape[1:]) for name, value in values.items()}
+        whole = self.filled(expanded, many)
         self.check(whole)
         return whole

@@ -53,6 +53,11 @@ class Label(Condition):
         count = torch.bincount(values[values >= 0].cpu(), minlength=len(self.classes))
         self.frequency.copy_(count / count.sum())
 
+    @property
+    def seen(self) -> list[int]:
+        """Numbers of the classes that occurred in training."""
+        return self.frequency.nonzero().flatten().tolist()
+
     def embed(self, value: Tensor) -> Tensor:
         """Return the rows of the table, (B, E)."""
         return self.table(value.clamp(min=0))
@@ -119,7 +124,7 @@ class Label(Condition):
         super().check(value, name)
         unseen = value[(value >= 0) & (self.frequency[value.clamp(min=0)] == 0)]
         if len(unseen):
-            seen = [c for c, share in zip(self.classes, self.frequency.tolist(), strict=True) if share]
+            seen = [self.classes[k] for k in self.seen]
             raise ConfigError(
                 f"the class {self.classes[int(unseen[0])]!r} of {name} was never seen in training; "
                 f"seen were {_list(seen)}"

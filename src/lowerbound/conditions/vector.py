@@ -40,13 +40,43 @@ def read_numbers(value: Any, event_shape: tuple[int, ...], name: str, like: Tens
     )
 
 
-def refuse_infinite(value: Tensor, name: str) -> None:
-    """Raise ConfigError if ``value`` holds an infinity."""
-    if bool(value.isinf().any()):
-        raise ConfigError(f"{name} holds an infinite value; give finite numbers")
+class Numbers(Condition):
+    """Base of the kinds whose values are arrays of numbers; a NaN makes the whole array a missing one.
+
+    Args:
+        value_shape: Shape of one value.
+        size: Size of the embedding.
+        dropout: Probability of hiding a value in training.
+        missing: Values may be missing; implied by ``dropout``.
+    """
+
+    anchor: Tensor
+
+    def __init__(self, value_shape: tuple[int, ...], size: int, dropout: float, missing: bool) -> None:
+        super().__init__(value_shape, size, dropout, missing)
+        # Carries the module's device and floating-point type.
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)
+
+    def known(self, value: Tensor) -> Tensor:
+        """Return which values have no NaN, (B,)."""
+        return ~value.flatten(1).isnan().any(1)
+
+    def absent(self, n: int) -> Tensor:
+        """Return ``n`` values of NaN."""
+        return self.anchor.new_full((n, *self.value_shape), torch.nan)
+
+    def read(self, value: Any, name: str) -> Tensor:
+        """Return values (B, *value_shape) of one or several; None is a missing one."""
+        return self.absent(1) if value is None else read_numbers(value, self.value_shape, name, self.anchor)
+
+    def check(self, value: Tensor, name: str) -> None:
+        """Raise ConfigError where a value is infinite, or missing and the model has only seen known ones."""
+        if bool(value.isinf().any()):
+            raise ConfigError(f"{name} holds an infinite value; give finite numbers")
+        super().check(value, name)
 
 
-class Vector(Condition):
+class Vector(Numbers):
     """D numbers; a NaN makes the whole vector a missing one.
 
     Args:
@@ -69,11 +99,11 @@ class Vector(Condition):
         shape = event_shape_of(event_shape)
         if len(shape) != 1:
             raise ConfigError(f"Vector needs the number of values (D,); got {shape}; for images use Image")
-        self_hidden = sizes("hidden", tuple(hidden), may_be_empty=True)
-        super().__init__(shape, self_hidden[-1] if self_hidden else shape[0], dropout, missing)
+        widths = sizes("hidden", tuple(hidden), may_be_empty=True)
+        super().__init__(shape, widths[-1] if widths else shape[0], dropout, missing)
         self.event_shape = shape
-        self.hidden = self_hidden
-        self.network = MLP(shape, self_hidden[-1:], hidden=self_hidden[:-1]) if self_hidden else None
+        self.hidden = widths
+        self.network = MLP(shape, widths[-1:], hidden=widths[:-1]) if widths else None
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
 
@@ -88,20 +118,3 @@ class Vector(Condition):
         """Return the standardised values, or what the network makes of them."""
         value = (value.nan_to_num() - self.mean) / self.std
         return value if self.network is None else self.network(value)
-
-    def known(self, value: Tensor) -> Tensor:
-        """Return which vectors have no NaN, (B,)."""
-        return ~value.isnan().any(1)
-
-    def absent(self, n: int) -> Tensor:
-        """Return ``n`` vectors of NaN."""
-        return self.mean.new_full((n, *self.event_shape), torch.nan)
-
-    def read(self, value: Any, name: str) -> Tensor:
-        """Return vectors (B, D) of a number, a list or an array; None is a missing one."""
-        return self.absent(1) if value is None else read_numbers(value, self.event_shape, name, self.mean)
-
-    def check(self, value: Tensor, name: str) -> None:
-        """Raise ConfigError where a vector is infinite, or missing and the model has only seen known ones."""
-        refuse_infinite(value, name)
-        super().check(value, name)

@@ -37,7 +37,7 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
     wanted = {entry.name: entry for entry in spec.conditions or ()}
     masks = [entry.masks for entry in wanted.values() if entry.kind == "observed"]
     usual = {
-        "condition": [entry.name for entry in wanted.values() if entry.kind != "observed"],
+        "condition": [entry.name for entry in wanted.values() if entry.kind != "observed"] or None,
         "observed": masks[0] if masks else None,
     }
     data = load(source, **(usual | options))

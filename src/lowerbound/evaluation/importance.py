@@ -33,6 +33,7 @@ from torch import Tensor
 from ..data import Split
 from ..errors import ConfigError, suggest
 from ..model import VAE
+from ..shapes import sample_each
 from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
 from .stream import (
     Precision,
@@ -208,8 +209,7 @@ def log_weights(
     q = model.posterior(model._encode(u, given)) if proposal == "posterior" else None
     p_z = model._prior(given)
     for s in evenly(samples, max(1, rows // len(x))):
-        # A prior that does not depend on c has no batch axis of its own.
-        z = p_z.sample((s, len(x))[: 2 - len(p_z.batch_shape)]) if q is None else q.rsample((s,))
+        z = sample_each(p_z, s, len(x)) if q is None else q.rsample((s,))
         log_weight = model._decode(z, given).log_prob(u) + log_det
         yield log_weight if q is None else log_weight + p_z.log_prob(z) - q.log_prob(z)
 

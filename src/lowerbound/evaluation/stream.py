@@ -137,9 +137,8 @@ def batches(
         if whole is not None:
             part = {k: v if len(v) == 1 else v[start : start + len(x)] for k, v in whole.items()}
         model._check_x(x)
-        read = model._read(part, len(x))
         start += len(x)
-        yield x, None if read is None else {k: v.expand(len(x), *v.shape[1:]) for k, v in read.items()}
+        yield x, model._read(part, len(x), each=True)
 
 
 def tile_rows(model: VAE, memory: float) -> int:

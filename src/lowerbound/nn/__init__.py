@@ -4,4 +4,7 @@ from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
 from .resnet import ResNetDecoder, ResNetEncoder
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "ResNetDecoder", "ResNetEncoder"]
+# Networks that read what they are given whole, by the names that files and options use.
+ENCODERS = {"mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder}
+
+__all__ = ["ENCODERS", "MLP", "ConvDecoder", "ConvEncoder", "ResNetDecoder", "ResNetEncoder"]

@@ -198,13 +198,13 @@ class Examples:
     def rows(self) -> Rows | None:
         """Return the classes of the first label, or else quantiles of the first number, to show side by side."""
         entries = [] if self.model.condition is None else self.model.condition.items()
-        labels = [(name, entry) for name, entry in entries if isinstance(entry, Label)]
+        labels = [] if self.model.condition is None else self.model.condition.labels
         numbers = [(n, e) for n, e in entries if isinstance(e, Vector) and e.event_shape == (1,)]
         for name, entry in (labels or numbers)[:1]:
             assert self.c is not None
             if isinstance(entry, Label):
-                seen = entry.frequency.nonzero().flatten()
-                values = seen[: charts.MOST_CLASSES]
+                seen = entry.seen
+                values = torch.tensor(seen[: charts.MOST_CLASSES], device=self.x.device)
                 what = f"classes of {name}"
                 if len(values) < len(seen):
                     what += f" (the first {len(values)} of {len(seen)})"
