@@ -110,10 +110,12 @@ def summary(results: list[dict[str, Any]]) -> str:
     ]
     for (name, key), words in HEADLINES.items():
         for result in (one for one in results if one["name"] == name and key in one["metrics"]):
-            mark = " (measured before a later change of the code)" if stale(result) else ""
+            mark = " *" if stale(result) else ""
             published = PUBLISHED.get((name, key), "")
             value = number(result["metrics"][key])
             lines.append(f"| {words}{mark} | {value} | {spread(result, key)} | {published} |")
+    if any(map(stale, results)):
+        lines += ["", "\\* measured before a later change of the code"]
     return "\n".join(lines)
 
 
