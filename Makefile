@@ -27,8 +27,9 @@ demo: .venv/.package
 	@echo "Pictures: $(DEMO)/samples.png $(DEMO)/reconstructions.png $(DEMO)/latent.png $(DEMO)/curves.png"
 	@echo "Report:   $(DEMO)/report.html (open it in a browser)"
 
+# One thread for each of the two workers: with more, they wait for each other most of the time.
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

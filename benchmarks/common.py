@@ -129,7 +129,11 @@ def run_jobs(
         for done in as_completed(waiting):
             name = waiting[done]
             results[name] = done.result()
-            print(f"{len(results)} of {len(jobs)}: {name} {results[name]}", file=sys.stderr, flush=True)
+            print(
+                f"{len(results)} of {len(jobs)}: {name} {str(results[name])[:300]}",
+                file=sys.stderr,
+                flush=True,
+            )
             if keep and spent:
                 (keep / f"{name}.json").write_text(json.dumps(results[name]))
                 spent.write_text(json.dumps(before + time.monotonic() - started))

@@ -9,7 +9,8 @@ the same under a condition,
 
     z | c ~ N(A c + a, diag s²),   x | z, c ~ N(W z + V c + m, σ² I),   P = Wᵀ W / σ² + diag s⁻²
 
-and a VAE with a Bernoulli decoder on one or two latent dimensions, whose log p(x) is an integral on a grid.
+a VAE with a Bernoulli decoder on one or two latent dimensions, whose log p(x) is an integral on a grid, and one whose
+latent is a cell and a Gaussian of one dimension, a sum of such integrals.
 """
 
 import math
@@ -20,12 +21,13 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from lowerbound.conditions import Condition
+from lowerbound.conditions import Condition, Conditions, Map
 from lowerbound.likelihoods import Bernoulli, Gaussian
 from lowerbound.model import VAE
-from lowerbound.nn import MLP
-from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import ConditionalGaussian, StandardNormal
+from lowerbound.nn import MLP, CellDecoder, CellEncoder
+from lowerbound.nn.cells import place_cells
+from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian
+from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
 
 
 @dataclass(frozen=True)
@@ -260,3 +262,49 @@ def log_evidence_on_grid(model: VAE, x: Tensor, half_width: float = 8.0, points:
         log_joint = model.likelihood_at(z).log_prob(x) + model.prior().log_prob(z)
     cell = model.latent_shape[0] * math.log(2 * half_width / (points - 1))
     return log_joint.logsumexp(0) + cell
+
+
+def cell_vae(condition: Conditions | None = None, cells: int = 6, sigma: float = 0.4, seed: int = 0) -> VAE:
+    """A random VAE of points in the plane, in float64, its latent a cell and a Gaussian of one dimension.
+
+    Args:
+        condition: What encoder, prior and decoder depend on; a ``Map`` comes last and has as many places as cells.
+        cells: Number of cells.
+        sigma: Standard deviation of p(x | z).
+        seed: Of the weights and the centres.
+    """
+    context = 0 if condition is None else condition.context
+    last = None if condition is None else condition.items()[-1][1]
+    known = {"cells": cells, "context": context}
+    on_map = {"map_shape": last.map_shape if isinstance(last, Map) else None}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        latent = (cells + 1,)
+        encoder = CellEncoder((2,), (2, *latent), hidden=(8,), **known)
+        decoder = CellDecoder(latent, (1, 2), hidden=(8,), features=4, **known, **on_map)
+        prior = CellPrior(latent, hidden=(8,), **known, **on_map)
+        for part in (encoder, decoder, prior):
+            for parameter in part.parameters():
+                torch.nn.init.normal_(parameter, std=0.5)
+        # A q nearly as wide as the prior, for importance sampling to go well whatever x is.
+        torch.nn.init.normal_(encoder.body.output.weight, std=0.05)
+        torch.nn.init.constant_(encoder.body.output.bias, 0.05)
+        place_cells(encoder, decoder, 1.5 * torch.randn(cells, 2), torch.tensor([0.6, 0.8]))
+    posterior, likelihood = CellGaussian(latent, cells), Gaussian(2, scale=sigma)
+    return VAE(encoder, posterior, prior, decoder, likelihood, condition=condition).double()
+
+
+@torch.no_grad()
+def log_joint_of_cells(model: VAE, x: Tensor, c=None, half_width: float = 8.0, points: int = 801) -> Tensor:
+    """log p(x, k | c) in nats, (B, K), by the trapezoidal rule over e in [−half_width, half_width].
+
+    Its ``logsumexp(1)`` is log p(x | c).
+    """
+    e = torch.linspace(-half_width, half_width, points, dtype=torch.float64)
+    e = e[:, None, None].expand(points, len(x), 1)
+    parts = []
+    for chosen in torch.eye(model.prior.cells, dtype=torch.float64):
+        z = torch.cat([chosen.expand(points, len(x), -1), e], -1)
+        log_joint = model.likelihood_at(z, c).log_prob(x) + model.prior_at(c).log_prob(z)
+        parts.append(log_joint.logsumexp(0) + math.log(2 * half_width / (points - 1)))
+    return torch.stack(parts, 1)

@@ -685,6 +685,21 @@ def test_an_image_is_given_by_its_path(call):
     )
 
 
+def test_a_set_is_given_by_its_path_with_as_many_rows_as_there_are(call):
+    rng = np.random.default_rng(0)
+    boxes = lb.data.Shared(rng.standard_normal((5, 4, 3)), np.arange(40) % 5, "set")
+    data = lb.data.load(rng.standard_normal((40, 2)), condition={"boxes": boxes})
+    model = lb.VAE.for_data(data, latent=1, condition={"boxes": {"size": 3, "hidden": [4]}})
+    lb.save(model, "r")
+    for rows in (4, 2):
+        one = rng.standard_normal((rows, 3))
+        np.save("one.npy", one)
+        assert call("sample", "r", "-n", 3, "--given", "boxes=one.npy", "--out", f"{rows}.npy")[0] == 0
+        wanted = model.sample(3, {"boxes": one}, seed=0)
+        np.testing.assert_allclose(np.load(f"{rows}.npy"), wanted.numpy(), rtol=1e-5)
+    assert "--given boxes=FILE.npy" in call("sample", "r", "--out", "t.npy")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

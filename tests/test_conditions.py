@@ -6,24 +6,40 @@ import math
 import numpy as np
 import pytest
 import torch
-from exact import conditional_linear_gaussian, conditional_linear_vae, linear_gaussian, raw_scale
+from exact import (
+    cell_vae,
+    conditional_linear_gaussian,
+    conditional_linear_vae,
+    linear_gaussian,
+    log_joint_of_cells,
+    raw_scale,
+)
 from torch import nn
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import MultivariateNormal, Normal
 
 from lowerbound import data
-from lowerbound.conditions import Conditions, Image, Label, Observed, Vector
+from lowerbound.conditions import Conditions, Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.data import Standardize
 from lowerbound.errors import ConfigError, ShapeError
 from lowerbound.evaluation import bound, nll, summary
 from lowerbound.evaluation.stream import scored_share
 from lowerbound.likelihoods import Bernoulli, Categorical, Gaussian
 from lowerbound.model import VAE
-from lowerbound.nn import MLP, ConvDecoder, ConvEncoder, ResNetDecoder, ResNetEncoder
+from lowerbound.nn import (
+    MLP,
+    CellDecoder,
+    CellEncoder,
+    ConvDecoder,
+    ConvEncoder,
+    ResNetDecoder,
+    ResNetEncoder,
+)
+from lowerbound.nn.cells import lattice, place_cells
 from lowerbound.nn.layers import Injection
 from lowerbound.objectives import ELBO, ImportanceWeighted, Progress
-from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import ConditionalGaussian, StandardNormal
+from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian
+from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -106,6 +122,11 @@ CONTEXTUAL = {
     "conv_decoder": lambda: ConvDecoder((3,), (1, 6, 5), channels=(4, 4), hidden=5, context=2),
     "resnet_encoder": lambda: ResNetEncoder((1, 6, 5), (2, 3), channels=(4,), hidden=5, context=2),
     "resnet_decoder": lambda: ResNetDecoder((3,), (1, 6, 5), channels=(4,), hidden=5, context=2),
+    "cell_encoder": lambda: CellEncoder((3,), (2, 5), cells=4, hidden=(5,), context=2),
+    "cell_decoder": lambda: CellDecoder((6,), (1, 3), cells=4, hidden=(5,), features=3, context=2),
+    "cell_decoder_map": lambda: CellDecoder(
+        (4,), (2, 1, 3), cells=2, hidden=(5,), map_shape=(1, 1, 2), context=2
+    ),
 }
 every_network = pytest.mark.parametrize("make", CONTEXTUAL.values(), ids=CONTEXTUAL)
 
@@ -868,3 +889,345 @@ def test_16_bit_weights_give_log_densities_in_32():
     model = build(Label(3)).bfloat16()
     assert model.log_prob(torch.randn(5, 4), 1, samples=2).dtype == torch.float32
     assert model.predict_proba(torch.randn(5, 4), samples=2).sum(1).allclose(torch.ones(5).float(), atol=1e-2)
+
+
+# -------------------------------------------------------------- grids that say what is where, and sets
+def averaging_map(shape, channels, **options):
+    """A map whose every weight is positive: a place's feature grows with what lies around it."""
+    grid = Map(shape, features=1, channels=channels, **options)
+    for name, parameter in grid.named_parameters():
+        parameter.data.fill_(0.0 if name.endswith("bias") else 1.0)
+    return grid
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+@pytest.mark.parametrize("size", [(8, 16), (16, 8), (12, 20)])
+def test_a_map_has_a_place_for_every_block_of_pixels(stages, size):
+    grid = averaging_map((1, *size), (1,) * stages, blocks=0)
+    step = 2**stages
+    rows, columns = size[0] // step, size[1] // step
+    assert grid.map_shape == (1, rows, columns)
+    assert grid.context == rows * columns
+    for row, column in itertools.product(range(rows), range(columns)):
+        value = torch.zeros(1, 1, *size)
+        value[0, 0, row * step : (row + 1) * step, column * step : (column + 1) * step] = 1
+        assert grid(value).argmax().item() == row * columns + column
+
+
+def test_a_map_moves_with_its_grid_away_from_the_borders():
+    grid = Map((2, 64, 48), features=3, channels=(4, 5), blocks=2)
+    value = torch.zeros(1, 2, 64, 48)
+    value[..., 24:40, 20:28] = torch.randn(2, 16, 8)
+    moved = value.roll((4, -8), (2, 3))
+    a, b = (grid(v).unflatten(1, grid.map_shape)[0] for v in (value, moved))
+    assert a.shape == (3, 16, 12)
+    background = grid(torch.zeros(1, 2, 64, 48)).unflatten(1, grid.map_shape)[0, :, 8, 6]
+    assert (a - background[:, None, None])[:, 6:10, 5:7].abs().max() > 1e-3
+    # From the place of a border the padding is seen as far as stages and dilated blocks reach.
+    close(b[:, 5:-5, 4:-4], a.roll((1, -2), (1, 2))[:, 5:-5, 4:-4], 1e-12)
+
+
+def test_a_map_sees_as_far_as_its_dilations():
+    def sees(blocks):
+        grid = averaging_map((1, 64, 64), (1,), blocks=blocks)
+        value = torch.zeros(1, 1, 64, 64)
+        value[0, 0, 32, 32] = 1
+        away = (grid(value) - grid(torch.zeros(1, 1, 64, 64))).reshape(32, 32).nonzero() - 16
+        return away.abs().max().item()
+
+    assert [sees(blocks) for blocks in range(6)] == [0, 1, 3, 7, 8, 10]
+
+
+@pytest.mark.parametrize("size", [(8, 16), (16, 8)])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_bright_place_of_the_map_is_the_cell_at_that_place(size, beside):
+    """The most likely mistake of all: rows are y, columns are x, from the first sample to the last."""
+    entries = {"grid": averaging_map((1, *size), (1, 1), blocks=0)}
+    if beside:
+        entries = {"start": Vector(2), **entries}
+    condition = Conditions(entries)
+    _, rows, columns = entries["grid"].map_shape
+    cells, context = rows * columns, condition.context
+    known = {"cells": cells, "map_shape": entries["grid"].map_shape, "context": context}
+    latent = (cells + 1,)
+    encoder = CellEncoder((2,), (2, *latent), cells=cells, hidden=(4,), context=context)
+    decoder = CellDecoder(latent, (1, 2), hidden=(4,), **known)
+    # A prior that likes bright places, and a decoder that stays at the centre.
+    prior = CellPrior(latent, hidden=(), **known)
+    nn.init.constant_(prior.network.output.weight, 50.0)
+    if beside:
+        nn.init.zeros_(prior.network.affine.map.weight)
+    nn.init.zeros_(decoder.body.output.weight)
+    model = VAE(
+        encoder, CellGaussian(latent, cells), prior, decoder, Gaussian(2, scale=0.1), condition=condition
+    )
+    # Not the unit square: x goes from 2 to 6 and y from -1 to 0.
+    low, high = torch.tensor([2.0, -1.0]), torch.tensor([6.0, 0.0])
+    place_cells(encoder, decoder, lattice((2, -1), (6, 0), (columns, rows)), torch.ones(2))
+    for row, column in itertools.product(range(rows), range(columns)):
+        value = torch.zeros(1, *size)
+        value[0, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1
+        c = {"grid": value, **({"start": [0.3, -2.0]} if beside else {})}
+        # The middle of these pixels, where the grid is laid over the box.
+        middle = low + (high - low) * torch.tensor([(4 * column + 2) / size[1], (4 * row + 2) / size[0]])
+        for draw in (model.sample(8, c, seed=0), model.sample(8, c, spread=True, seed=0)):
+            close(draw, middle.expand(8, 2))
+        near = (middle + torch.tensor([0.1, -0.02])).unsqueeze(0)
+        k = model.infer(near, c).mean[0, :cells].argmax().item()
+        assert k == row * columns + column == model.prior_at(c).probs.argmax().item()
+
+
+def test_a_condition_of_a_map_is_that_of_its_own_example():
+    grid = Map((1, 8, 12), features=2, channels=(3,), blocks=1)
+    condition = Conditions({"start": Vector(2), "grid": grid})
+    model = cell_vae(condition, cells=24)
+    c = {"start": torch.randn(5, 2), "grid": torch.randn(5, 1, 8, 12)}
+    x = torch.randn(5, 2)
+    together = model(x, c, samples=3)
+    for i in range(5):
+        alone = {name: value[i : i + 1] for name, value in c.items()}
+        close(model.infer(x[i : i + 1], alone).mean, together.q.mean[i : i + 1])
+        close(model.prior_at(alone).probs, together.p_z.probs[i : i + 1])
+        close(model.likelihood_at(together.z[:, i : i + 1], alone).mean, together.p_x.mean[:, i : i + 1])
+    common = {name: value[:1] for name, value in c.items()}
+    each = {name: value.expand(5, *value.shape[1:]) for name, value in common.items()}
+    close(model.likelihood_at(together.z, common).mean, model.likelihood_at(together.z, each).mean)
+
+
+def test_a_set_has_no_order_and_what_is_no_row_does_not_count():
+    entry = PointSet((6, 3), size=5, hidden=(8,)).eval()
+    rows = torch.randn(4, 3)
+    nothing = torch.full((1, 3), torch.nan)
+    whole = torch.cat([rows, nothing, nothing]).unsqueeze(0)
+    e = entry(whole)
+    for _ in range(5):
+        close(entry(whole[:, torch.randperm(6)]), e)
+    partly = whole.clone()
+    partly[0, 4, 1:] = 7.0  # with a NaN it is still no row
+    close(entry(partly), e)
+    wider = PointSet((9, 3), size=5, hidden=(8,)).eval()
+    wider.load_state_dict(entry.state_dict())
+    close(wider(torch.cat([whole, nothing.expand(1, 3, 3)], 1)), e)
+    assert (entry(whole[:, [0, 0, 1, 2, 3, 5]]) - e).abs().max() > 1e-6  # a row that comes twice does count
+    other = whole.clone()
+    other[0, 3, 0] += 0.1
+    assert (entry(other) - e).abs().max() > 1e-6
+    # Of several sets each is embedded by itself.
+    both = torch.cat([whole, torch.randn(1, 6, 3)])
+    close(entry(both)[:1], e)
+
+
+def test_a_set_takes_fewer_rows_from_the_user():
+    entry = PointSet((3, 2), size=4, hidden=(5,), missing=True)
+    read = entry.read([[1.0, 2.0]], "boxes")
+    assert torch.equal(read.nan_to_num(-9), torch.tensor([[[1.0, 2.0], [-9, -9], [-9, -9]]]))
+    assert entry.read(np.ones((7, 2, 2)), "boxes").isnan().sum(1).tolist() == [[1, 1]] * 7
+    assert torch.equal(entry.read(torch.ones(3, 2), "boxes"), torch.ones(1, 3, 2))
+    assert not entry.known(entry.read(np.zeros((0, 2)), "boxes")).any()
+    with pytest.raises(ShapeError, match=r"boxes has shape \(3, 2\)"):
+        entry.read(np.ones((4, 2)), "boxes")
+    with pytest.raises(ShapeError, match=r"boxes has shape \(3, 2\)"):
+        entry.read(np.ones((1, 3)), "boxes")
+    with pytest.raises(ConfigError, match="boxes needs numbers"):
+        entry.read([["a", "b"]], "boxes")
+
+
+def test_sets_are_standardised_by_their_rows():
+    values = torch.randn(40, 6, 3) * torch.tensor([3.0, 0.2, 1.0]) + torch.tensor([5.0, -1.0, 0.0])
+    values[..., 2] = 4.0
+    values[torch.rand(40, 6) < 0.4] = torch.nan
+    entry = PointSet((6, 3), size=4, hidden=(5,))
+    entry.fit(values)
+    rows = values[~values.isnan().any(-1)]
+    torch.testing.assert_close(entry.mean, rows.mean(0))
+    torch.testing.assert_close(entry.std[:2], rows.std(0, correction=0)[:2])
+    assert entry.std[2] == 1  # a constant column is left alone
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Map((8, 8)), r"Map needs a grid \(C, H, W\); got \(8, 8\)"),
+        (lambda: Map((1, 8, 8), channels=()), "channels must be a non-empty tuple"),
+        (lambda: Map((1, 8, 8), features=0), "features must be a positive integer"),
+        (lambda: Map((1, 8, 8), blocks=-1), "blocks must be a positive integer"),
+        (lambda: PointSet((8,)), r"PointSet needs rows of numbers \(N, D\); got \(8,\)"),
+        (lambda: PointSet((8, 2), hidden=()), "hidden must be a non-empty tuple"),
+        (lambda: CellGaussian(4, cells=4), r"cells=4 needs a latent \(K \+ L,\)"),
+        (lambda: CellGaussian(4, cells=0), r"cells=0 needs a latent \(K \+ L,\)"),
+        (lambda: CellGaussian((4, 4), cells=2), r"cells=2 needs a latent \(K \+ L,\)"),
+        (lambda: CellPrior(8, cells=6, map_shape=(2, 2, 2), context=8), "is not one of 6 cells"),
+        (lambda: CellPrior(8, cells=6, map_shape=(2, 3, 2), context=11), "in a context of 11"),
+        (lambda: CellDecoder((8,), (2,), cells=6), r"needs out_shape \(P, \*event\)"),
+        (lambda: CellEncoder((2,), (2, 6), cells=6), r"cells=6 needs a latent \(K \+ L,\)"),
+    ],
+)
+def test_wrong_maps_sets_and_cells_are_refused(call, message):
+    with pytest.raises(ConfigError, match=message):
+        call()
+
+
+# ------------------------------------------------------------------------- a latent with cells, exactly
+CELLS = {
+    "plain": lambda: (None, 6),
+    "vector": lambda: (Conditions({"start": Vector(2)}), 6),
+    "map": lambda: (Conditions({"grid": Map((1, 4, 6), features=2, channels=(3,), blocks=1)}), 6),
+    "vector, map": lambda: (
+        Conditions({"start": Vector(2), "grid": Map((1, 5, 3), features=2, channels=(3,), blocks=1)}),
+        6,
+    ),
+}
+
+
+@pytest.fixture(params=CELLS.values(), ids=CELLS)
+def with_cells(request):
+    """A model with cells, points, their conditions, and log p(x, k | c) by quadrature."""
+    condition, cells = request.param()
+    model = cell_vae(condition, cells).eval()
+    c = None
+    if condition is not None:
+        c = {name: torch.randn(12, *entry.value_shape) for name, entry in condition.items()}
+    x = model.sample(12, c, mean=False)
+    return model, x, c, log_joint_of_cells(model, x, c)
+
+
+class Undecided(nn.Module):
+    """A ``CellEncoder`` that holds every cell possible, so that q reaches wherever p does."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder, self.context = encoder, encoder.context
+
+    def forward(self, x, context=None):
+        h = self.encoder(x, context) if self.context else self.encoder(x)
+        far = 0.3 * torch.cdist(x, self.encoder.centres)
+        return torch.cat([torch.stack([-far, far], 1), h[..., self.encoder.cells :]], -1)
+
+
+def test_the_quadrature_is_that_of_its_own_grid(with_cells):
+    model, x, c, joint = with_cells
+    finer = log_joint_of_cells(model, x, c, half_width=10, points=2001)
+    close(finer.logsumexp(1), joint.logsumexp(1), 1e-9)
+
+
+def test_the_bound_of_a_model_with_cells_lies_below_log_p(with_cells):
+    model, x, c, joint = with_cells
+    far = (x[:, None] - model.encoder.centres).square().sum(-1)
+    of_cell = joint.gather(1, far.argmin(1, keepdim=True)).squeeze(1)
+    log_p = joint.logsumexp(1)
+    with torch.no_grad():
+        out = model(x, c, samples=20_000)
+    draws = out.log_likelihood
+    elbo = draws.mean(0) - out.kl()
+    error = draws.std(0) / math.sqrt(len(draws))
+    assert (elbo - 4 * error <= of_cell).all()
+    assert (of_cell <= log_p).all()
+    assert (log_p - of_cell).max() > 1e-3  # some points could have come from another cell than theirs
+    # The same by the draws alone: log w has the ELBO for its mean, and its weights sum to p(x, k(x) | c).
+    weights = out.log_weight
+    assert ((weights.mean(0) - elbo).abs() < 5 * weights.std(0) / math.sqrt(len(draws))).all()
+    estimate = weights.logsumexp(0) - math.log(len(weights))
+    spread = ((2 * weights).logsumexp(0) - 2 * weights.logsumexp(0)).exp() - 1 / len(weights)
+    assert ((estimate - of_cell).abs() < 5 * spread.sqrt()).all()
+    assert spread.sqrt().median() < 0.02
+
+
+def test_importance_sampling_gives_log_p_where_q_reaches_every_cell(with_cells):
+    model, x, c, joint = with_cells
+    log_p = joint.logsumexp(1)
+    model.encoder = Undecided(model.encoder)
+    result = nll(model, x, 20_000, c=c)
+    error = (1 / result.ess - 1 / result.samples).sqrt()
+    assert ((result.per_example - log_p).abs() < 5 * error).all()
+    assert error.median() < 0.03
+
+
+def test_draws_from_a_prior_with_cells_give_log_p_whatever_q_is(with_cells):
+    model, x, c, joint = with_cells
+    result = nll(model, x, 20_000, c=c, proposal="prior")
+    error = (1 / result.ess - 1 / result.samples).sqrt()
+    assert ((result.per_example - joint.logsumexp(1)).abs() < 5 * error).all()
+    assert error.median() < 0.1
+
+
+def test_the_density_of_a_model_with_cells_integrates_to_one():
+    model = cell_vae(Conditions({"start": Vector(2)}))
+    axis = torch.linspace(-7.5, 7.5, 61)
+    x = torch.cartesian_prod(axis, axis)
+    c = {"start": torch.tensor([[0.5, -1.0]])}
+    mass = log_joint_of_cells(model, x, c, points=81).exp().sum(0) * 0.25**2
+    assert mass.sum().item() == pytest.approx(1, abs=1e-4)
+    close(mass, model.prior_at(c).probs[0], 1e-4)
+
+
+@pytest.mark.parametrize("objective", [ELBO(), ImportanceWeighted(1), ImportanceWeighted(3, "dreg")])
+def test_the_priors_scores_learn_by_cross_entropy(objective):
+    model = cell_vae()
+    nn.init.normal_(model.prior.logits)
+    x = 1.5 * torch.randn(30, 2)
+    k = (x[:, None] - model.encoder.centres).square().sum(-1).argmin(1)
+    assert len(k.unique()) > 3
+    out = objective(model, x, None, START)
+    (gradient,) = torch.autograd.grad(out.loss, model.prior.logits)
+    logits = model.prior.logits.detach().requires_grad_()
+    nn.functional.cross_entropy(logits.expand(30, 6), k).backward()
+    close(gradient, logits.grad)
+
+
+def test_networks_with_cells_in_16_bits_find_the_same_cells():
+    model = cell_vae(
+        Conditions({"start": Vector(2), "grid": Map((1, 4, 6), channels=(3,), blocks=1)})
+    ).float()
+    x, c = (
+        torch.randn(200, 2).float(),
+        {"start": torch.randn(200, 2).float(), "grid": torch.randn(200, 1, 4, 6)},
+    )
+    c["grid"] = c["grid"].float()
+    exact = model(x, c)
+    model.compute_dtype = torch.bfloat16
+    coarse = model(x, c)
+    assert torch.equal(exact.q.mean[:, :6], coarse.q.mean[:, :6])
+    assert coarse.log_weight.dtype == torch.float32
+    assert coarse.z.dtype == coarse.p_x.mean.dtype == torch.float32
+    torch.testing.assert_close(coarse.p_z.probs, exact.p_z.probs, rtol=0, atol=0.02)
+    model.compute_dtype = None
+    assert model.bfloat16()(x, c).log_weight.dtype == torch.float32
+    assert model.sample(3, {name: value[0] for name, value in c.items()}, spread=True).isfinite().all()
+
+
+def test_only_completion_that_was_trained_goes_with_cells():
+    model = cell_vae()
+    for method in (None, "importance", "gibbs"):
+        with pytest.raises(ConfigError, match="no posterior leads out of a cell"):
+            model.complete(torch.zeros(3, 2), torch.tensor([True, False]), method=method)
+
+
+def test_a_cell_has_no_place_in_the_prior():
+    model = cell_vae(Conditions({"start": Vector(2)}))
+    with pytest.raises(ConfigError, match="a cell has none"):
+        model.convert(torch.zeros(3, 2), [0.0, 0.0], [1.0, 1.0])
+
+
+def test_a_summary_says_if_x_could_have_come_from_other_cells():
+    """With z from the prior, which reaches them all, the estimate is then above that of the posterior."""
+    warned = {}
+    for sigma in (0.02, 1.0):
+        model = cell_vae(sigma=sigma)
+        nn.init.zeros_(model.decoder.body.output.weight)
+        nn.init.zeros_(model.decoder.body.output.bias)
+        x = model.sample(100, mean=False, seed=1)
+        numbers = summary(model, x, samples=500)
+        warned[sigma] = any("others could have given x too" in warning for warning in numbers["warnings"])
+        joint = log_joint_of_cells(model, x)
+        far = (x[:, None] - model.encoder.centres).square().sum(-1)
+        of_cell = joint.gather(1, far.argmin(1, keepdim=True)).squeeze(1)
+        assert numbers["nll"] == pytest.approx(-of_cell.mean().item(), abs=0.05)
+        gap = (joint.logsumexp(1) - of_cell).mean()
+        assert (gap > 0.1) == warned[sigma]
+    assert warned == {0.02: False, 1.0: True}
+
+
+def test_active_units_are_those_of_the_gaussian_part():
+    units = summary(cell_vae(), torch.randn(50, 2), samples=10)
+    assert units["latent"] == 1
+    assert units["kl_per_dimension"] is None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import CELLS, points_on_grids, with_cells
 
 import lowerbound as lb
 from lowerbound import config, presets
@@ -22,6 +23,7 @@ from lowerbound.config import (
 )
 from lowerbound.data import DataSpec
 from lowerbound.errors import ConfigError, LowerboundError
+from lowerbound.nn.cells import lattice
 from lowerbound.objectives import ELBO, ImportanceWeighted, Linear, Progress, Switch
 
 SHAPES = {
@@ -39,12 +41,26 @@ CONDITIONS = {
     "label": {"classes": ("a", "b", "c")},
     "vector": {"event_shape": (3,)},
     "image": {"event_shape": (1, 8, 8)},
+    "map": {"event_shape": (1, 8, 8)},
+    "set": {"event_shape": (4, 3)},
     "observed": {"event_shape": (1, 8, 8)},
+}
+# With room for as many cells as OPTIONS asks for, or as the defaults do.
+WITH_CELLS = {
+    "encoder": lambda cells: {"in_shape": (1, 8, 8), "out_shape": (2, cells + 3), "context": 128},
+    "decoder": lambda cells: {"in_shape": (cells + 3,), "out_shape": (1, 1, 8, 8), "context": 128},
+    "posterior": lambda cells: {"event_shape": (cells + 3,)},
+    "prior": lambda cells: {"event_shape": (cells + 3,), "context": 4},
 }
 
 
-def shapes(kind, name):
-    return CONDITIONS[name] if kind == "condition" else SHAPES[kind]
+def shapes(kind, name, options=None):
+    if kind == "condition":
+        return CONDITIONS[name]
+    cells = options_of(REGISTRY[kind][name]).get("cells")
+    if cells is None:
+        return SHAPES[kind]
+    return WITH_CELLS[kind]((options or {}).get("cells", cells.default))
 
 
 # For every option of every registered class a value that is not its default.
@@ -67,6 +83,10 @@ OPTIONS = {
     ("decoder", "mlp"): MLP,
     ("decoder", "conv"): CONV,
     ("decoder", "resnet"): CONV | {"blocks": 1},
+    ("encoder", "cells"): {"cells": 6, "hidden": [7], "between": True},
+    ("decoder", "cells"): {"cells": 6, "hidden": [7], "features": 5, "between": True},
+    ("posterior", "cell_gaussian"): {"cells": 6},
+    ("prior", "cell"): {"cells": 6, "hidden": [5]},
     ("posterior", "diagonal_gaussian"): {},
     ("posterior", "full_covariance_gaussian"): {},
     ("prior", "standard_normal"): {},
@@ -80,6 +100,14 @@ OPTIONS = {
     ("condition", "label"): {"size": 3, "dropout": 0.25, "missing": True},
     ("condition", "vector"): {"hidden": [6, 5], "dropout": 0.25, "missing": True},
     ("condition", "image"): EMBEDDING | {"dropout": 0.25, "missing": True},
+    ("condition", "map"): {
+        "features": 3,
+        "channels": [4, 6],
+        "blocks": 1,
+        "dropout": 0.25,
+        "missing": True,
+    },
+    ("condition", "set"): {"size": 9, "hidden": [8], "dropout": 0.25, "missing": True},
     ("condition", "observed"): EMBEDDING,
     ("classifier", "none"): {},
     ("classifier", "mlp"): MLP,
@@ -143,10 +171,10 @@ def test_the_table_of_options_covers_every_registered_class_and_option():
 @pytest.mark.parametrize(("kind", "name"), OPTIONS)
 def test_describe_gives_back_every_option_that_build_took(kind, name):
     options = {"type": name, **OPTIONS[kind, name]}
-    described = describe(kind, build(kind, options, **shapes(kind, name)))
+    described = describe(kind, build(kind, options, **shapes(kind, name, options)))
     assert described == options
     assert json.loads(json.dumps(described)) == options
-    assert describe(kind, build(kind, described, **shapes(kind, name))) == options
+    assert describe(kind, build(kind, described, **shapes(kind, name, options))) == options
 
 
 @pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] != "schedule"])
@@ -320,7 +348,7 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
     [
         ({"encodr": "mlp"}, "no section 'encodr'; did you mean 'encoder'"),
         ({"encoder": "mpl"}, "no encoder 'mpl'; did you mean 'mlp'"),
-        ({"encoder": "os.system"}, "no encoder 'os.system'; options: conv, mlp, resnet"),
+        ({"encoder": "os.system"}, "no encoder 'os.system'; options: cells, conv, mlp, resnet"),
         ({"encoder": {"type": ["mlp"]}}, "no encoder"),
         (
             {"encoder": 5},
@@ -338,7 +366,7 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
         ({"encoder": {"dropout": 1.5}}, "dropout must be a number in [0, 1)"),
         ({"encoder": {"activation": "geluu"}}, "did you mean 'gelu'"),
         ({"encoder": {"residual": "yes"}}, "residual must be true or false; got 'yes'"),
-        ({"posterior": {"rank": 2}}, "posterior has no option 'rank'; it has none"),
+        ({"posterior": {"rank": 2}}, "posterior has no option 'rank'; options: cells"),
         ({"likelihood": {"scale": "optimall"}}, "did you mean 'optimal'"),
         ({"likelihood": {"scale": -1}}, "positive number as scale"),
         ({"likelihood": {"scale": True}}, "scale"),
@@ -549,6 +577,9 @@ def test_the_prior_depends_on_all_conditions_but_labels(condition, prior):
         ({"condition": {"kind": {"dropout": 1.5}}}, "dropout must be"),
         ({"condition": {"kind": {"dropout": "much"}}}, "dropout must be a number"),
         ({"condition": {"kind": {"type": "vector"}}}, "is a label, not a vector"),
+        ({"condition": {"a.start": {"type": "map"}}}, "is a vector, not a map"),
+        ({"condition": {"type": {"type": "set"}}}, "is a image, not a set"),
+        ({"condition": {"type": {"type": "map", "blocks": 0.5}}}, "blocks must be a whole number"),
         ({"condition": {"kind": 3}}, "table of options"),
         ({"condition": "label"}, "table of entries"),
         ({"condition": {"type": {"network": "transformer"}}}, "cannot be 'transformer'"),
@@ -595,3 +626,180 @@ def test_an_entry_of_the_users_own_is_passed_to_load(tmp_path):
         lb.load(tmp_path / "run")
     again = lb.load(tmp_path / "run", condition=Conditions({"t": Doubled(2)}))
     assert torch.equal(again.sample(3, [0.1, 0.2], seed=0), model.sample(3, [0.1, 0.2], seed=0))
+
+
+# ------------------------------------------------------------------------------------------ a latent with cells
+MAP = {"grid": {"type": "map", "features": 3, "channels": [4, 4], "blocks": 1}}
+
+
+def test_an_image_becomes_a_map_with_what_the_data_say_of_it():
+    data = conditional_data(missing=True)
+    chosen = choose(data.spec, {"condition": {"type": {"type": "map", "channels": [4]}}})["condition"]["type"]
+    assert chosen == {"type": "map", "event_shape": [1, 6, 6], "missing": False, "channels": [4]}
+    model = lb.VAE.for_data(data, latent=2, condition={"type": {"type": "map", "channels": [4]}})
+    entry = model.condition["type"]
+    assert (entry.map_shape, entry.missing) == ((16, 3, 3), False)
+    # It comes last, wherever it stands in the data; without cells, other slots read it as any context.
+    grid = lb.data.load(np.zeros((9, 2)), condition={"m": np.ones((9, 4, 4)), "v": np.ones((9, 2)) * 0.5})
+    assert lb.VAE.for_data(grid, condition={"m": {"type": "map", "channels": [2]}}).condition.names == (
+        "v",
+        "m",
+    )
+    assert lb.VAE.for_data(grid).condition.names == ("m", "v")
+
+
+def test_cells_of_a_map_lie_where_its_places_do():
+    """From the data to the prior: a grid that is bright somewhere makes the points there probable."""
+    data = points_on_grids()
+    model = lb.VAE.for_data(data, latent=CELLS + 2, condition=MAP, **with_cells())
+    assert model.condition.names == ("start", "grid")
+    assert model.prior.map_shape == model.decoder.map_shape == (3, 2, 3)
+    x = torch.cat([x for x, _ in data.train.batches(2000)])
+    low, high = x.amin(0), x.amax(0)
+    centres = model.transform.inverse(model.encoder.centres)
+    torch.testing.assert_close(centres, lattice(low.tolist(), high.tolist(), (3, 2)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        model.decoder.reach * model.transform.std, (high - low) / torch.tensor([3, 2]), atol=1e-4, rtol=0
+    )
+    # The cell of a point, by the encoder, is the bright place of its grid, by the map's rows and columns.
+    x, c = next(data.test.batches(2000))
+    bright = c["grid"].reshape(-1, 2, 4, 3, 4).amax((2, 4)).flatten(1)
+    assert (bright.sum(1) == 1).all()
+    same = model.infer(x, c).mean[:, :CELLS].argmax(1) == bright.argmax(1)
+    assert same.double().mean() > 0.97  # the range of the data is not quite the box
+    # A prior that looks at nothing but how bright a place is.
+    entry, prior = model.condition["grid"], model.prior
+    for parameter in (*entry.parameters(), *prior.parameters()):
+        parameter.data.fill_(1.0 if parameter.ndim > 1 else 0.0)
+    nn.init.zeros_(prior.network.layers[2].map.weight)  # of the start
+    assert torch.equal(model.prior_at(c).probs.argmax(1), bright.argmax(1))
+
+
+def test_cells_without_a_map_are_found_by_k_means():
+    rng = np.random.default_rng(0)
+    corners = np.array([[0, 0, 0], [9, 0, 1], [0, 9, 2], [9, 9, 3]])
+    x = (corners[np.arange(400) % 4] + 0.1 * rng.standard_normal((400, 3))).astype(np.float32)
+    data = lb.data.load(x)
+    before = torch.get_rng_state()
+    model = lb.VAE.for_data(data, latent=6, network={"hidden": [8]}, **with_cells(4))
+    found = model.transform.inverse(model.encoder.centres)
+    nearest = (torch.from_numpy(corners)[:, None] - found).norm(dim=-1).amin(1)
+    assert nearest.max() < 0.1
+    assert torch.equal(model.encoder.centres, model.decoder.centres)
+    torch.testing.assert_close(model.decoder.reach, torch.full((3,), 0.5), atol=0.01, rtol=0)
+    assert model.prior.logits.shape == (4,)
+    again = lb.VAE.for_data(data, latent=6, **with_cells(4))
+    assert torch.equal(again.encoder.centres, model.encoder.centres)  # whatever the global generator gives
+    assert not torch.equal(torch.get_rng_state(), before)  # of the networks' weights
+    assert model.log_prob(torch.from_numpy(x[:5]), seed=0).isfinite().all()
+
+
+def test_a_constant_column_is_no_place_that_cannot_be_left():
+    x = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
+    x[:, 1] = 5
+    model = lb.VAE.for_data(lb.data.load(x), latent=5, transform="none", **with_cells(3))
+    assert model.decoder.reach[1] == 1
+    assert (model.decoder.reach > 0).all()
+
+
+def test_the_usual_latent_has_room_for_the_cells():
+    model = lb.VAE.for_data(points_on_grids(), condition=MAP, **with_cells())
+    assert model.latent_shape == (CELLS + 2,)
+
+
+def test_a_decoder_with_cells_starts_at_the_spread_of_the_data():
+    data = points_on_grids()
+    likelihood = {"type": "gaussian", "scale": "predicted"}
+    model = lb.VAE.for_data(data, condition=MAP, likelihood=likelihood, **with_cells())
+    x, c = next(data.train.batches(50))
+    spread = model(x, c).p_x.stddev * model.transform.std
+    torch.testing.assert_close(spread.mean((0, 1)), data.std, rtol=0.3, atol=0)
+
+
+def test_networks_of_the_users_own_keep_their_centres():
+    data = points_on_grids()
+    slots = with_cells()
+    shape = {"cells": CELLS, "hidden": (8,), "context": 20}
+    encoder = lb.nn.CellEncoder((2,), (2, CELLS + 1), **shape)
+    decoder = lb.nn.CellDecoder((CELLS + 1,), (1, 2), map_shape=(3, 2, 3), **shape)
+    lb.nn.cells.place_cells(encoder, decoder, torch.full((CELLS, 2), 7.0), torch.ones(2))
+    slots |= {"encoder": encoder, "decoder": decoder}
+    model = lb.VAE.for_data(data, latent=CELLS + 1, condition=MAP, **slots)
+    assert model.decoder is decoder
+    assert (decoder.centres == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ({"prior": "standard_normal"}, "cells need four slots together: .* prior 'standard_normal'"),
+        ({"encoder": "mlp"}, "cells need four slots together: .* encoder 'mlp'"),
+        ({"decoder": "mlp"}, "cells need four slots together"),
+        ({"posterior": "diagonal_gaussian"}, "cells need four slots together"),
+        (
+            {"encoder": {"type": "cells", "cells": 5}},
+            "disagree on the number of cells: posterior 6, prior 6, encoder 5",
+        ),
+        ({"decoder": "cells"}, "disagree on the number of cells: .* decoder 256"),
+        ({"prior": lb.priors.CellPrior(9, cells=7)}, "disagree on the number of cells: .* prior 7"),
+        (with_cells(7), "is not one of 7 cells in a context of 20; set cells to rows x columns"),
+        ({"latent": CELLS}, r"cells=6 needs a latent \(K \+ L,\)"),
+        ({"prior": {"cells": 0}}, r"cells=0 needs a latent"),
+        ({"prior": {"cells": -3}}, r"cells=-3 needs a latent"),
+        ({"encoder": {"cells": 2.5}}, "encoder.cells must be a whole number"),
+    ],
+)
+def test_cells_that_do_not_fit_are_refused(slots, message):
+    data = points_on_grids()
+    chosen = merge({"condition": MAP, **with_cells()}, slots)
+    with pytest.raises(ConfigError, match=message):
+        lb.VAE.for_data(data, **chosen)
+
+
+def test_cells_for_data_that_have_too_few_places_or_examples_are_refused():
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    with pytest.raises(ConfigError, match="40 cells are more than the 32 different examples; use fewer"):
+        lb.VAE.for_data(lb.data.load(x), **with_cells(40))
+    grids = {"grid": np.ones((40, 8, 12))}
+    with pytest.raises(ConfigError, match=r"cells on a map need data \(x, y\); array has 3 numbers"):
+        lb.VAE.for_data(lb.data.load(x, condition=grids), condition=MAP, **with_cells())
+    bits = data_of("bits")
+    with pytest.raises(ConfigError, match="which likelihood 'bernoulli' does not read; use 'gaussian'"):
+        lb.VAE.for_data(bits, **with_cells())
+
+
+def test_a_slot_of_the_users_own_may_stand_with_the_cells():
+    class Flat(nn.Module):
+        event_shape = (CELLS + 2,)
+
+        def forward(self):
+            zero = torch.zeros(2)
+            return lb.distributions.CellNormal(torch.zeros(CELLS), zero, zero + 1)
+
+    model = lb.VAE.for_data(points_on_grids(), condition=MAP, **with_cells() | {"prior": Flat()})
+    assert model.sample(5, {"grid": torch.zeros(1, 8, 12), "start": [0, 0]}, spread=True).shape == (5, 2)
+
+
+def test_a_set_becomes_an_embedding_that_knows_its_rows():
+    rng = np.random.default_rng(0)
+    sets = 3 + 2 * rng.standard_normal((5, 4, 3))
+    sets[0, 1:] = np.nan
+    condition = {"boxes": lb.data.Shared(sets, np.arange(40) % 5, "set")}
+    data = lb.data.load(rng.standard_normal((40, 2)), condition=condition)
+    options = {"boxes": {"size": 6, "hidden": [5]}}
+    model = lb.VAE.for_data(data, latent=1, condition=options)
+    entry = model.condition["boxes"]
+    assert type(entry).__name__ == "PointSet"
+    assert entry.event_shape == (4, 3)
+    rows = torch.from_numpy(sets[~np.isnan(sets).any(-1)]).float()
+    torch.testing.assert_close(entry.mean, rows.mean(0))
+    assert config.describe_model(model)["condition"]["boxes"] == {
+        "type": "set",
+        "event_shape": [4, 3],
+        "size": 6,
+        "hidden": [5],
+        "dropout": 0.0,
+        "missing": False,
+    }
+    assert choose(data.spec, {})["prior"]["type"] == "conditional_gaussian"
+    assert model.sample(3, {"boxes": sets[0, :1]}).shape == (3, 2)

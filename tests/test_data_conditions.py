@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lowerbound.data import ConditionSpec, DataSpec, draw_masks, load, load_like, observe
+from lowerbound.data import ConditionSpec, Data, DataSpec, Shared, draw_masks, load, load_like, observe
 from lowerbound.errors import ConfigError, DataError
 
 SPLITS = ("train", "valid", "test")
@@ -556,6 +557,22 @@ IMAGES = np.zeros((12, 4, 4)) + N[:, None, None]
         (X, {"labels": N % 2, "condition": "label", "labelled": 11}, ConfigError, r"10 labels of 2 classes"),
         (X, {"condition": {"label": N / 2}, "labelled": 2}, ConfigError, r"'label' is a vector"),
         (X, {"labels": np.where(N == 4, np.nan, 1)}, DataError, r"missing for 1 .* row 4.*condition='label'"),
+        (X, {"condition": {"a": Shared(X, N[:5])}}, DataError, r"'a' .* shape \(5, 2\), but there are 12"),
+        (X, {"condition": {"a": Shared(X, N, "set")}}, DataError, r"'a' .* is a set, so \(N, rows, D\)"),
+        (X, {"condition": {"a": Shared(X, N, "image")}}, DataError, r"given as 'image', but .* are 'vector'"),
+        (
+            X,
+            {"condition": {"a": Shared(IMAGES, N, "vector")}},
+            DataError,
+            r"given as 'vector', but .* are 'image'",
+        ),
+        (X, {"condition": {"a": Shared(X + np.inf, N)}}, DataError, r"'a' .* infinite"),
+        (X, {"condition": {"a": Shared(X + np.nan, N)}}, DataError, r"'a' .* no value in the train"),
+        (X, {"groups": N[:5]}, DataError, r"groups has shape \(5,\), but there are 12"),
+        (X, {"groups": X}, DataError, r"groups has shape \(12, 2\), but there are 12"),
+        (X, {"groups": N % 2}, DataError, r"there are 2 groups; .* at least one each"),
+        (X, {"groups": np.where(N == 3, np.nan, N)}, DataError, r"none of them missing"),
+        (X, {"groups": ["a", None, "b"] * 4}, DataError, r"none of them missing"),
     ],
 )
 def test_wrong_conditions_are_refused_with_their_remedy(source, options, error, message):
@@ -607,3 +624,194 @@ def test_repr_names_the_conditions(pets):
     assert "condition: species (3 classes), age (vector (1,)), observed (always twice)" in text
     assert "label (10 classes, some missing)" in repr(load("digits", condition="label", labelled=10))
     assert "condition" not in repr(load("digits"))
+
+
+# ------------------------------------------------------------------ values that examples share, and groups of them
+
+
+def shared_values(rng, n=60):
+    """Values of each kind, an index into them for n examples, and the dense arrays."""
+    index = rng.integers(0, 7, n)
+    values = {
+        "grid": rng.integers(0, 2, (7, 1, 4, 6), dtype=np.uint8),
+        "photo": rng.integers(0, 256, (7, 5, 3, 3), dtype=np.uint8),
+        "pose": rng.standard_normal((7, 3)),
+        "depth": rng.standard_normal((7, 4, 4)).astype(np.float32),
+        "kind": np.arange(7) // 2 * 10,
+        "when": np.arange(7) / 2,
+    }
+    values["pose"][3] = np.nan
+    return values, index
+
+
+def test_shared_values_come_in_batches_as_dense_ones(rng):
+    values, index = shared_values(rng)
+    x = np.stack([np.arange(60), np.arange(60)], 1).astype(np.float32)
+    dense = load(x, condition={name: value[index] for name, value in values.items()}, seed=3)
+    shared = load(x, condition={name: Shared(value, index) for name, value in values.items()}, seed=3)
+    assert shared.spec == dense.spec
+    assert shared.spec.conditions[2].missing
+    for a, b in ((shared, dense), (shared.to("cpu"), dense)):
+        for name in SPLITS:
+            (x_a, c_a), (x_b, c_b) = entries(getattr(a, name), 7), entries(getattr(b, name), 7)
+            assert torch.equal(x_a, x_b)
+            for key, value in c_b.items():
+                assert c_a[key].dtype == value.dtype
+                assert torch.equal(c_a[key].nan_to_num(-1e9), value.nan_to_num(-1e9)), key
+    at = torch.tensor([5, 2, 2])
+    for key, value in dense.train.batch(at)[1].items():
+        assert torch.equal(shared.train.batch(at)[1][key].nan_to_num(-1e9), value.nan_to_num(-1e9))
+    # In the order of the source, and some of it.
+    every, c = entries(shared.all)
+    assert torch.equal(every[:, 0], torch.arange(60.0))
+    assert torch.equal(c["grid"], torch.from_numpy(values["grid"][index]).float())
+    few, c = entries(shared.valid.select(np.array([3, 0])))
+    assert torch.equal(c["depth"][:, 0], torch.from_numpy(values["depth"][index])[few[:, 0].long()])
+    few, c = entries(shared.train.take(4))
+    assert torch.equal(c["when"][:, 0], torch.from_numpy(index)[few[:, 0].long()] / 2)
+
+
+def test_shared_values_are_stored_once_and_are_the_datas_own(rng):
+    values, index = shared_values(rng)
+    data = load(rng.standard_normal((60, 2)), condition={n: Shared(v, index) for n, v in values.items()})
+    for name in SPLITS:
+        stored = getattr(data, name).conditions["grid"]
+        assert isinstance(stored, Shared)
+        assert stored.values.shape == (7, 1, 4, 6)
+        assert stored.values.dtype == torch.bool
+        assert stored.values.data_ptr() == data.train.conditions["grid"].values.data_ptr()
+        assert len(stored) == len(getattr(data, name))
+        assert isinstance(getattr(data, name).conditions["kind"], torch.Tensor)  # classes take no room
+    assert data.train.conditions["photo"].values.dtype == torch.uint8
+    assert isinstance(data.all.conditions["grid"], Shared)
+    before = data.train.condition("grid").clone(), data.train.condition("depth").clone()
+    values["grid"][:], values["depth"][:], index[:] = 0, 0, 0
+    assert torch.equal(data.train.condition("grid"), before[0])
+    assert torch.equal(data.train.condition("depth"), before[1])
+    moved = data.to("meta")
+    assert {moved.test.conditions[name].device.type for name in values} == {"meta"}
+    assert moved.test.conditions["grid"].index.device.type == "meta"
+    assert moved.test.conditions["grid"].values is moved.train.conditions["grid"].values
+    assert list(moved.valid.conditions) == list(data.valid.conditions)
+
+
+def test_splits_with_shared_values_of_their_own_are_joined(rng):
+    x = rng.standard_normal((12, 2)).astype(np.float32)
+    first, second = (
+        load(x, condition={"a": Shared(torch.arange(5.0).reshape(5, 1) + start, N % 5)}, seed=1)
+        for start in (0, 100)
+    )
+    mixed = Data(first.train, second.valid, first.test, {}, first.order)
+    for data in (mixed, mixed.to("cpu")):
+        _, c = entries(data.all)
+        wanted = (
+            torch.arange(12)[:, None] % 5
+            + 100.0 * torch.isin(torch.arange(12), rows_of(first.valid, x))[:, None]
+        )
+        assert torch.equal(c["a"], wanted)
+
+
+def rows_of(split, x):
+    """Which rows of x a split has."""
+    return torch.tensor([int(np.flatnonzero((x == row.numpy()).all(1))[0]) for row in entries_x(split)])
+
+
+def test_the_distinct_values_are_those_that_occur_once_each(rng):
+    values = torch.arange(20.0).reshape(10, 2)
+    data = load(rng.standard_normal((50, 2)), condition={"a": Shared(values, np.arange(50) % 5 + 2)})
+    assert torch.equal(data.train.distinct("a"), values[2:7])
+    assert data.train.condition("a").shape == (40, 2)
+    one = load(rng.standard_normal((50, 2)), condition={"a": values.repeat(5, 1)})
+    assert torch.equal(one.train.distinct("a"), one.train.condition("a"))
+
+
+def test_sets_keep_their_rows_and_lack_only_without_any(rng):
+    sets = rng.standard_normal((6, 4, 3))
+    sets[1, 2:] = np.nan
+    sets[2, :, 1] = np.nan
+    index = np.arange(30) % 6
+    data = load(rng.standard_normal((30, 2)), condition={"boxes": Shared(sets, index, "set")}, seed=1)
+    assert data.spec.conditions == (ConditionSpec("boxes", "set", (4, 3), missing=True),)
+    assert DataSpec.from_dict(data.spec.to_dict()) == data.spec
+    assert "boxes (set (4, 3), some missing)" in repr(data)
+    _, c = entries(data.all)
+    assert c["boxes"].dtype == torch.float32
+    np.testing.assert_array_equal(c["boxes"].numpy(), sets[index].astype(np.float32))
+    whole = load(rng.standard_normal((30, 2)), condition={"boxes": Shared(sets[:2], index % 2, "set")})
+    assert not whole.spec.conditions[0].missing
+    spec = replace(data.spec, conditions=(replace(data.spec.conditions[0], event_shape=(5, 3)),))
+    with pytest.raises(DataError, match=r"is a set \(4, 3\), but the model needs a set \(5, 3\)"):
+        load_like(rng.standard_normal((30, 2)), spec, condition={"boxes": Shared(sets, index, "set")})
+
+
+def test_shared_labels_are_numbered_kept_and_renumbered_as_others_are(rng):
+    x = rng.standard_normal((40, 2))
+    data = load(x, condition={"label": Shared(np.array([10, 20, 30]), np.arange(40) % 3)}, labelled=6)
+    stored = data.train.condition("label")
+    assert torch.bincount(stored[stored >= 0]).tolist() == [2, 2, 2]
+    other = load_like(x, data.spec, condition={"label": Shared(np.array([30, 10]), np.arange(40) % 2)})
+    assert entries(other.all)[1]["label"].tolist() == [2, 0] * 20
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Shared(X, [0.5, 1.0]), DataError, r"one whole number per example; got \(2,\) torch.float32"),
+        (lambda: Shared(X, [True, False]), DataError, r"one whole number per example"),
+        (lambda: Shared(X, [[0], [1]]), DataError, r"got \(2, 1\) torch.int64"),
+        (lambda: Shared(X, [0, 12]), DataError, r"index lies in \[0, 12\], but there are 12 values"),
+        (lambda: Shared(X, [-1, 3]), DataError, r"index lies in \[-1, 3\]"),
+        (lambda: Shared(X, [0, 1], "label"), ConfigError, r"kinds 'vector', 'image' and 'set'; got 'label'"),
+    ],
+)
+def test_wrong_shared_values_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "words", "floats"])
+def test_a_group_lies_in_one_split(rng, kind):
+    groups = rng.integers(0, 50, 600) * 3
+    given = {"numbers": groups, "words": groups.astype(str), "floats": groups / 7}[kind]
+    x = np.stack([np.arange(600), groups], 1).astype(np.float32)
+    data = load(x, groups=given, split=(0.6, 0.2, 0.2), seed=4)
+    parts = [set(entries_x(getattr(data, name))[:, 1].tolist()) for name in SPLITS]
+    assert [len(part) for part in parts] == [30, 10, 10]
+    assert set.union(*parts) == set(groups.tolist())
+    assert sum(len(getattr(data, name)) for name in SPLITS) == 600
+    order = entries_x(data.train)[:, 0]
+    assert not torch.equal(order, order.sort().values)  # permuted as without groups
+    again, other = (load(x, groups=given, split=(0.6, 0.2, 0.2), seed=seed) for seed in (4, 5))
+    assert torch.equal(entries_x(again.train), entries_x(data.train))
+    assert set(entries_x(other.test)[:, 1].tolist()) != parts[2]
+    assert torch.equal(entries_x(data.all)[:, 0], torch.arange(600.0))
+
+
+def entries_x(split):
+    return torch.cat([x for x, _ in split.batches(1000)])
+
+
+def test_three_groups_are_one_for_each_split():
+    data = load(X, groups=N % 3)
+    assert [len({x % 3 for x in entries_x(getattr(data, name))[:, 0].tolist()}) for name in SPLITS] == [
+        1,
+        1,
+        1,
+    ]
+
+
+def test_groups_of_a_file_come_from_a_file(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "groups.npy", N % 4)
+    with pytest.raises(
+        ConfigError, match=r"can be read again, but not groups= from memory; .* give the path"
+    ):
+        load(tmp_path / "x.npy", groups=N % 4)
+    data = load(tmp_path / "x.npy", groups=tmp_path / "groups.npy", seed=2)
+    again = load(data.spec.source, **json.loads(json.dumps(data.options)))
+    for name in SPLITS:
+        assert torch.equal(entries_x(getattr(again, name)), entries_x(getattr(data, name)))
+    assert "groups" not in load(X, groups=N % 4).options
+    np.savez(tmp_path / "own.npz", train=X, valid=X, test=X)
+    with pytest.raises(ConfigError, match=r"groups= is for sources without a split of their own"):
+        load(tmp_path / "own.npz", groups=tmp_path / "groups.npy")

@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+from exact import cell_vae
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 
+from lowerbound.conditions import Conditions, Vector
 from lowerbound.data.transforms import Standardize
 from lowerbound.errors import ConfigError, ShapeError, SupportError
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
@@ -15,7 +18,7 @@ from lowerbound.model import VAE, slerp
 from lowerbound.nn import MLP, ConvDecoder, ConvEncoder
 from lowerbound.objectives import ELBO, ImportanceWeighted, Progress
 from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import StandardNormal
+from lowerbound.priors import ConditionalGaussian, StandardNormal
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -320,6 +323,120 @@ def test_temperature_scales_the_prior_draw(model):
     for temperature in (0.0, 0.5, 1.0):
         drawn = model.sample(5, temperature=temperature, seed=3)
         torch.testing.assert_close(drawn, model.decode(temperature * z))
+
+
+# ------------------------------------------------------------------------------------ evenly spread samples
+def shows_its_codes(latent=3, prior=None, condition=None):
+    """A model whose mean observation is the code itself."""
+    decoder = MLP((latent,), (1, latent), hidden=())
+    nn.init.eye_(decoder.output.weight)
+    encoder = MLP((latent,), (2, latent), hidden=())
+    prior, likelihood = prior or StandardNormal(latent), Gaussian(latent, scale=0.1)
+    return VAE(encoder, DiagonalGaussian(latent), prior, decoder, likelihood, condition=condition)
+
+
+def shows_its_cell(cells=6, condition=None):
+    """A model whose mean observation is the centre of its cell; and the cells' probabilities are uneven."""
+    model = cell_vae(condition, cells)
+    nn.init.zeros_(model.decoder.body.output.weight)
+    nn.init.zeros_(model.decoder.body.output.bias)
+    if condition is None:
+        nn.init.normal_(model.prior.logits, std=1.5)
+    return model
+
+
+def cells_of(model, x):
+    far = (x[:, None] - model.decoder.centres).norm(dim=-1)
+    assert far.amin(1).max() < 1e-9
+    return far.argmin(1)
+
+
+@pytest.mark.parametrize("n", [64, 256])
+def test_spread_codes_have_one_value_in_every_stratum_of_every_dimension(n):
+    strata = (n * torch.special.ndtr(shows_its_codes().sample(n, spread=True, seed=1))).long()
+    assert all(sorted(column.tolist()) == list(range(n)) for column in strata.T)
+    # Of two dimensions together too: an 8 x n/8 grid of boxes has one each.
+    boxes = set(zip((strata[:, 0] // (n // 8)).tolist(), (strata[:, 1] // 8).tolist(), strict=True))
+    assert len(boxes) == n
+    loose = (n * torch.special.ndtr(shows_its_codes().sample(n, seed=1))).long()
+    assert len(loose[:, 0].unique()) < 0.8 * n
+
+
+def test_spread_codes_follow_the_prior_of_their_condition():
+    condition = Conditions({"start": Vector(2)})
+    prior = ConditionalGaussian(3, 2, hidden=(5,))
+    model = shows_its_codes(prior=prior, condition=condition)
+    model.prior.network.output.weight.data.normal_()
+    p = model.prior_at([1.0, -2.0])
+    z = model.sample(512, [1.0, -2.0], spread=True, seed=1)
+    u = torch.special.ndtr((z - p.mean) / p.stddev)
+    assert all(sorted((512 * column).long().tolist()) == list(range(512)) for column in u.T)
+
+
+def test_each_spread_code_alone_has_the_law_of_the_prior():
+    model = shows_its_cell()
+    first = torch.stack([model.sample(3, spread=True, seed=seed)[1] for seed in range(600)])
+    counts = torch.bincount(cells_of(model, first), minlength=6)
+    expected = 600 * model.prior_at().probs.detach()
+    assert stats.chisquare(counts, expected).pvalue > 1e-3
+    model = shows_its_codes(2)
+    values = torch.cat([model.sample(3, spread=True, seed=seed)[1:2] for seed in range(600)])
+    assert stats.kstest(values[:, 0], "norm").pvalue > 1e-3
+    assert stats.kstest(values[:, 1], "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize(("n", "most"), [(64, 2), (512, 2), (100, 6)])
+def test_spread_samples_give_every_cell_its_share(conditional, n, most):
+    """A cell's interval holds its share of a (0, m, 1)-net, up to its two ends; 100 = 64 + 32 + 4 are three nets."""
+    model = shows_its_cell(20, Conditions({"start": Vector(2)}) if conditional else None)
+    c = [1.0, -0.5] if conditional else None
+    expected = n * model.prior_at(c).probs.detach().reshape(-1)
+    for seed in range(5):
+        counts = torch.bincount(cells_of(model, model.sample(n, c, spread=True, seed=seed)), minlength=20)
+        assert (counts - expected).abs().max() <= most
+    loose = torch.bincount(cells_of(model, model.sample(n, c, seed=0)), minlength=20)
+    assert (loose - expected).abs().max() > 2
+
+
+def test_spread_samples_repeat_by_their_seed_alone(model):
+    draw = [model.sample(20, spread=True, seed=seed) for seed in (3, 3, 4)]
+    assert torch.equal(draw[0], draw[1])
+    assert not torch.equal(draw[0], draw[2])
+    before = torch.get_rng_state()
+    model.sample(20, spread=True, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(model.sample(20, spread=True), model.sample(20, spread=True))
+    generators = [torch.Generator().manual_seed(5) for _ in range(2)]
+    assert torch.equal(*[model.sample(20, spread=True, generator=generator) for generator in generators])
+    halved = model.sample(20, spread=True, temperature=0.0, seed=3)
+    torch.testing.assert_close(halved, model.decode(torch.zeros(20, 3)))
+
+
+def test_spread_samples_of_float32_are_finite():
+    model = shows_its_codes().float()
+    x = torch.cat([model.sample(4096, spread=True, seed=seed) for seed in range(3)])
+    assert x.dtype == torch.float32
+    assert x.isfinite().all()
+
+
+def test_what_cannot_be_spread_is_refused():
+    condition = Conditions({"start": Vector(2)})
+    many = shows_its_codes(prior=ConditionalGaussian(3, 2), condition=condition)
+    wide = VAE(
+        MLP((4,), (2, 2, 3)),
+        DiagonalGaussian((2, 3)),
+        StandardNormal((2, 3)),
+        MLP((2, 3), (1, 4)),
+        Gaussian(4),
+    )
+    for model, c in ((many, torch.randn(5, 2)), (wide, None)):
+        with pytest.raises(ConfigError, match="spread=True needs a prior over vectors that factorises"):
+            model.sample(5, c, spread=True)
+    assert many.sample(5, torch.randn(1, 2), spread=True).shape == (5, 3)
+    for spread in (False, True):
+        with pytest.raises(ConfigError, match="a prior of cells has no temperature"):
+            cell_vae().sample(5, temperature=0.5, spread=spread)
 
 
 @every_likelihood

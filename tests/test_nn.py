@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lowerbound.errors import ConfigError, ShapeError
-from lowerbound.nn import MLP, ConvDecoder, ConvEncoder, ResNetDecoder, ResNetEncoder
+from lowerbound.nn import (
+    MLP,
+    CellDecoder,
+    CellEncoder,
+    ConvDecoder,
+    ConvEncoder,
+    ResNetDecoder,
+    ResNetEncoder,
+)
+from lowerbound.nn.cells import lattice, place_cells, split_map
 from lowerbound.nn.layers import ACTIVATIONS, Residual, gain, initialise
 from lowerbound.nn.resnet import group_norm
 
@@ -357,3 +366,144 @@ def test_an_input_of_another_shape_is_refused(shape):
     network = ConvEncoder((1, 28, 28), (2,))
     with pytest.raises(ShapeError, match=r"shape \(\.\.\., 1, 28, 28\); got \(" + str(shape[0])):
         network(torch.zeros(shape))
+
+
+# ---------------------------------------------------------------------------------------------- cells
+def test_the_lattice_goes_along_the_first_axis_first():
+    centres = lattice((0.0, 10.0), (3.0, 12.0), (3, 2))
+    expected = [[0.5, 10.5], [1.5, 10.5], [2.5, 10.5], [0.5, 11.5], [1.5, 11.5], [2.5, 11.5]]
+    torch.testing.assert_close(centres, torch.tensor(expected))
+    solid = lattice((0, 0, 0), (2, 3, 4), (2, 3, 4))
+    assert solid.shape == (24, 3)
+    for i, (x, y, z) in enumerate(solid.tolist()):
+        assert i == int(x) + 2 * int(y) + 6 * int(z)
+    # The places of a map (F, rows, columns), row by row, are those of the same numbers.
+    rows, columns = 2, 3
+    place = torch.arange(rows * columns, dtype=torch.float32).reshape(1, 1, rows, columns)
+    _, by_place = split_map(place.flatten(1), (1, rows, columns))
+    for k, (x, y) in enumerate(lattice((0, 0), (columns, rows), (columns, rows)).tolist()):
+        assert by_place[0, k, 0] == place[0, 0, int(y), int(x)]
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 4, 4)])
+def test_the_encoder_names_the_nearest_centre(shape):
+    size = math.prod(shape)
+    encoder = CellEncoder(shape, (2, 19), cells=16, hidden=(5,))
+    encoder.centres.copy_(torch.randn(16, size))
+    encoder.reach.copy_(torch.rand(size) + 0.5)
+    x = torch.randn(300, *shape)
+    h = encoder(x)
+    assert h.shape == (300, 2, 19)
+    nearest = [min(range(16), key=lambda k: (p - encoder.centres[k]).norm().item()) for p in x.flatten(1)]
+    assert h[:, 0, :16].argmax(1).tolist() == nearest
+    assert h[:, 0, :16].softmax(1).sort(1).values[:, -2].max() == 0  # the others have no probability at all
+    assert h[:, 0, :16].log_softmax(1).isfinite().all()
+    # Beside x the network reads where in its cell x lies.
+    within = (x.flatten(1) - encoder.centres[nearest]) / encoder.reach
+    torch.testing.assert_close(h[..., 16:], encoder.body(torch.stack([x.flatten(1), within], 1)))
+    torch.testing.assert_close(encoder(x.reshape(3, 100, *shape)), h.reshape(3, 100, 2, 19))
+
+
+def test_the_encoder_finds_the_cell_far_from_the_origin_and_in_16_bits():
+    """Where |x|² − 2 x·m + |m|² has lost all its digits, differences have not."""
+    centres = 1000 + torch.arange(16.0).unsqueeze(1) / 16
+    encoder = CellEncoder((1,), (2, 17), cells=16, hidden=(5,))
+    encoder.centres.copy_(centres)
+    x = centres + 0.02
+    assert encoder(x)[:, 0, :16].argmax(1).tolist() == list(range(16))
+    with torch.autocast("cpu", torch.bfloat16):
+        h = encoder(x)
+    assert h.dtype == torch.float32
+    assert h[:, 0, :16].argmax(1).tolist() == list(range(16))
+
+
+def test_the_decoder_starts_at_the_centre_and_moves_by_its_reach():
+    decoder = CellDecoder((7,), (2, 1, 3), cells=5, hidden=(6,), features=4)
+    encoder = CellEncoder((1, 3), (2, 7), cells=5, hidden=(6,))
+    centres, reach = torch.randn(5, 3), torch.tensor([0.5, 2.0, 1.0])
+    place_cells(encoder, decoder, centres, reach)
+    assert torch.equal(encoder.centres, decoder.centres)
+    assert torch.equal(encoder.reach, decoder.reach)
+    z = torch.cat([torch.eye(5), torch.randn(5, 2)], 1)
+    y = decoder(z)
+    assert y.shape == (5, 2, 1, 3)
+    moved = decoder.body(torch.cat([z[:, 5:], decoder.embedding.weight.T], 1))
+    torch.testing.assert_close(y[:, 0, 0], centres + reach * moved[:, 0, 0])
+    torch.testing.assert_close(y[:, 1], moved[:, 1])
+    # The first parameter keeps its start, the others are where they are told to be.
+    decoder.set_output_bias(torch.full((2, 1, 3), 7.0))
+    torch.testing.assert_close(decoder(z)[:, 0], y[:, 0])
+    torch.testing.assert_close(decoder(z)[:, 1], y[:, 1] + 7)
+    before = encoder(y[:, 0])
+    encoder.set_output_bias(torch.ones(2, 7))
+    torch.testing.assert_close(encoder(y[:, 0])[..., 5:], before[..., 5:] + 1)
+
+
+def test_centres_are_part_of_the_state():
+    decoder = CellDecoder((4,), (1, 2), cells=3, hidden=(6,), features=4)
+    encoder = CellEncoder((2,), (2, 4), cells=3, hidden=(6,))
+    place_cells(encoder, decoder, torch.randn(3, 2), torch.rand(2))
+    other = CellDecoder((4,), (1, 2), cells=3, hidden=(6,), features=4)
+    other.load_state_dict(decoder.state_dict())
+    z = torch.randn(5, 4)
+    assert torch.equal(other(z), decoder(z))
+    assert {name for name, _ in encoder.named_buffers()} == {"centres", "reach"} <= set(encoder.state_dict())
+
+
+@pytest.mark.parametrize("lead", [(4,), (3, 4)])
+@pytest.mark.parametrize("common", [False, True])
+def test_cells_between_two_points_go_with_the_context(lead, common):
+    """Start, goal, and one number more; from start to goal five cells of equal length but for the ends."""
+    known = {"cells": 5, "hidden": (6,), "between": True, "context": 5}
+    encoder = CellEncoder((2,), (2, 7), **known)
+    decoder = CellDecoder((7,), (1, 2), features=3, **known)
+    place_cells(encoder, decoder, torch.zeros(5, 2), torch.tensor([0.5, 2.0]))
+    nn.init.zeros_(decoder.body.output.weight)
+    context = torch.randn(1 if common else 4, 5)
+    each = context.expand(4, 5)
+    x = torch.randn(*lead, 2)
+    h = encoder(x, context)
+    for at in torch.cartesian_prod(*map(torch.arange, lead)).reshape(-1, len(lead)).tolist():
+        start, goal = each[at[-1], :2], each[at[-1], 2:4]
+        line = [start + share * (goal - start) for share in (0, 0.25, 0.5, 0.75, 1)]
+        nearest = min(range(5), key=lambda k: (x[tuple(at)] - line[k]).norm().item())
+        assert h[tuple(at)][0, :5].argmax().item() == nearest
+        within = (x[tuple(at)] - line[nearest]) / encoder.reach
+        by_hand = encoder.body(torch.stack([x[tuple(at)], within]), each[at[-1]].unsqueeze(0))
+        torch.testing.assert_close(h[tuple(at)][:, 5:], by_hand)
+        for k in range(5):
+            z = torch.cat([torch.eye(5)[k].expand(*lead, 5), torch.randn(*lead, 2)], -1)
+            torch.testing.assert_close(decoder(z, context)[tuple(at)][0], line[k])
+
+
+def test_between_needs_two_points():
+    with pytest.raises(ConfigError, match=r"begins with two points of 2 numbers; it has 3"):
+        CellEncoder((2,), (2, 7), cells=5, between=True, context=3)
+    with pytest.raises(ConfigError, match=r"begins with two points of 2 numbers; it has 0"):
+        CellDecoder((7,), (1, 2), cells=5, between=True)
+
+
+def test_a_map_gives_every_cell_the_features_of_its_place():
+    grid = (2, 2, 3)
+    decoder = CellDecoder((7,), (1, 2), cells=6, hidden=(5,), map_shape=grid, context=15)
+    nn.init.normal_(decoder.body.output.weight)
+    z = torch.cat([torch.eye(6), torch.randn(6, 1)], 1)
+    context = torch.randn(1, 15)
+    y = decoder(z, context)
+    for k in range(6):
+        other = context.clone()
+        features = other[:, 3:].reshape(grid)
+        features[:, k // 3, k % 3] += 1
+        changed = (decoder(z, other) - y).abs().amax((1, 2)) > 1e-6
+        assert changed.tolist() == [i == k for i in range(6)]
+    beside = context.clone()
+    beside[:, 0] += 1
+    assert ((decoder(z, beside) - y).abs().amax((1, 2)) > 1e-6).all()
+
+
+@pytest.mark.parametrize("network", [CellEncoder((2,), (2, 5), cells=4), CellDecoder((5,), (1, 2), cells=4)])
+def test_cells_refuse_inputs_of_another_shape(network):
+    with pytest.raises(ShapeError, match="takes inputs of shape"):
+        network(torch.zeros(3, 7))
+    with pytest.raises(ShapeError, match="takes a context of size 0; got 2"):
+        network(torch.zeros(3, *network.in_shape), torch.zeros(3, 2))

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from toys import CELLS, points_on_grids, with_cells
 
 import lowerbound as lb
 from lowerbound import persistence
 from lowerbound.errors import ConfigError, DataError, LowerboundError, RunError
+from lowerbound.evaluation import bound
 from lowerbound.objectives import ELBO, Linear, Switch
 
 SMALL = {"network": {"hidden": [8]}, "latent": 2}
@@ -212,7 +215,7 @@ def test_a_config_of_a_newer_version(saved):
         (lambda c: c["model"]["encoder"].update(type="mpl"), "no encoder 'mpl'; did you mean 'mlp'"),
         (
             lambda c: c["model"]["encoder"].update(type="os.system"),
-            "no encoder 'os.system'; options: conv, mlp, resnet",
+            "no encoder 'os.system'; options: cells, conv, mlp, resnet",
         ),
         (lambda c: c["model"].update(prior={"type": "builtins.eval"}), "no prior 'builtins.eval'"),
         (lambda c: c["model"]["encoder"].update(hiden=[3]), "no option 'hiden'; did you mean 'hidden'"),
@@ -522,3 +525,112 @@ def test_a_run_of_format_1_is_read_and_resumed(model, data, tmp_path):
     path.write_text(json.dumps(old | {"model": None}))
     with pytest.raises(RunError, match="is no configuration of a run"):
         persistence.read_config(tmp_path / "run")
+
+
+# ------------------------------------------------------------------------------------------ a latent with cells
+def cell_model(data):
+    torch.manual_seed(1)
+    return lb.VAE.for_data(
+        data,
+        likelihood={"type": "gaussian", "scale": 0.05},
+        condition={"grid": {"type": "map", "features": 4, "channels": [8, 8], "blocks": 1}},
+        **with_cells(hidden=[32]),
+    )
+
+
+def everything(model, data):
+    x, c = next(data.test.batches(40))
+    one = {name: value[0] for name, value in c.items()}
+    return torch.cat(
+        [
+            model.log_prob(x, c, samples=3, seed=1),
+            model.encode(x, c).flatten(),
+            model.sample(9, one, seed=2, mean=False).flatten(),
+            model.sample(9, one, seed=2, spread=True).flatten(),
+            model.prior_at(c).probs.flatten().detach(),
+        ]
+    )
+
+
+def test_a_model_with_cells_comes_back_with_its_centres(tmp_path):
+    data = points_on_grids()
+    model = cell_model(data)
+    model.decoder.reach.mul_(1.5)
+    lb.nn.cells.place_cells(model.encoder, model.decoder, torch.randn(CELLS, 2), model.decoder.reach)
+    again = lb.load(lb.save(model, tmp_path / "run"))
+    assert torch.equal(again.encoder.centres, model.encoder.centres)
+    assert torch.equal(again.decoder.reach, model.decoder.reach)
+    assert torch.equal(everything(again, data), everything(model, data))
+    assert again.data_spec == data.spec
+    assert again.condition.names == ("start", "grid")
+
+
+def test_without_a_map_and_without_data_too(tmp_path):
+    model = lb.VAE(
+        lb.nn.CellEncoder((2,), (2, 7), cells=5, hidden=(4,)),
+        lb.posteriors.CellGaussian(7, cells=5),
+        lb.priors.CellPrior(7, cells=5),
+        lb.nn.CellDecoder((7,), (1, 2), cells=5, hidden=(4,), features=3),
+        lb.likelihoods.Gaussian(2, scale=0.1),
+    )
+    lb.nn.cells.place_cells(model.encoder, model.decoder, torch.randn(5, 2), torch.ones(2))
+    again = lb.load(lb.save(model, tmp_path / "run"))
+    assert torch.equal(again.sample(9, seed=1), model.sample(9, seed=1))
+    x = torch.randn(9, 2)
+    assert torch.equal(again.log_prob(x, samples=2, seed=1), model.log_prob(x, samples=2, seed=1))
+
+
+def test_a_model_of_a_set_comes_back(tmp_path):
+    rng = np.random.default_rng(0)
+    sets = rng.standard_normal((6, 4, 3))
+    sets[0] = np.nan
+    condition = {"boxes": lb.data.Shared(sets, np.arange(60) % 6, "set")}
+    data = lb.data.load(arrays(), condition=condition)
+    model = lb.VAE.for_data(data, latent=2, condition={"boxes": {"size": 4, "hidden": [5]}})
+    assert model.condition["boxes"].missing
+    lb.fit(model, data, epochs=1, progress=False)
+    again = lb.load(lb.save(model, tmp_path / "run"))
+    for boxes in (sets[3], sets[3, :2], None):
+        given = {"boxes": boxes}
+        assert torch.equal(again.sample(5, given, seed=1), model.sample(5, given, seed=1))
+
+
+def test_training_a_model_with_cells_and_resuming_it(tmp_path):
+    """The grid says where x lies: the prior learns it, worth the logarithm of the number of places."""
+    data = points_on_grids(problems=120)
+    model = cell_model(data)
+    before = bound(model, data.test)
+    settings = {"batch_size": 64, "learning_rate": 3e-3, "precision": "fp32", "progress": False}
+    whole = lb.fit(cell_model(data), data, epochs=8, objective="elbo", out=tmp_path / "whole", **settings)
+    after = bound(whole.model, data.test)
+    assert after.elbo > before.elbo + 1
+    # A flat prior pays log 6 nats for the cell.
+    x, c = next(data.test.batches(1000))
+    k = whole.model.infer(x, c).mean[:, :CELLS].argmax(1)
+    paid = [
+        -m.prior_at(c).log_probs.detach().gather(1, k[:, None]).mean().item() for m in (model, whole.model)
+    ]
+    assert paid[0] > 1.2
+    assert paid[1] < 0.4
+    assert after.kl > 0.5  # of which the rest is that of the Gaussian part
+    given = {name: value[0] for name, value in c.items()}
+    drawn = whole.model.sample(200, given, spread=True, seed=0)
+    place = given["grid"].reshape(2, 4, 3, 4).amax((1, 3)).flatten().argmax().item()
+    low = torch.tensor([-3.0 + 2 * (place % 3), 10.0 + place // 3])
+    inside = ((drawn > low - 0.1) & (drawn < low + torch.tensor([2.0, 1.0]) + 0.1)).all(1)
+    assert inside.double().mean() > 0.7  # a sixth by chance
+
+    def stop(model, record):
+        if record["step"] >= 90:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    settings |= {"epochs": 8, "objective": "elbo", "out": tmp_path / "parts"}
+    half = lb.fit(cell_model(data), data, callback=stop, **settings)
+    assert 90 <= half.steps < whole.steps
+    run = lb.fit(cell_model(data), data, resume=True, **settings)
+    assert run.steps == whole.steps
+    assert torch.equal(everything(run.model, data), everything(whole.model, data))
+    assert torch.equal(everything(lb.load(tmp_path / "whole"), data), everything(whole.model, data))
+    other = lb.VAE.for_data(data, likelihood={"type": "gaussian", "scale": 0.05}, **with_cells(hidden=[32]))
+    with pytest.raises(RunError, match=r"its model section differs .* in 'condition'"):
+        lb.fit(other, data, out=tmp_path / "parts", resume=True, progress=False)

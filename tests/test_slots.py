@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from lowerbound.conditions import Image, Label, Observed, Vector
+from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.config import REGISTRY
+from lowerbound.distributions import CellNormal
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
-from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import ConditionalGaussian, StandardNormal
+from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian
+from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
 from lowerbound.testing import (
     check_condition,
     check_likelihood,
@@ -29,6 +30,8 @@ POSTERIORS = {
     "diagonal_gaussian_map": lambda: DiagonalGaussian((2, 1, 2)),
     "full_covariance_gaussian": lambda: FullCovarianceGaussian(3),
     "full_covariance_gaussian_one": lambda: FullCovarianceGaussian(1),
+    "cell_gaussian": lambda: CellGaussian(7, cells=4),
+    "cell_gaussian_one": lambda: CellGaussian(2, cells=1),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),
@@ -36,6 +39,11 @@ PRIORS = {
     "conditional_gaussian": lambda: ConditionalGaussian(3, context=4),
     "conditional_gaussian_affine": lambda: ConditionalGaussian(1, context=1, hidden=()),
     "conditional_gaussian_map": lambda: ConditionalGaussian((2, 1, 2), context=3, hidden=(5, 5)),
+    "cell": lambda: CellPrior(5, cells=3),
+    "cell_context": lambda: CellPrior(7, cells=4, context=3),
+    "cell_affine": lambda: CellPrior(3, cells=2, hidden=(), context=1),
+    "cell_map": lambda: CellPrior(8, cells=6, hidden=(5,), map_shape=(2, 3, 2), context=12),
+    "cell_map_beside": lambda: CellPrior(7, cells=6, hidden=(5, 5), map_shape=(2, 2, 3), context=15),
 }
 
 
@@ -71,6 +79,11 @@ CONDITIONS = {
         lambda: Image((1, 4, 4), network="resnet", channels=(4,), hidden=(8,), missing=True),
         numbers(1, 4, 4),
     ),
+    "map": (lambda: Map((2, 8, 6), features=3, channels=(4,), blocks=2), numbers(2, 8, 6)),
+    "map_odd": (lambda: Map((1, 7, 5), channels=(4, 5), blocks=0, dropout=0.3), numbers(1, 7, 5)),
+    "set": (lambda: PointSet((4, 3), size=5, hidden=(8,)), numbers(4, 3)),
+    "set_missing": (lambda: PointSet((1, 2), size=5, hidden=(8, 6), missing=True), numbers(1, 2)),
+    "set_dropout": (lambda: PointSet((3, 1), size=2, hidden=(4,), dropout=0.2), numbers(3, 1)),
     "observed": (lambda: Observed(5, size=6, hidden=(8,)), observed(5)),
     "observed_image": (
         lambda: Observed((1, 4, 3), network="conv", channels=(4,), hidden=(8,)),
@@ -194,7 +207,60 @@ def test_posterior_contract_notices(kind, message):
         check_posterior(lambda: _Broken(kind))
 
 
+class _BrokenCells(CellGaussian):
+    """Cells with one fault of choice."""
+
+    def __init__(self, kind=""):
+        super().__init__(5, cells=3)
+        self.kind = kind
+
+    def forward(self, h):
+        p = super().forward(h)
+        made = {"flat": _Flat, "soft": _Soft, "constant": _Louder}.get(self.kind, CellNormal)
+        return made(p.log_probs, p.normal.mean, p.normal.stddev)
+
+    def extra_repr(self):
+        return f"kind={self.kind!r}"
+
+
+class _Flat(CellNormal):
+    """Draws every cell equally often, whatever its probability."""
+
+    def rsample(self, sample_shape=()):
+        other = CellNormal(torch.zeros_like(self.log_probs), self.normal.mean, self.normal.stddev)
+        return other.rsample(sample_shape)
+
+
+class _Soft(CellNormal):
+    """Draws the probabilities in place of a cell."""
+
+    def rsample(self, sample_shape=()):
+        z = super().rsample(sample_shape)
+        return torch.cat([self.probs.expand(*z.shape[:-1], -1), z[..., self.cells :]], -1)
+
+
+class _Louder(CellNormal):
+    """A density off by a constant."""
+
+    def log_prob(self, value):
+        return super().log_prob(value) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("constant", "density integrates to 1.1"),
+        ("flat", "do not follow its log_prob: moment 1"),
+        ("soft", "must name one cell"),
+    ],
+)
+def test_posterior_contract_notices_wrong_cells(kind, message):
+    with pytest.raises(AssertionError, match=message):
+        check_posterior(lambda: _BrokenCells(kind))
+
+
 def test_posterior_contract_passes_the_same_class_without_a_fault():
+    check_posterior(_BrokenCells)
     check_posterior(lambda: _Broken("none"))
 
 

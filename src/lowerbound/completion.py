@@ -219,7 +219,7 @@ def _method(model: VAE, method: Any) -> Method:
     """Return the method asked for, or the model's own."""
     trained = model.condition is not None and model.condition.observed is not None
     if method is None:
-        return "trained" if trained else "importance"
+        method = "trained" if trained else "importance"
     if method not in get_args(Method):
         raise ConfigError(f"complete has no method {method!r}; {suggest(str(method), get_args(Method))}")
     if trained and method != "trained":
@@ -230,6 +230,11 @@ def _method(model: VAE, method: Any) -> Method:
         raise ConfigError(
             "method 'trained' needs a model of p(x_missing | x_observed), from load(..., observed='random'); "
             "this one completes by 'importance' or 'gibbs'"
+        )
+    if method != "trained" and getattr(model.posterior, "cells", 0):
+        raise ConfigError(
+            f"method {method!r} moves from code to code, and no posterior leads out of a cell; train the model for "
+            "completion, with load(..., observed='random')"
         )
     return method
 

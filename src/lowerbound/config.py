@@ -26,18 +26,21 @@ from .data import DataSpec, Standardize
 from .data import load as load_data
 from .errors import ConfigError, suggest
 from .model import VAE
-from .nn import ENCODERS, MLP, ConvDecoder, ResNetDecoder
+from .nn import ENCODERS, MLP, CellDecoder, CellEncoder, ConvDecoder, ResNetDecoder
+from .nn.cells import lattice, place_cells
 from .objectives import schedules
 from .training import Settings
 
 REGISTRY: dict[str, dict[str, type]] = {
-    "encoder": {**ENCODERS},
-    "decoder": {"mlp": MLP, "conv": ConvDecoder, "resnet": ResNetDecoder},
+    "encoder": {**ENCODERS, "cells": CellEncoder},
+    "decoder": {"mlp": MLP, "conv": ConvDecoder, "resnet": ResNetDecoder, "cells": CellDecoder},
     "posterior": {
+        "cell_gaussian": posteriors.CellGaussian,
         "diagonal_gaussian": posteriors.DiagonalGaussian,
         "full_covariance_gaussian": posteriors.FullCovarianceGaussian,
     },
     "prior": {
+        "cell": priors.CellPrior,
         "standard_normal": priors.StandardNormal,
         "conditional_gaussian": priors.ConditionalGaussian,
     },
@@ -52,6 +55,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "label": conditions.Label,
         "vector": conditions.Vector,
         "image": conditions.Image,
+        "map": conditions.Map,
+        "set": conditions.PointSet,
         "observed": conditions.Observed,
     },
     "classifier": {"none": types.NoneType, **ENCODERS},
@@ -79,6 +84,7 @@ _DERIVED = {
     "std",
     "classes",
     "masks",
+    "map_shape",
 }
 _SECTIONS = ("latent", "network", *SLOTS, "objective", "training", "data")
 DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name != "source")
@@ -93,6 +99,10 @@ _STAND_INS: dict[str, dict[str, Any]] = {
     "classifier": {"in_shape": (1, 8, 8), "out_shape": (2,)},
     "objective": {},
 }
+
+# What the slots are that a latent with cells needs, all of them.
+_WITH_CELLS = {"posterior": "cell_gaussian", "prior": "cell", "encoder": "cells", "decoder": "cells"}
+_FOR_CELLS = 20_000  # examples that k-means finds centres in
 
 Options = Mapping[str, Any]
 
@@ -330,7 +340,7 @@ def _check_slot(kind: str, options: Options) -> None:
     if "type" in options:
         # On the meta device nothing is computed or stored, however large the networks are.
         with torch.device("meta"):
-            build(kind, options, **_STAND_INS[kind])
+            build(kind, options, **_stand_ins(kind, options))
         return None
     known = {option for cls in REGISTRY[kind].values() for option in options_of(cls)}
     for name in options:
@@ -344,6 +354,25 @@ def _check_slot(kind: str, options: Options) -> None:
             except ConfigError as error:
                 refusals.append(error)
     raise refusals[0] if refusals else ConfigError(f"no {kind} has all the options {', '.join(options)}")
+
+
+def _stand_ins(kind: str, options: Options) -> dict[str, Any]:
+    """Return shapes for a slot to be checked with; a latent with cells must have room for them."""
+    made = dict(_STAND_INS[kind])
+    cells = _cells_of(kind, options)
+    if not isinstance(cells, int):
+        return made
+    latent = (2 + max(0, cells),)
+    if options.get("between") is True:
+        made["context"] = 128  # two points of as many numbers as the stand-ins have
+    slot = {"encoder": {"out_shape": (2, *latent)}, "decoder": {"in_shape": latent}}
+    return made | slot.get(kind, {"event_shape": latent})
+
+
+def _cells_of(kind: str, options: Options) -> Any:
+    """Return how many cells a slot's options ask for; None if it knows of none."""
+    option = options_of(lookup(kind, options["type"])).get("cells")
+    return None if option is None else options.get("cells", option.default)
 
 
 def _check_condition(entries: Any) -> None:
@@ -469,12 +498,18 @@ def _with_conditions(spec: DataSpec, chosen: Mapping[str, Options], over: Option
             have = suggest(str(name), chosen) if chosen else "they have none; load them with condition="
             raise ConfigError(f"{spec.source} has no condition {name!r}; {have}")
         kind = describe("condition", value)["type"] if isinstance(value, nn.Module) else value.get("type")
-        if kind not in (None, "custom", chosen[name]["type"]):
+        fits = ("image", "map") if chosen[name]["type"] == "image" else (chosen[name]["type"],)
+        if kind not in (None, "custom", *fits):
             raise ConfigError(
                 f"the condition {name!r} of {spec.source} is a {chosen[name]['type']}, not a {kind}"
             )
     options = {name: value for name, value in over.items() if not isinstance(value, nn.Module)}
-    return merge(chosen, options)
+    # What the data say of an entry, its shape for one, holds for any type that it is read as.
+    said = {
+        name: {key: value for key, value in entry.items() if key in _DERIVED or key == "missing"}
+        for name, entry in chosen.items()
+    }
+    return {name: said[name] | dict(entry) for name, entry in merge(chosen, options).items()}
 
 
 def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
@@ -485,6 +520,7 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
                 f"{side} {chosen[side]['type']!r} needs images (C, H, W), but {spec.source} has vectors of "
                 f"{spec.event_shape}; use 'mlp'"
             )
+    _check_cells(chosen)
     likelihood, transform = chosen["likelihood"]["type"], chosen["transform"]["type"]
     fits = {
         "bernoulli": ("binary",),
@@ -502,6 +538,31 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options]) -> None:
     if transform != "none" and likelihood in fits and likelihood != "gaussian":
         raise ConfigError(
             f"transform {transform!r} makes real numbers, which likelihood {likelihood!r} cannot score"
+        )
+
+
+def _check_cells(chosen: Mapping[str, Options]) -> None:
+    """Refuse a latent with cells that some slot knows nothing of, or takes for another."""
+    slots = [slot for slot, name in _WITH_CELLS.items() if chosen[slot]["type"] == name]
+    if not slots:
+        return
+    if any(chosen[slot]["type"] not in (name, "custom") for slot, name in _WITH_CELLS.items()):
+        came = ", ".join(f"{slot} {chosen[slot]['type']!r}" for slot in _WITH_CELLS)
+        raise ConfigError(
+            "cells need four slots together: posterior 'cell_gaussian', prior 'cell', encoder 'cells' and decoder "
+            f"'cells'; got {came}"
+        )
+    counts = {slot: _cells_of(slot, chosen[slot]) for slot in slots}
+    if len(set(counts.values())) > 1:
+        raise ConfigError(
+            f"the slots disagree on the number of cells: {', '.join(f'{s} {n}' for s, n in counts.items())}; set "
+            "the option cells of all four"
+        )
+    likelihood = chosen["likelihood"]["type"]
+    if "decoder" in slots and likelihood not in ("gaussian", "custom"):
+        raise ConfigError(
+            f"decoder 'cells' gives means near the centres of cells, which likelihood {likelihood!r} does not read; "
+            "use 'gaussian'"
         )
 
 
@@ -541,15 +602,21 @@ def build_model(chosen: Mapping[str, Any], latent: int, spec: DataSpec) -> VAE:
     unit = torch.ones(spec.event_shape)
     condition = _build_condition(chosen["condition"], likelihood.feature_shape)
     context = 0 if condition is None else condition.context
+    last = None if condition is None else condition.items()[-1][1]
+    map_shape = last.map_shape if isinstance(last, conditions.Map) else None
     labels = [] if condition is None else condition.labels
     model = VAE(
         encoder=slot(
             "encoder", in_shape=likelihood.feature_shape, out_shape=posterior.input_shape, context=context
         ),
         posterior=posterior,
-        prior=slot("prior", event_shape=posterior.event_shape, context=context),
+        prior=slot("prior", event_shape=posterior.event_shape, context=context, map_shape=map_shape),
         decoder=slot(
-            "decoder", in_shape=posterior.event_shape, out_shape=likelihood.input_shape, context=context
+            "decoder",
+            in_shape=posterior.event_shape,
+            out_shape=likelihood.input_shape,
+            context=context,
+            map_shape=map_shape,
         ),
         likelihood=likelihood,
         transform=slot("transform", mean=0 * unit, std=unit),
@@ -575,7 +642,9 @@ def _build_condition(
             options = {key: value[key] for key in value if key not in _DERIVED}
             value = build("condition", options, **derived)
         entries[name] = value
-    return conditions.Conditions(entries) if entries else None
+    # Last comes the map: there, networks that know of places look for it.
+    ordered = sorted(entries.items(), key=lambda item: isinstance(item[1], conditions.Map))
+    return conditions.Conditions(dict(ordered)) if entries else None
 
 
 def model_for_data(data: Any, latent: int | None = None, **slots: Any) -> VAE:
@@ -596,20 +665,60 @@ def model_for_data(data: Any, latent: int | None = None, **slots: Any) -> VAE:
                 f"latent={latent}, but the posterior has latent shape {modules['posterior'].event_shape}; "
                 "leave one out"
             )
-    latent = latent or default_latent(spec)
-    model = build_model(chosen | modules, latent, spec)
+    with_cells = chosen["posterior"]["type"] == _WITH_CELLS["posterior"]
+    cells = _cells_of("posterior", chosen["posterior"]) if with_cells else 0
+    model = build_model(chosen | modules, latent or default_latent(spec) + cells, spec)
     for name, entry in model.condition.items() if model.condition is not None else ():
-        if not isinstance(entry, conditions.Observed):
-            entry.fit(data.train.condition(name))
+        if entry.fitted:
+            entry.fit(data.train.distinct(name))
     mean, std = data.mean, data.std
     if isinstance(model.transform, Standardize) and "transform" not in modules:
         model.transform = Standardize(mean, std)
         mean, std = torch.zeros_like(mean), torch.ones_like(std)
+    encoder, decoder = model.encoder, model.decoder
+    if isinstance(encoder, CellEncoder) and isinstance(decoder, CellDecoder):
+        # Those of the user's own making have their centres already.
+        if not {"encoder", "decoder"} & modules.keys():
+            _place_cells(model, encoder, decoder, data)
     start = model.likelihood.initial_output(mean, std)
     set_bias = getattr(model.decoder, "set_output_bias", None)
     if set_bias is not None and "decoder" not in modules:
         set_bias(start)
     return model
+
+
+def _place_cells(model: VAE, encoder: CellEncoder, decoder: CellDecoder, data: Any) -> None:
+    """Cut the space of the data into cells: evenly where a map has a place for each, else by k-means.
+
+    A map is taken to span the range of the data; where it spans another, ``nn.cells.place_cells`` says so.
+
+    Raises:
+        ConfigError: there are fewer different examples than cells, or a map and no points in its plane.
+    """
+    index = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:_FOR_CELLS]
+    x = torch.cat([x for x, _ in data.train.select(index.numpy()).batches(1024)])
+    u = (x if model.transform is None else model.transform(x)).flatten(1).cpu()
+    if decoder.between:
+        # The centres go with the condition.
+        centres, reach = decoder.centres, u.std(0) / 2
+    elif decoder.map_shape is not None:
+        if u.shape[1] != 2:
+            raise ConfigError(f"cells on a map need data (x, y); {data.spec.source} has {u.shape[1]} numbers")
+        counts = decoder.map_shape[:0:-1]
+        low, high = u.amin(0), u.amax(0)
+        centres = lattice(low.tolist(), high.tolist(), counts)
+        reach = (high - low) / torch.tensor(counts)
+    else:
+        if encoder.cells > len(different := u.unique(dim=0)):
+            raise ConfigError(
+                f"{encoder.cells} cells are more than the {len(different)} different examples; use fewer"
+            )
+        from sklearn.cluster import KMeans
+
+        fitted = KMeans(encoder.cells, n_init=1, random_state=0)  # pyright: ignore[reportArgumentType]
+        fitted.fit(u.numpy())
+        centres, reach = torch.from_numpy(fitted.cluster_centers_), u.std(0) / 2
+    place_cells(encoder, decoder, centres, torch.where(reach > 0, reach, 1.0))
 
 
 def describe_model(model: VAE) -> dict[str, Any]:

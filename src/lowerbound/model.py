@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.quasirandom import SobolEngine
 
 from .conditions import Condition, Conditions, Label
-from .distributions import closed_form_kl, kl_per_dimension, restrict
+from .distributions import CellNormal, closed_form_kl, from_uniform, kl_per_dimension, restrict, uniforms
 from .errors import ConfigError, ShapeError
 from .likelihoods import Likelihood
 from .shapes import check_event, draws, full_precision
@@ -466,7 +467,8 @@ class VAE(nn.Module):
             c_to: The condition that is wanted, for all or one each.
 
         Raises:
-            ConfigError: the model takes no condition, or one of these was never seen in training.
+            ConfigError: the model takes no condition, one of these was never seen in training, or the latent has
+                cells.
         """
         if self.condition is None:
             raise ConfigError("convert needs a model with a condition, like load(..., condition='label')")
@@ -475,6 +477,8 @@ class VAE(nn.Module):
             p_from = self._prior(self._given(self._read(c_from, len(z))))
             p_to = self._prior(self._given(self._read(c_to, len(z))))
             if p_from.batch_shape:
+                if isinstance(p_from, CellNormal):
+                    raise ConfigError("convert keeps a code's place in the prior, and a cell has none")
                 z = p_to.mean + p_to.stddev * (z - p_from.mean) / p_from.stddev
         return self.decode(z, c_to)
 
@@ -535,6 +539,7 @@ class VAE(nn.Module):
         *,
         mean: bool = True,
         temperature: float = 1.0,
+        spread: bool = False,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -546,19 +551,47 @@ class VAE(nn.Module):
             mean: Give the mean of p(x | z), as published pictures do; False draws x as well, which is a
                 sample from the model's distribution of the data.
             temperature: Factor on the prior draw's distance from the prior's mean; 1 is the model itself.
+            spread: Spread the codes evenly, by a scrambled Sobol sequence (Owen, 1998) carried through the prior's
+                inverse distribution functions: each code alone has the prior's law, and together they leave no
+                gaps. For one condition, not one each.
             seed: Seed of the draws.
             generator: Generator of the draws, on the model's device.
+
+        Raises:
+            ConfigError: n is less than 1, or the prior cannot be spread, or has no temperature.
+
+        Reference:
+            Scrambling Sobol' and Niederreiter-Xing points (Owen, 1998), Journal of Complexity 14, 466-489
         """
         if n < 1:
             raise ConfigError(f"sample needs n >= 1; got {n}")
         with self._evaluating(), draws(self.device, seed, generator):
             given = self._given(self._read(c, n))
             p_z = self._prior(given)
-            z = p_z.sample() if p_z.batch_shape == (n,) else p_z.sample((n,)).reshape(n, *self.latent_shape)
+            if spread:
+                z = self._spread(p_z, n)
+            elif p_z.batch_shape == (n,):
+                z = p_z.sample()
+            else:
+                z = p_z.sample((n,)).reshape(n, *self.latent_shape)
             if temperature != 1.0:
+                if isinstance(p_z, CellNormal):
+                    raise ConfigError("a prior of cells has no temperature; leave it at 1")
                 z = p_z.mean + temperature * (z - p_z.mean)
             p_x = self._decode(z, given)
             return self._to_data(self.likelihood.point(p_x) if mean else p_x.sample(), given)
+
+    def _spread(self, p_z: Distribution, n: int) -> Tensor:
+        """Return ``n`` evenly spread codes (n, *latent)."""
+        size = uniforms(p_z)
+        if size is None or p_z.batch_shape.numel() != 1:
+            raise ConfigError(
+                "spread=True needs a prior over vectors that factorises, under one condition for all draws"
+            )
+        seed = int(torch.randint(2**31, (), device=self.device))
+        u = SobolEngine(size, scramble=True, seed=seed).draw(n, dtype=torch.float64)
+        # The sequence is on a lattice that holds 0, where a Gaussian has no finite value.
+        return from_uniform(p_z, u.clamp(2.0**-31, 1 - 2.0**-31).to(self.device))
 
     @torch.no_grad()
     def interpolate(

@@ -26,6 +26,20 @@ def event_shape_of(event_shape: int | Sequence[int], name: str = "event_shape") 
     return tuple(int(s) for s in sizes)
 
 
+def check_cells(event_shape: int | Sequence[int], cells: int) -> tuple[int, ...]:
+    """Return the latent's shape (K + L,) if it has room for ``cells`` cells and a Gaussian.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    shape = event_shape_of(event_shape)
+    if len(shape) != 1 or isinstance(cells, bool) or not 1 <= cells < shape[0]:
+        raise ConfigError(
+            f"cells={cells!r} needs a latent (K + L,) of K cells and a Gaussian of L >= 1 dimensions; got {shape}"
+        )
+    return shape
+
+
 def numel(shape: Sequence[int]) -> int:
     """Return the number of elements of one event of this shape."""
     return math.prod(shape)

@@ -25,8 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
+from torch.nn.functional import one_hot
 
 from .conditions import Condition, Observed
+from .distributions import CellNormal
 from .errors import ConfigError, SupportError
 from .likelihoods import Gaussian, Likelihood
 from .model import VAE
@@ -400,14 +402,28 @@ def _check_support(likelihood: Likelihood, outside: Iterable[float]) -> None:
 
 # ---------------------------------------------------------------------- draws against densities
 def _check_density(p: Distribution, what: str) -> None:
-    """Over R^n: integrate p by importance sampling from a wider Student t, and compare with its draws."""
+    """Over R^n: integrate p by importance sampling from a wider Student t, and compare with its draws.
+
+    Of a latent with cells the integral is over R^n for each cell in turn.
+    """
     z = p.sample((_DRAWS,)).flatten(1)
     event = torch.Size((*p.batch_shape, *p.event_shape))
+    cells = p.cells if isinstance(p, CellNormal) else 0
+    e = z[:, cells:]
     # Location and spread of the proposal need not be exact, only wide enough; five degrees of freedom are.
-    proposal = MultivariateNormal(z.mean(0), torch.cov(z.T).reshape(z.shape[1], z.shape[1]))
+    proposal = MultivariateNormal(e.mean(0), torch.cov(e.T).reshape(e.shape[1], e.shape[1]))
     tails = torch.distributions.Chi2(torch.tensor(5.0).double()).sample((_DRAWS, 1)) / 5
     y = proposal.loc + (proposal.sample((_DRAWS,)) - proposal.loc) / tails.sqrt()
-    log_weight = p.log_prob(y.reshape(_DRAWS, *event)).reshape(_DRAWS) - _student_log_prob(proposal, y)
+    log_proposal = _student_log_prob(proposal, y)
+    if cells:
+        chosen = z[:, :cells]
+        _require(
+            bool(((chosen == 0) | (chosen == 1)).all() and (chosen.sum(1) == 1).all()),
+            f"the {what}'s draws must name one cell, one-hot",
+        )
+        y = torch.cat([one_hot(torch.arange(_DRAWS) % cells, cells).to(y), y], 1)
+        log_proposal = log_proposal - math.log(cells)
+    log_weight = p.log_prob(y.reshape(_DRAWS, *event)).reshape(_DRAWS) - log_proposal
     _require_moments(log_weight.exp(), y, z, what)
     _require_mean(p, z, what)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import evaluate, generate, listing, report, train
+from . import evaluate, generate, listing, plan, report, train
 
 app = typer.Typer(
     name="lowerbound",
@@ -30,6 +30,7 @@ app.command()(generate.encode)
 app.command()(generate.interpolate)
 app.command()(generate.score)
 app.command("list")(listing.list_names)
+app.add_typer(plan.app, name="plan")
 
 
 def _version(show: bool) -> None:

@@ -131,7 +131,7 @@ def _read_value(entry: Any, text: str, value: str) -> Any:
     """Return the value of an entry from how its kind is written on the command line."""
     import numpy as np
 
-    from ..conditions import Label, Vector
+    from ..conditions import Label, PointSet, Vector
     from ..data.arrays import check_array
 
     if isinstance(entry, Label):
@@ -145,6 +145,8 @@ def _read_value(entry: Any, text: str, value: str) -> Any:
         image = np.load(value, allow_pickle=False)
     except (ValueError, EOFError):
         raise ConfigError(f"--given {text}: {value} cannot be read as a .npy") from None
+    if isinstance(entry, PointSet):
+        return image
     image = check_array(image[None] if image.ndim < 4 else image, value)
     return image / np.float32(255) if image.dtype == np.uint8 and image.max() > 1 else image
 

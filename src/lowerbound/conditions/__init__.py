@@ -4,6 +4,8 @@ from .base import Condition
 from .image import Image, Observed
 from .joint import Conditions
 from .label import Label
+from .map import Map
+from .point_set import PointSet
 from .vector import Vector
 
-__all__ = ["Condition", "Conditions", "Image", "Label", "Observed", "Vector"]
+__all__ = ["Condition", "Conditions", "Image", "Label", "Map", "Observed", "PointSet", "Vector"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ class Condition(nn.Module, ABC):
         missing: Values may be missing; implied by ``dropout``.
     """
 
+    fitted: ClassVar[bool] = True  # whether ``fit`` takes anything from the data
     null: nn.Parameter | None
 
     def __init__(self, value_shape: tuple[int, ...], size: int, dropout: float, missing: bool) -> None:

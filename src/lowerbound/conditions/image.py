@@ -55,6 +55,8 @@ class Image(Numbers):
         missing: Images may be missing; implied by ``dropout``.
     """
 
+    fitted = False
+
     def __init__(
         self,
         event_shape: Sequence[int],
@@ -96,6 +98,8 @@ class Observed(Condition):
         hidden: Widths of the fully connected hidden layers.
         channels: Channels of the convolutional stages.
     """
+
+    fitted = False
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from .dataset import Condition, Data, Split
 from .like import load_like
 from .load import NAMES, load
 from .masks import MASK_RULES, draw_masks, observe
+from .shared import Shared
 from .spec import ConditionSpec, DataSpec
 from .transforms import Standardize
 
@@ -14,6 +15,7 @@ __all__ = [
     "ConditionSpec",
     "Data",
     "DataSpec",
+    "Shared",
     "Split",
     "Standardize",
     "draw_masks",

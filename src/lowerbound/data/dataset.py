@@ -19,6 +19,7 @@ from .entries import read_entry
 from .masks import draw_masks, observe
 from .reading import Reading
 from .rows import Rows, chunk_length, join
+from .shared import Shared, Stored, join_stored
 from .spec import DataSpec
 
 Condition = dict[str, Tensor] | None
@@ -34,7 +35,8 @@ class Split:
         rows: The stored examples.
         reading: How stored values become x.
         labels: Class numbers (N,), int64, -1 where missing, or None.
-        conditions: Stored entries of the condition by name, (N, ...) each; "observed" is made from x and not stored.
+        conditions: Stored entries of the condition by name, (N, ...) each or `Shared`; "observed" is made from x and
+            not stored.
     """
 
     name: str
@@ -42,7 +44,7 @@ class Split:
     rows: Rows
     reading: Reading
     labels: Tensor | None = None
-    conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    conditions: Mapping[str, Stored] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,8 +59,15 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """The same split, its examples stored on the device (memory-mapped ones stay on disk)."""
+        return self._to(device, {})
+
+    def _to(self, device: torch.device | str, once: dict[int, Tensor]) -> Split:
+        """The same split on the device, where the values named in ``once`` are already; see ``Shared.to``."""
         device = torch.device(device)
-        return self._with(self.rows.to(device), lambda stored: stored.to(device))
+        return self._with(
+            self.rows.to(device),
+            lambda stored: stored.to(device, once) if isinstance(stored, Shared) else stored.to(device),
+        )
 
     def take(self, n: int) -> Split:
         """The first n examples, or all if there are fewer.
@@ -77,7 +86,7 @@ class Split:
             self.rows.select(index), lambda stored: stored.index_select(0, at.to(stored.device))
         )
 
-    def _with(self, rows: Rows, change: Callable[[Tensor], Tensor]) -> Split:
+    def _with(self, rows: Rows, change: Callable[[Any], Any]) -> Split:
         """Other rows, and what goes with them changed alike."""
         labels = None if self.labels is None else change(self.labels)
         conditions = {name: change(stored) for name, stored in self.conditions.items()}
@@ -87,13 +96,19 @@ class Split:
         """A stored entry of the condition as batches give it, all examples (N, ...) of it."""
         return read_entry(self.conditions[name])
 
+    def distinct(self, name: str) -> Tensor:
+        """The values of an entry of the condition as batches give them, those that examples share only once."""
+        stored = self.conditions[name]
+        return read_entry(stored.distinct() if isinstance(stored, Shared) else stored)
+
     def batch(self, index: LongTensor | Tensor) -> tuple[Tensor, Condition]:
         """The examples at an index (B,), with draws from torch's global generator.
 
         Returns:
             x (B, *event), float32 (int64 for categorical values), and the entries of the condition by name, or None:
-            labels (B,) int64, -1 where missing; vectors (B, D) and images (B, C, H, W) float32, rows with NaN where
-            missing; "observed" (B, 2, *event) float32, the observed values of this very x and their mask.
+            labels (B,) int64, -1 where missing; vectors (B, D), images (B, C, H, W) and sets (B, rows, D) float32,
+            with NaN where missing; "observed" (B, 2, *event) float32, the observed values of this very x and their
+            mask.
         """
         return self._batch(index, None, None)
 
@@ -209,7 +224,7 @@ class Data:
             if self.train.labels is None
             else torch.cat([s.labels for s in splits if s.labels is not None]),
             conditions={
-                name: torch.cat([split.conditions[name] for split in splits])
+                name: join_stored([split.conditions[name] for split in splits])
                 for name in self.train.conditions
             },
         )
@@ -221,10 +236,10 @@ class Data:
         return self._moments
 
     def to(self, device: torch.device | str) -> Data:
-        """The same data, stored on the device."""
-        moved = Data(
-            self.train.to(device), self.valid.to(device), self.test.to(device), self.options, self.order
-        )
+        """The same data, stored on the device; values that examples share once for all splits."""
+        once: dict[int, Tensor] = {}
+        splits = [split._to(device, once) for split in (self.train, self.valid, self.test)]
+        moved = Data(*splits, options=self.options, order=self.order)
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved

@@ -5,8 +5,10 @@
     floats                            (N,)                    vector    float32 (N, 1), NaN where missing
     numbers                           (N, D)                  vector    float32 (N, D), NaN where missing
     numbers                           those of images         image     float32 (N, C, H, W), NaN where missing
+    Shared(..., kind="set")           (N, rows, D)            set       float32 (N, rows, D), a row with a NaN is none
 
-Images of bytes stay bytes: those with grey levels are uint8 and read as v / 255, those of zeros and ones are bool.
+What comes as `Shared` is stored so: each value once, and an index. Images of bytes stay bytes: those with grey levels
+are uint8 and read as v / 255, those of zeros and ones are bool.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from .arrays import check_array
+from .arrays import as_numpy, check_array
+from .shared import Shared, Stored
 from .source import Source
 from .spec import ConditionSpec
 
@@ -31,11 +34,13 @@ class Entry(NamedTuple):
     """One entry of the condition, or the labels, stored for train, valid and test."""
 
     spec: ConditionSpec
-    parts: tuple[np.ndarray, ...]
+    parts: tuple[Any, ...]
 
 
-def read_entry(value: Tensor) -> Tensor:
+def read_entry(value: Stored) -> Tensor:
     """Stored rows of an entry as a batch has them: float32, and labels int64."""
+    if isinstance(value, Shared):
+        value = value.dense()
     if value.dtype == torch.uint8:
         return value.float().div_(255)
     return value if value.dtype == torch.int64 else value.float()
@@ -110,7 +115,9 @@ def read_entries(
         if key == "label" and labelled is not None:
             entry = _keep_labels(entry, labelled, seed)
         train = entry.parts[0]
-        missing = train < 0 if entry.spec.kind == "label" else _missing(train)
+        if isinstance(train, Shared):
+            train = train.distinct().numpy()
+        missing = train < 0 if entry.spec.kind == "label" else _missing(train, entry.spec.kind == "set")
         if missing.all():
             raise DataError(
                 f"condition {key!r} of {name} has no value in the training split; fill it, or leave it out"
@@ -152,20 +159,46 @@ def _keep_labels(entry: Entry, count: int, seed: int) -> Entry:
 
 
 def _read(name: str, parts: tuple[np.ndarray, ...], rows: Sequence[Any], what: str) -> Entry:
+    if isinstance(parts[0], Shared):
+        return _read_shared(name, parts[0], rows, what)
     if len({part.shape[1:] for part in parts}) > 1:
         raise DataError(f"{what} has parts of several shapes: {', '.join(str(part.shape) for part in parts)}")
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if values.ndim == 1 and values.dtype.kind in "biuUO":
-        values, classes = _number(values, None, what)
-        spec = ConditionSpec(name, "label", (), classes)
-    else:
-        values = check_array(values[:, None] if values.ndim == 1 else values, what)
-        spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
-        if spec.kind == "image" and values.dtype.kind in "bu" and values.max() <= 1:
-            values = values.astype(bool)
-        elif spec.kind == "vector" or values.dtype != np.uint8:
-            values = _floats(values, what)
+    spec, values = _read_values(name, values, None, what)
     return Entry(spec, tuple(values[index] for index in rows))
+
+
+def _read_shared(name: str, shared: Shared, rows: Sequence[Any], what: str) -> Entry:
+    """An entry of values that examples share; of classes, which take no room, one each."""
+    kind = shared.kind
+    spec, values = _read_values(name, as_numpy(shared.values), kind, what)
+    if kind is not None and kind != spec.kind:
+        raise DataError(f"{what} is given as {kind!r}, but values of shape {values.shape} are {spec.kind!r}")
+    index = as_numpy(shared.index)
+    if spec.kind == "label":
+        return Entry(spec, tuple(values[index[of_split]] for of_split in rows))
+    stored = torch.from_numpy(np.array(values, order="C"))  # the data do not change with the caller's array
+    return Entry(spec, tuple(Shared(stored, index[of_split], kind) for of_split in rows))
+
+
+def _read_values(
+    name: str, values: np.ndarray, kind: str | None, what: str
+) -> tuple[ConditionSpec, np.ndarray]:
+    """What an entry is, and its values as they are stored."""
+    if kind == "set":
+        if values.ndim != 3 or values.dtype.kind not in "fiu" or not values.size:
+            raise DataError(f"{what} is a set, so (N, rows, D) numbers; got {values.shape} {values.dtype}")
+        return ConditionSpec(name, "set", values.shape[1:]), _floats(values, what)
+    if kind is None and values.ndim == 1 and values.dtype.kind in "biuUO":
+        values, classes = _number(values, None, what)
+        return ConditionSpec(name, "label", (), classes), values
+    values = check_array(values[:, None] if values.ndim == 1 else values, what)
+    spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
+    if spec.kind == "image" and values.dtype.kind in "bu" and values.max() <= 1:
+        values = values.astype(bool)
+    elif spec.kind == "vector" or values.dtype != np.uint8:
+        values = _floats(values, what)
+    return spec, values
 
 
 def _floats(values: np.ndarray, what: str) -> np.ndarray:
@@ -209,8 +242,13 @@ def _number(
     return numbers, classes
 
 
-def _missing(values: np.ndarray) -> np.ndarray:
-    """Which rows (N,) have no value: NaN, None, an empty word, or what pandas puts in an empty cell."""
+def _missing(values: np.ndarray, is_set: bool = False) -> np.ndarray:
+    """Which rows (N,) have no value: NaN, None, an empty word, or what pandas puts in an empty cell.
+
+    Of a set, those are missing of which each row has a NaN.
+    """
+    if is_set:
+        return np.all(np.any(np.isnan(values), axis=2), axis=1)
     if values.dtype.kind == "f":
         return np.any(np.isnan(values).reshape(len(values), -1), axis=1)
     if values.dtype.kind == "U":

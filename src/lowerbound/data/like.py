@@ -51,7 +51,7 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
         _check_entry(came.get(name), wanted.get(name), name, own.source)
     for name, entry in came.items():
         if entry.kind == "label":
-            stored = [split.conditions[name] for split in splits]
+            stored = [split.condition(name) for split in splits]
             classes = wanted[name].classes or ()
             unseen = _unseen(stored, entry.classes or (), classes)
             if unseen:

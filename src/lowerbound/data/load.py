@@ -22,6 +22,7 @@ from .entries import read_entries, read_labels
 from .images import read_folder
 from .masks import MASK_RULES, check_rule
 from .partition import check_parts, cut, make_splits
+from .shared import Shared
 from .source import Source
 from .spec import Binarize, ConditionSpec, DataSpec, Values, check_option
 from .values import interpret, scan
@@ -56,6 +57,7 @@ def load(
     condition: str | Sequence[str] | Mapping[str, Any] | None = None,
     observed: str | Sequence[str] | None = None,
     labelled: int | None = None,
+    groups: Any = None,
 ) -> Data:
     """Load data and split them into train, valid and test.
 
@@ -96,11 +98,13 @@ def load(
         values: "binary", "unit", "real" or "categorical".
         condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
             then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its
-            own split). Or a dict of arrays by name.
+            own split). Or a dict of arrays by name; `Shared` where many examples have one value.
         observed: Make a part of x itself the entry "observed" of the condition: "quadrant", "half",
             "three-quadrants" or "random" (see `lowerbound.data.masks`), or the columns of a table that are observed.
         labelled: Keep so many labels of the training split as condition, of each class equally many; the others are
             missing.
+        groups: One number or word per example, or the path of a .npy with them: examples of a group stay in one
+            split, so that nothing of a test group was seen in training. `split` then gives the shares of the groups.
 
     Returns:
         The three splits, their spec, and the options that load them again.
@@ -135,6 +139,8 @@ def load(
         "observed": _listed(observed),
         "labelled": labelled,
     }
+    if isinstance(groups, str | os.PathLike):
+        options["groups"] = os.fspath(groups)
     _check(options, labels)
     names = _check_conditions(names if given is None else list(given), observed, labelled)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
@@ -145,7 +151,7 @@ def load(
     check_parts(found, name)
     kind = "vector" if found.parts[0].ndim == 2 else "image"
     event_shape = found.parts[0].shape[1:]
-    cuts = cut(found, options["split"], seed)
+    cuts = cut(found, options["split"], seed, None if groups is None else _read_groups(groups, found, name))
     numbered = read_labels(found, cuts, name, optional="label" in names)
     entries = read_entries(found, names, numbered, cuts, name, labelled=labelled, seed=seed)
     conditions = [entry.spec for entry in entries]
@@ -323,6 +329,20 @@ def _read_digits() -> Source:
     return Source((images,), (np.asarray(labels),), classes=tuple("0123456789"), white=16, binarize="dynamic")
 
 
+def _read_groups(groups: Any, source: Source, name: str) -> np.ndarray:
+    """The group of each example."""
+    if source.own_split:
+        raise ConfigError(f"groups= is for sources without a split of their own; {name} brings its own")
+    if isinstance(groups, str | os.PathLike):
+        return arrays.read_npy(Path(groups).expanduser()).parts[0]
+    if name != "array":
+        # Read again without them, as an evaluation of a run reads its data, the file would be split otherwise.
+        raise ConfigError(
+            f"{name} can be read again, but not groups= from memory; save them with numpy.save and give the path"
+        )
+    return arrays.as_numpy(groups)
+
+
 def _joined(source: Source, labels: Any, conditions: Mapping[str, Any], name: str) -> Source:
     """The source with the labels and the arrays to condition on that the user gave, if any."""
     if source.own_split and (labels is not None or conditions):
@@ -332,5 +352,8 @@ def _joined(source: Source, labels: Any, conditions: Mapping[str, Any], name: st
         if isinstance(labels, str | os.PathLike):
             labels = arrays.read_npy(Path(labels).expanduser()).parts[0]
         source = replace(source, labels=(arrays.as_numpy(labels),), classes=None)
-    given = {key: (arrays.as_numpy(array),) for key, array in conditions.items()}
+    given = {
+        key: (array if isinstance(array, Shared) else arrays.as_numpy(array),)
+        for key, array in conditions.items()
+    }
     return replace(source, conditions={**source.conditions, **given})

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from ..errors import DataError
 from .dataset import Split
 from .entries import Entry
 from .reading import Reading
 from .rows import MappedRows, Rows, TensorRows, chunk_length, to_tensor
+from .shared import Shared
 from .source import Source
 from .spec import DataSpec
 
@@ -51,13 +52,18 @@ def check_parts(source: Source, name: str) -> None:
                 )
 
 
-def cut(source: Source, shares: Sequence[float], seed: int) -> list[Any]:
+def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray | None = None) -> list[Any]:
     """Which rows of a source, its parts one after the other, are train, valid and test.
 
     Args:
         source: Three parts, which stay as they are, or one, which is permuted and cut.
         shares: Of the three splits.
         seed: Of the permutation.
+        groups: The group of each example, (N,), numbers or words: groups are permuted and cut instead, by their
+            number and not by their sizes, and none is in two splits.
+
+    Raises:
+        DataError: There is not one group per example, or there are fewer than three.
 
     Returns:
         Three slices, or three arrays of row numbers.
@@ -65,7 +71,32 @@ def cut(source: Source, shares: Sequence[float], seed: int) -> list[Any]:
     if source.own_split:
         ends = np.cumsum([0, *(len(part) for part in source.parts)])
         return [slice(start, end) for start, end in pairwise(ends)]
-    count = len(source.parts[0])
+    if groups is not None:
+        group, count = _numbered(groups, len(source.parts[0]))
+        order = np.random.default_rng(seed).permutation(len(group))
+        split_of = np.empty(count, int)
+        for i, chosen in enumerate(_cut(count, shares, seed)):
+            split_of[chosen] = i
+        return [order[split_of[group[order]] == i] for i in range(len(NAMES))]
+    return _cut(len(source.parts[0]), shares, seed)
+
+
+def _numbered(groups: np.ndarray, examples: int) -> tuple[np.ndarray, int]:
+    """The group of each example as a number from 0, and how many groups there are."""
+    if groups.shape != (examples,):
+        raise DataError(
+            f"groups has shape {groups.shape}, but there are {examples} examples; give one group each"
+        )
+    missing = groups.dtype.kind == "f" and bool(np.isnan(groups).any())
+    if missing or (groups.dtype.kind == "O" and len({isinstance(group, str) for group in groups}) > 1):
+        raise DataError("groups are numbers or words, none of them missing; fill them")
+    names, numbers = np.unique(groups, return_inverse=True)
+    if len(names) < len(NAMES):
+        raise DataError(f"there are {len(names)} groups; train, valid and test need at least one each")
+    return numbers, len(names)
+
+
+def _cut(count: int, shares: Sequence[float], seed: int) -> list[np.ndarray]:
     order = np.random.default_rng(seed).permutation(count)
     # At least one example each, whatever the shares round to.
     valid = min(max(1, round(count * shares[1])), count - 2)
@@ -111,8 +142,9 @@ def make_splits(
     return _drawn_once(splits, seed) if spec.binarize == "static" else splits
 
 
-def _tensor(entry: Entry, i: int) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(entry.parts[i]))
+def _tensor(entry: Entry, i: int) -> Any:
+    part = entry.parts[i]
+    return part if isinstance(part, Shared) else torch.from_numpy(np.ascontiguousarray(part))
 
 
 def _rows(array: np.ndarray, index: np.ndarray | None = None) -> Rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Source:
     columns: tuple[str, ...] | None = None
     white: int | None = None
     binarize: Binarize = "none"
-    conditions: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    conditions: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def own_split(self) -> bool:

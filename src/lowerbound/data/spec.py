@@ -13,7 +13,7 @@ from ..errors import ConfigError, suggest
 Kind = Literal["image", "vector"]
 Values = Literal["binary", "unit", "real", "categorical"]
 Binarize = Literal["none", "dynamic", "static", "threshold"]
-ConditionKind = Literal["label", "vector", "image", "observed"]
+ConditionKind = Literal["label", "vector", "image", "set", "observed"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class ConditionSpec:
 
     Attributes:
         name: The entry's key in the condition of a batch.
-        kind: "label", a class number; "vector"; "image"; or "observed", the known part of x itself and where it is.
-        event_shape: Shape of one entry: () for a label, (D,), (C, H, W), and for "observed" 2 before that of x.
+        kind: "label", a class number; "vector"; "image"; "set", rows of numbers in no order; or "observed", the known
+            part of x itself and where it is.
+        event_shape: Shape of one entry: () for a label, (D,), (C, H, W), (rows, D), and for "observed" 2 before that
+            of x.
         classes: Names of a label's classes 0..len-1.
         missing: Whether some training example has no value for the entry.
         masks: For "observed", the rule by which x is masked: its name, or the columns that are always observed.

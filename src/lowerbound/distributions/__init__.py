@@ -1,6 +1,7 @@
 """Distributions that torch lacks, or computes too slowly or too coarsely for our purpose."""
 
 from .bernoulli import BernoulliLogits
+from .cells import CellNormal, from_uniform, uniforms
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
@@ -8,11 +9,14 @@ from .restricted import Restricted, restrict
 
 __all__ = [
     "BernoulliLogits",
+    "CellNormal",
     "ContinuousBernoulliLogits",
     "Restricted",
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",
+    "from_uniform",
     "kl_per_dimension",
     "restrict",
+    "uniforms",
 ]

@@ -131,7 +131,8 @@ def nll(
     The encoder sees each example once; the samples are decoded, scored and added up in tiles, so memory does not
     grow with their number. For dequantised grey levels the value is that of the discrete original and an upper
     bound on it; for a bare tensor it is the density of what the tensor holds. With the proposal "prior" every
-    example has prior draws of its own, so that the examples' errors are independent.
+    example has prior draws of its own, so that the examples' errors are independent. The posterior of a latent with
+    cells names one cell k(x), and the value is that of log p(x, k(x) | c); with "prior" every cell counts.
 
     Args:
         model: The model; its mode and torch's global generator are left as they were.

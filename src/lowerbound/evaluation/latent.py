@@ -89,6 +89,8 @@ def active_units(
 ) -> ActiveUnits:
     """Count the latent dimensions whose posterior mean has a variance above ``threshold`` over the examples.
 
+    Of a latent with cells these are the dimensions of its Gaussian part: which cell it is counts in the KL.
+
     Args:
         model: The model.
         split: A part of the data, or a tensor or array (N, *event).
@@ -98,6 +100,7 @@ def active_units(
         precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
     """
     mean = posterior_means(model, split, c=c, limit=limit, precision=precision).mean
+    mean = mean[:, getattr(model.posterior, "cells", 0) :]
     # Not over n − 1: a single example has no spread, and the variance is that of the examples at hand.
     variance = mean.double().var(0, correction=0)
     return ActiveUnits(int((variance > threshold).sum()), len(variance), variance)

@@ -1,5 +1,6 @@
 """Networks that know no probability: tensors of one shape in, tensors of another shape out."""
 
+from .cells import CellDecoder, CellEncoder
 from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
 from .resnet import ResNetDecoder, ResNetEncoder
@@ -7,4 +8,13 @@ from .resnet import ResNetDecoder, ResNetEncoder
 # Networks that read what they are given whole, by the names that files and options use.
 ENCODERS = {"mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder}
 
-__all__ = ["ENCODERS", "MLP", "ConvDecoder", "ConvEncoder", "ResNetDecoder", "ResNetEncoder"]
+__all__ = [
+    "ENCODERS",
+    "MLP",
+    "CellDecoder",
+    "CellEncoder",
+    "ConvDecoder",
+    "ConvEncoder",
+    "ResNetDecoder",
+    "ResNetEncoder",
+]

@@ -21,6 +21,8 @@ from ..errors import ConfigError, ShapeError
 class Network(nn.Module):
     """Interface of a network; a concrete one builds ``layers``, then ``output``, its last affine layer.
 
+    One of another structure overrides ``_flat`` and ``set_output_bias``.
+
     Args:
         in_shape: Shape of one input.
         out_shape: Shape of one output.
@@ -55,8 +57,11 @@ class Network(nn.Module):
         came = 0 if context is None else context.shape[-1]
         if came != self.context:
             raise ShapeError(f"{type(self).__name__} takes a context of size {self.context}; got {came}")
-        y = self._last(self.layers(x.reshape(-1, *self.in_shape), context), context)
-        return y.reshape(*lead, *self.out_shape)
+        return self._flat(x.reshape(-1, *self.in_shape), context).reshape(*lead, *self.out_shape)
+
+    def _flat(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Map x (N, *in_shape), N a multiple of the context's B, to N outputs of any shape."""
+        return self._last(self.layers(x, context), context)
 
     def _last(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.output(h)

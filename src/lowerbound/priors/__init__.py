@@ -1,6 +1,7 @@
 """Priors p(z) and p(z | c): the distribution that new latent codes are drawn from."""
 
+from .cell import CellPrior
 from .conditional import ConditionalGaussian
 from .normal import StandardNormal
 
-__all__ = ["ConditionalGaussian", "StandardNormal"]
+__all__ = ["CellPrior", "ConditionalGaussian", "StandardNormal"]

@@ -1,0 +1,355 @@
+"""``lowerbound plan``: training sets of motion-planning problems, learned samplers, and what they gain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from ..errors import ConfigError
+from .options import DeviceOption, OutOption, OverwriteOption, QuietOption, RunArgument, SeedOption
+
+if TYPE_CHECKING:
+    from ..planning import Family, Problem, Sampler
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Motion planning: learn where the samples of a planner should lie.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+FamilyArgument = Annotated[
+    str, typer.Argument(metavar="FAMILY", help="narrow, maze, forest, integrator, wam or panda.")
+]
+SetOption = Annotated[
+    Optional[list[str]],  # noqa: UP045 (typer reads the annotation at run time)
+    typer.Option(
+        "--set",
+        metavar="OPTION=VALUE",
+        help="An option of the family, like gap=0.1 or scene=shelf; may be repeated.",
+    ),
+]
+ShareOption = Annotated[
+    float, typer.Option(metavar="S", help="Share of learned states; the others are a Halton sequence.")
+]
+
+
+@app.command("make-data")
+def make_data(
+    name: FamilyArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz file to write.")],
+    problems: Annotated[int, typer.Option("-n", "--problems", metavar="N", help="Problems to solve.")] = 2000,
+    states: Annotated[
+        int, typer.Option(metavar="N", help="States kept of each problem and kind of target.")
+    ] = 16,
+    set_: SetOption = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Processes; one per core if not given."),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Solve problems of a family and write the states of their solutions as a training set.
+
+    Interrupted, the same command goes on where it stopped.
+    """
+    from .. import planning
+
+    family = _family(name, set_)
+    with _Bar("problems", not quiet) as bar:
+        made = planning.make_data(family, problems, out, states=states, workers=workers, progress=bar.show)
+    if not quiet:
+        without = f", {made.unsolved} left out that the search did not solve" if made.unsolved else ""
+        print(f"{out}: {made.problems} problems{without}, {made.seconds:.0f} s", file=sys.stderr)
+        print(f"next:  lowerbound plan train {out} --out runs/{out.stem}", file=sys.stderr)
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A file that make-data wrote.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
+    target: Annotated[
+        str, typer.Option(metavar="KIND", help="What to learn: bottleneck or path states.")
+    ] = "bottleneck",
+    obstacles: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME", help="How obstacles are told, where there are several ways: boxes or voxels."
+        ),
+    ] = None,
+    kind: Annotated[str, typer.Option(metavar="KIND", help="The latent: cells or gaussian.")] = "cells",
+    epochs: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="N", help="Passes over the data; the recipe's if not given."),
+    ] = None,
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(metavar="M", help="Length of the run by the clock instead."),
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
+    ] = False,
+    overwrite: OverwriteOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a sampler, a conditional VAE, on a training set and write a run folder."""
+    from .. import planning
+
+    run = planning.train(
+        data,
+        out,
+        target=target,
+        obstacles=obstacles,
+        kind=kind,
+        seed=seed,
+        epochs=epochs,
+        minutes=minutes,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    if not quiet:
+        print(f"{run.stopped} after {run.seconds:.0f} s, {run.steps} steps", file=sys.stderr)
+        print(f"next:  lowerbound plan benchmark {out}", file=sys.stderr)
+    if run.stopped == "interrupted":
+        sys.exit(130)
+
+
+@app.command()
+def benchmark(
+    run: RunArgument,
+    problems: Annotated[int, typer.Option("-n", "--problems", metavar="N", help="Problems to plan.")] = 100,
+    samples: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of samples.")] = "25,50,100,200",
+    share: ShareOption = 0.5,
+    split: Annotated[str, typer.Option(metavar="NAME", help="tune or test.")] = "test",
+    set_: SetOption = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Plan problems the sampler has not seen, with it and with uniform, Halton, Gaussian and bridge samples.
+
+    The family is the one of the training set; --set changes its options. --out writes a picture (.png).
+    """
+    from .. import planning
+
+    ns = _numbers(samples)
+    if split not in ("tune", "test"):
+        raise ConfigError(f"--split is tune or test; got {split!r}")
+    if out is not None and out.suffix != ".png":
+        raise ConfigError(f"--out writes a picture, FILE.png; got {out}")
+    learned, meta = planning.load_sampler(run)
+    family = planning.family_from({**meta["family"], **_options(set_)})
+    samplers = {
+        "uniform": planning.Uniform(),
+        "halton": planning.Halton(),
+        "gaussian": planning.GaussianSampler(),
+        "bridge": planning.Bridge(),
+        f"learned {share:.0%}": planning.Mixed(learned, share),
+    }
+    table = _compare(family, samplers, split, problems, ns, seed, not quiet)
+    if out is not None:
+        out.write_bytes(planning.success_picture(table))
+    if as_json:
+        print(
+            json.dumps({"family": family.to_dict(), "split": split, "problems": problems, "samplers": table})
+        )
+    else:
+        _print_table(table, problems)
+
+
+@app.command()
+def sample(
+    run: RunArgument,
+    index: Annotated[int, typer.Option("--problem", metavar="I", help="Number of the test problem.")] = 0,
+    n: Annotated[int, typer.Option("-n", "--number", metavar="N", help="How many states.")] = 100,
+    share: ShareOption = 0.5,
+    set_: SetOption = None,
+    seed: SeedOption = 0,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv, .npz or .png file.")] = Path(
+        "states.csv"
+    ),
+) -> None:
+    """Write states for a problem as CSV or .npz, for planners in other languages, or as a picture."""
+    import numpy as np
+
+    from .. import planning
+
+    learned, meta = planning.load_sampler(run)
+    problem = planning.family_from({**meta["family"], **_options(set_)}).problem("test", index)
+    states = planning.Mixed(learned, share).draw(problem, n, np.random.default_rng(seed))
+    if out.suffix == ".png":
+        out.write_bytes(planning.problem_picture(problem, {f"learned {share:.0%}": states}))
+    else:
+        planning.write_states(states, problem, out)
+    print(f"{out}: {len(states)} states", file=sys.stderr)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.")],
+) -> None:
+    """Write the sampler as an ONNX graph: from a problem's condition and uniform numbers to states."""
+    from .. import planning
+
+    planning.export_onnx(planning.load_sampler(run)[0].model, out)
+    print(f"{out}: inputs are described in its metadata; see the guide to one's own planner", file=sys.stderr)
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="narrow or wam.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="DIR", help="Folder to write; runs/plan-NAME if not given."),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", help="Processes that make the data; one per core if not given."),
+    ] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Make data, train, compare and draw, from nothing, in a few minutes."""
+    import numpy as np
+
+    from .. import planning
+
+    if name not in _DEMOS:
+        raise ConfigError(f"there is no demo {name!r}; choose {' or '.join(_DEMOS)}")
+    recipe = _DEMOS[name]
+    folder = out or Path("runs") / f"plan-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    family = planning.family(name)
+    data = folder / "data.npz"
+    if not data.exists():
+        with _Bar("problems", not quiet) as bar:
+            planning.make_data(family, recipe["problems"], data, workers=workers, progress=bar.show)
+    run = folder / "run"
+    resume = (run / "config.json").exists()
+    planning.train(data, run, epochs=recipe["epochs"], resume=resume, progress=not quiet)
+    learned, _ = planning.load_sampler(run)
+    sampler = planning.Mixed(learned, 0.5)
+    samplers: dict[str, Any] = {"uniform": planning.Uniform(), "learned 50%": sampler}
+    table = _compare(family, samplers, "test", recipe["test"], recipe["samples"], 0, not quiet)
+    (folder / "success.png").write_bytes(planning.success_picture(table))
+    problem, path, drawn = _shown(family, samplers, recipe["shown"], np.random.default_rng(0))
+    (folder / "samples.png").write_bytes(planning.problem_picture(problem, drawn, path))
+    _print_table(table, recipe["test"])
+    print(f"pictures: {folder / 'samples.png'} {folder / 'success.png'}", file=sys.stderr)
+
+
+_DEMOS: dict[str, dict[str, Any]] = {
+    "narrow": {"problems": 1500, "epochs": 4, "test": 100, "samples": [25, 50, 100, 200], "shown": 100},
+    "wam": {"problems": 400, "epochs": 20, "test": 30, "samples": [50, 100, 200, 400], "shown": 200},
+}
+
+
+def _shown(
+    family: Family, samplers: dict[str, Sampler], n: int, rng: Any
+) -> tuple[Problem, Any, dict[str, Any]]:
+    """Return the first test problem that the last sampler solves, its path, and what each sampler draws for it."""
+    from .. import planning
+
+    for problem in family.problems("test", 50):
+        drawn = {name: sampler.draw(problem, n, rng) for name, sampler in samplers.items()}
+        path = planning.plan(problem, list(drawn.values())[-1]).path
+        if path is not None and len(path) > 2:
+            break
+    return problem, path, drawn
+
+
+def _compare(
+    family: Family, samplers: dict[str, Any], split: str, problems: int, ns: list[int], seed: int, shown: bool
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the success of every sampler at every number of samples."""
+    from .. import planning
+
+    table = {}
+    with _Bar("planning", shown) as bar:
+        for k, (name, sampler) in enumerate(samplers.items()):
+            records = planning.measure(sampler, list(family.problems(split, problems)), ns, seed)  # type: ignore[arg-type]
+            table[name] = planning.success_curve(records)
+            bar.show(k + 1, len(samplers))
+    return table
+
+
+def _print_table(table: dict[str, list[dict[str, Any]]], problems: int) -> None:
+    ns = [point["n"] for point in next(iter(table.values()))]
+    print(f"problems solved of {problems}, by number of samples")
+    print(f"{'':16s}" + "".join(f"{n:>8d}" for n in ns))
+    for name, points in table.items():
+        print(f"{name:16s}" + "".join(f"{point['success']:8.2f}" for point in points))
+
+
+def _family(name: str, assignments: list[str] | None) -> Family:
+    from .. import planning
+
+    return planning.family(name, **_options(assignments))
+
+
+def _options(assignments: list[str] | None) -> dict[str, Any]:
+    """Return what --set says of a family."""
+    from ..config import parse_assignment
+
+    options: dict[str, Any] = {}
+    for text in assignments or ():
+        options |= parse_assignment(text)
+    return options
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise ConfigError(f"--samples needs positive whole numbers like 25,50,100; got {text!r}")
+    return sorted(set(numbers))
+
+
+class _Bar:
+    """A bar on standard error with the time left; plain lines where there is no terminal."""
+
+    def __init__(self, what: str, shown: bool) -> None:
+        self.what, self.shown = what, shown
+        self._bar: Any = None
+        self._last = 0.0
+
+    def __enter__(self) -> _Bar:
+        if self.shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn(self.what),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(self.what, total=None)
+            self._bar.start()
+        return self
+
+    def show(self, done: int, total: int) -> None:
+        """Move the bar to ``done`` of ``total``."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif self.shown and (done == total or done / total >= self._last + 0.1):
+            self._last = done / total
+            print(f"{self.what} {done} of {total}", file=sys.stderr, flush=True)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,87 @@
+r"""The prior of a latent with a discrete part: which cell, by the condition, and a Gaussian within it.
+
+.. math:: p(k, e \mid c) = p(k \mid c) \, \mathcal{N}(e; 0, I), \qquad
+    \log p(k \mid c) = g(h_k, c) - \log \sum_j \exp g(h_j, c)
+
+Where the condition ends in a feature map with one place per cell, the same small network g scores every place by its
+features h_k; else one network gives all K scores.
+
+Reference:
+    p(k) p(e) p(x | k, e) with k known: Semi-supervised learning with deep generative models (Kingma et al., 2014),
+    https://arxiv.org/abs/1406.5298, eq. 2; there k is the class of x, here its place
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import CellNormal
+from ..nn import MLP
+from ..nn.cells import check_map, split_map
+from ..nn.network import sizes
+from ..shapes import check_cells, full_precision
+
+
+class CellPrior(nn.Module):
+    """Categorical over cells, and N(0, I).
+
+    Args:
+        event_shape: (K + L,).
+        cells: Number K of cells.
+        hidden: Widths of the hidden layers of the network that scores them.
+        map_shape: Shape (F, h, w) of the feature map that the context ends in, h w = K; None for none.
+        context: Size of the context vector; with 0 the probabilities are parameters.
+    """
+
+    loc: Tensor
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        cells: int = 256,
+        hidden: Sequence[int] = (64,),
+        map_shape: Sequence[int] | None = None,
+        context: int = 0,
+    ) -> None:
+        super().__init__()
+        self.event_shape = check_cells(event_shape, cells)
+        self.cells, self.context = cells, context
+        self.hidden = sizes("hidden", hidden, may_be_empty=True)
+        self.map_shape = check_map(map_shape, cells, context)
+        self.register_buffer("loc", torch.zeros(self.event_shape[0] - cells), persistent=False)
+        self.logits = None if context else nn.Parameter(torch.zeros(cells))
+        self.network: MLP | None = None
+        if self.map_shape is not None:
+            beside = context - self.map_shape[0] * cells
+            self.network = MLP((self.map_shape[0],), (1,), hidden=self.hidden, context=beside)
+        elif context:
+            self.network = MLP((context,), (cells,), hidden=self.hidden)
+
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        """Return p(z | c), batch (B,), from the context (B, E); batch () without one."""
+        logits, loc = full_precision(self._logits(context)), full_precision(self.loc)
+        return CellNormal(logits, loc, torch.ones_like(loc))
+
+    def _logits(self, context: Tensor | None) -> Tensor:
+        """Return the scores of the cells, (K,) or (B, K)."""
+        if self.logits is not None:
+            return self.logits
+        assert self.network is not None
+        assert context is not None
+        if self.map_shape is None:
+            return self.network(context)
+        beside, places = split_map(context, self.map_shape)
+        # (K, B, F): the last axis before the features is that of the context.
+        scores = self.network(places.transpose(0, 1), beside if self.network.context else None)
+        return scores.squeeze(-1).T
+
+    def extra_repr(self) -> str:
+        """Show every constructor argument."""
+        return (
+            f"event_shape={self.event_shape}, cells={self.cells}, hidden={self.hidden}, "
+            f"map_shape={self.map_shape}, context={self.context}"
+        )
