@@ -29,7 +29,7 @@ ICHTER: dict[str, Any] = {
     # 2x512, z = 3; a squared error of weight 1 against 1e-4 * 4 KL is σ = 0.0141 in the unit square
     "kind": "gaussian",
     "model": {"latent": 3, "hidden": (512, 512), "width": 0.0283},
-    "epochs": 3,
+    "epochs": 2,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {"kind": "cells", "target": "bottleneck"},

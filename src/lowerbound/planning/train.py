@@ -86,7 +86,7 @@ def train(
 
 # Chosen on tuning problems by the success of samples from the prior, not by the bound.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "map": {"epochs": 3, "batch_size": 64, "ema": 0.99, "validation_samples": 1},
+    "map": {"epochs": 2, "batch_size": 64, "ema": 0.99, "validation_samples": 1},
     # A few thousand problems are few for an arm: σ is predicted, and is soon too sure of itself.
     "other": {"epochs": 2, "batch_size": 256, "weight_decay": 0.3, "ema": 0.99, "validation_samples": 1},
 }
