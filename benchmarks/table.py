@@ -39,6 +39,19 @@ HEADLINES = {
         "semi_supervised",
         "error_100_labels",
     ): "MNIST, binarised at the middle grey, with 100 labels: classification error, percent",
+    (
+        "planning_narrow",
+        "success_n50_gap003",
+    ): "narrow passages (gap 0.03), problems solved with 50 samples, 70 % of them learned",
+    ("planning_narrow", "success_uniform_n50_gap003"): "... with 50 uniform samples",
+    ("planning_narrow", "success_bridge_n50_gap003"): "... with 50 samples of the bridge test",
+    ("planning_wam", "success_n200"): "7-joint arm, problems solved with 200 samples, 90 % of them learned",
+    ("planning_wam", "success_uniform_n200"): "... with 200 uniform samples",
+    ("planning_wam", "sample_ratio"): "... uniform samples needed for one of these, at a success of 0.3",
+    (
+        "planning_wam",
+        "wall_time_ratio_pybullet",
+    ): "... wall-clock time of uniform over learned with pybullet, at equal success",
 }
 
 SOHN = " (CVAE, S = 100), Sohn et al. 2015; how its targets were binarised is not known to us"
@@ -92,8 +105,40 @@ def table(result: dict[str, Any]) -> str:
     for key, value in result["metrics"].items():
         published = PUBLISHED.get((result["name"], key), "")
         lines.append(f"| `{key}` | {number(value)} | {spread(result, key)} | {published} |")
-    lines += ["", *(f"- {name}: {text}" for name, text in result["protocol"].items())]
+    words = {name: text for name, text in result["protocol"].items() if not isinstance(text, dict)}
+    lines += ["", *(f"- {name}: {text}" for name, text in words.items())]
+    for name, told in result["protocol"].items():
+        if isinstance(told, dict):
+            lines += nested(name, told)
     return "\n".join(lines)
+
+
+def nested(title: str, told: dict[str, Any]) -> list[str]:
+    """Return what a protocol tells as a table: curves of success, or numbers by the number of samples."""
+    rows: dict[str, dict[str, str]] = {}
+    lines: list[str] = []
+    plain: list[str] = []
+    for name, value in told.items():
+        if isinstance(value, list):
+            rows[name] = {
+                str(p["n"]): f"{p['success']:.3f} ({p['low']:.2f} to {p['high']:.2f})" for p in value
+            }
+        elif isinstance(value, dict) and all(isinstance(v, int | float | None) for v in value.values()):
+            rows[name] = {str(k): "" if v is None else number(v) for k, v in value.items()}
+        elif isinstance(value, dict):
+            lines += nested(f"{title}, {name}", value)
+        else:
+            plain.append(f"- {title}, {name}: {'none' if value is None else number(value)}")
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    if rows:
+        lines = [
+            "",
+            f"| {title.replace('_', ' ')} | {' | '.join(columns)} |",
+            "|---|" + "---|" * len(columns),
+            *(f"| {name} | {' | '.join(row.get(c, '') for c in columns)} |" for name, row in rows.items()),
+            *lines,
+        ]
+    return [*lines, "", *plain] if plain else lines
 
 
 def spread(result: dict[str, Any], key: str) -> str:

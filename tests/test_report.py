@@ -6,6 +6,7 @@ import pytest
 import torch
 from matplotlib import rcParams
 from PIL import Image
+from toys import points_on_grids, with_cells
 
 from lowerbound.data import Standardize, load
 from lowerbound.errors import ShapeError
@@ -799,3 +800,18 @@ def test_a_table_has_no_pictures_of_images(history, tmp_path):
     data, model = table()
     names = [path.stem for path in write_pictures(tmp_path, model, data, history)]
     assert names == [*(["curves"] if history else []), "samples", "reconstructions", "latent"]
+
+
+def test_a_model_with_cells_has_the_pictures_that_apply_to_it(tmp_path):
+    """No conversions, for a cell has no place in the prior, and no KL of each dimension."""
+    data = points_on_grids(problems=20)
+    grid = {"grid": {"type": "map", "channels": [4, 4]}}
+    model = VAE.for_data(data, condition=grid, **with_cells(hidden=[8])).eval()
+    written = [path.stem for path in write_pictures(tmp_path / "plane", model, data, [])]
+    assert written == ["samples", "reconstructions", "latent"]
+    x = np.random.default_rng(0).random((60, 6, 6)).astype(np.float32)
+    data = load(x, labels=np.arange(60) % 3, condition="label")
+    model = VAE.for_data(data, **with_cells(hidden=[8])).eval()
+    written = [path.stem for path in write_pictures(tmp_path / "images", model, data, [])]
+    expected = ["samples", "conditions", "reconstructions", "interpolations", "latent", "latent_grid"]
+    assert written == expected

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ..errors import ConfigError
-from .options import DeviceOption, OutOption, OverwriteOption, QuietOption, RunArgument, SeedOption
+from .options import (
+    DeviceOption,
+    OutOption,
+    OverwriteOption,
+    QuietOption,
+    RunArgument,
+    SeedOption,
+    check_least,
+    check_out,
+)
 
 if TYPE_CHECKING:
     from ..planning import Family, Problem, Sampler
@@ -131,6 +140,7 @@ def benchmark(
     set_: SetOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
+    overwrite: OverwriteOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
@@ -143,10 +153,12 @@ def benchmark(
     from .. import planning
 
     ns = _numbers(samples)
+    check_least(1, problems=problems)
+    check_least(0, seed=seed)
     if split not in ("tune", "test"):
         raise ConfigError(f"--split is tune or test; got {split!r}")
-    if out is not None and out.suffix != ".png":
-        raise ConfigError(f"--out writes a picture, FILE.png; got {out}")
+    if out is not None:
+        check_out(out, overwrite, (".png",))
     learned, meta = planning.load_sampler(run)
     family = planning.family_from({**meta["family"], **_options(set_)})
     samplers = {
@@ -178,12 +190,15 @@ def sample(
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv, .npz or .png file.")] = Path(
         "states.csv"
     ),
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write states for a problem as CSV or .npz, for planners in other languages, or as a picture."""
     import numpy as np
 
     from .. import planning
 
+    check_least(0, problem=index, seed=seed)
+    check_out(out, overwrite, (".csv", ".npz", ".png"))
     learned, meta = planning.load_sampler(run)
     problem = planning.family_from({**meta["family"], **_options(set_)}).problem("test", index)
     states = planning.Mixed(learned, share).draw(problem, n, np.random.default_rng(seed))
@@ -198,10 +213,12 @@ def sample(
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.")],
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the sampler as an ONNX graph: from a problem's condition and uniform numbers to states."""
     from .. import planning
 
+    check_out(out, overwrite, (".onnx",))
     planning.export_onnx(planning.load_sampler(run)[0].model, out)
     print(f"{out}: inputs are described in its metadata; see the guide to one's own planner", file=sys.stderr)
 
@@ -236,7 +253,11 @@ def demo(
             planning.make_data(family, recipe["problems"], data, workers=workers, progress=bar.show)
     run = folder / "run"
     resume = (run / "config.json").exists()
-    planning.train(data, run, epochs=recipe["epochs"], resume=resume, progress=not quiet)
+    if (
+        planning.train(data, run, epochs=recipe["epochs"], resume=resume, progress=not quiet).stopped
+        == "interrupted"
+    ):
+        sys.exit(130)
     learned, _ = planning.load_sampler(run)
     sampler = planning.Mixed(learned, 0.5)
     samplers: dict[str, Any] = {"uniform": planning.Uniform(), "learned 50%": sampler}

@@ -90,7 +90,11 @@ def make_data(
     path = Path(out)
     if path.suffix != ".npz":
         raise ConfigError(f"training data are written as .npz; got {path}")
-    for name, value, least in (("n", n, 3), ("states", states, 1), ("workers", workers or 1, 1)):
+    for name, value, least in (
+        ("n", n, 3),
+        ("states", states, 1),
+        ("workers", 1 if workers is None else workers, 1),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ConfigError(f"{name} must be a whole number of at least {least}; got {value!r}")
     if path.exists():

@@ -60,6 +60,10 @@ def model_for(
         raise ConfigError(f"there is no kind {kind!r} of sampler; {suggest(str(kind), KINDS)}")
     low, high = (torch.as_tensor(limit, dtype=torch.float32) for limit in (lower, upper))
     entries = data.spec.conditions or ()
+    if len(entries) < 3 or not {"start", "goal"} <= {entry.name for entry in entries}:
+        raise ConfigError(
+            "a sampler learns from data that tell start, goal and obstacles, as load_data reads them"
+        )
     planar = entries[-1].kind == "image" and data.spec.dimensions == 2
     options: dict[str, Any] = {}
     for entry in entries:
@@ -108,7 +112,7 @@ class Learned(Sampler):
     """States decoded from the prior of a VAE whose condition is the problem.
 
     The states are kept within the limits, and none comes twice. A learned sampler alone gives no guarantee of
-    finding a path: use it within ``Mixed``, or by ``sampler_for``.
+    finding a path: use it within ``Mixed``.
 
     Args:
         model: Its condition names entries of ``Problem.condition``.

@@ -118,7 +118,7 @@ def solve(
         planner: Name of an OMPL class, one of ``planners``.
         sampler: Gives the samples; OMPL's own, which are uniform, if None. To compare samplers use ``Uniform`` as the
             uniform one: a Python sampler costs time, and its planner then differs in nothing else.
-        seconds: Wall-clock limit of the planner, seen between two checks.
+        seconds: Wall-clock limit of the planner, seen between two checks or chunks.
         seed: Of the sampler and of OMPL.
         chunk: Samples drawn at a time, the first of them with ``numpy.random.default_rng(seed)``.
         improve: Use up the time to shorten the path, where the planner can; otherwise end with the first one. LBTRRT

@@ -64,16 +64,18 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = model_for(examples, meta["lower"], meta["upper"], kind=kind, **(model or {}))
+    told = Path(out) / _FILE
+    if resume and told.is_file():
+        _check_same(json.loads(told.read_text(encoding="utf-8")), {**meta, **recipe}, out)
     given = {name: value for name, value in settings.items() if value is not None}
     usual = dict(SETTINGS["map" if isinstance(built.condition.items()[-1][1], Map) else "other"])  # type: ignore[union-attr]
     if "minutes" in given:
         del usual["epochs"]
-    told = Path(out) / _FILE
     run = fit(
         built,
         examples,
         objective=objective or ELBO(),
-        out=out,
+        out=Path(out),
         resume=resume,
         overwrite=overwrite,
         progress=progress,
@@ -82,6 +84,16 @@ def train(
     )
     told.write_text(json.dumps({**meta, **recipe}, indent=2), encoding="utf-8")
     return run
+
+
+def _check_same(stored: dict[str, Any], now: dict[str, Any], out: str | os.PathLike[str]) -> None:
+    """Refuse to resume with other data or other targets: the model would fit both."""
+    for name in ("family", "n", "solved", "states", "target", "obstacles", "problems", "seed", "kind"):
+        if stored.get(name) != now[name]:
+            raise RunError(
+                f"cannot resume {out} with {name}={now[name]!r}: the run has {stored.get(name)!r}; ask for the same, "
+                "or start another run"
+            )
 
 
 # Chosen on tuning problems by the success of samples from the prior, not by the bound.
@@ -103,7 +115,7 @@ def load_sampler(run: str | os.PathLike[str], **options: Any) -> tuple[Learned, 
         RunError: it holds no run, or one that ``train`` did not write.
     """
     told = Path(run) / _FILE
-    model = load(run)
+    model = load(Path(run))
     if not told.is_file():
         raise RunError(f"{run} was not made by `lowerbound plan train`: {_FILE} is missing")
     return Learned(model, **options), json.loads(told.read_text(encoding="utf-8"))

@@ -308,7 +308,7 @@ def _conversions(examples: Examples) -> View | None:
         name, _ = model.label
     except ConfigError:
         return None
-    if rows is None:
+    if rows is None or getattr(model.posterior, "cells", 0):
         return None
     x, c = examples.x[:8], examples.given(slice(8))
     versions = [model.convert(x, c, {**(c or {}), name: k}) for k in rows.c[name]]
