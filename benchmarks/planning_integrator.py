@@ -23,7 +23,7 @@ from lowerbound import planning
 FAMILY = {"family": "integrator"}
 NS = [25, 50, 100, 200, 400]
 PROBLEMS = 100
-TRAINING = 300
+TRAINING = 160
 SHARES = [0.5, 0.9]
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {"kind": "cells", "target": "path"},

@@ -48,10 +48,8 @@ BASELINES = {
 # Beyond the training problems: other gaps, thicknesses, and numbers of walls. The grid is the same.
 OTHERS: dict[str, dict[str, Any]] = {
     "gap_002": {"gap": 0.02},
-    "gap_005": {"gap": 0.05},
     "thin_003": {"thickness": 0.03},
     "thick_018": {"thickness": 0.18},
-    "walls_1": {"walls": 1},
     "walls_5": {"walls": 5, "thickness": (0.05, 0.1)},
 }
 
@@ -82,6 +80,7 @@ def main() -> None:
                     "recipe": recipe,
                     "seed": seed,
                     "sets": {gap: options, **far},
+                    "share_of": {name: [0.7] for name in far},
                     "shares": SHARES if variant != "ours" else [*SHARES, 1.0],
                     **common,
                 }

@@ -47,15 +47,19 @@ def learned(
     ns: Sequence[int],
     shares: Sequence[float],
     plan: Mapping[str, Any],
+    share_of: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
-    """Train a sampler and return its curve and costs for every share, on every set of problems."""
+    """Train a sampler and return its curve and costs for every share, on every set of problems.
+
+    ``share_of`` gives other shares for some of the sets.
+    """
     begun = time.perf_counter()
     planning.train(data, run, seed=seed, progress=False, overwrite=True, **recipe)
     result: dict[str, Any] = {"train_seconds": time.perf_counter() - begun}
     sampler, _ = planning.load_sampler(run)
     for name, options in sets.items():
         drawn = list(planning.family_from(options).problems(split, problems))  # type: ignore[arg-type]
-        for share in shares:
+        for share in (share_of or {}).get(name, shares):
             mixed = planning.Mixed(sampler, share)
             result[f"{name}@{share:g}"] = _summary(planning.measure(mixed, drawn, ns, **plan))
     return result

@@ -228,6 +228,18 @@ def test_two_ways_to_complete_bits_agree_and_the_ess_tells_where_one_fails(examp
     assert is_picture(tmp_path / "complete.png")
 
 
+def test_a_learned_sampler_finds_the_gaps_where_the_usual_latent_does_not(example, tmp_path):
+    numbers = example("planning").main(tmp_path, quick=True)
+    uniform, cells, gaussian = (numbers[name] for name in ("uniform", "50% cells", "50% gaussian"))
+    # A hundredth of the square is gap.
+    assert uniform["in_gaps"] < 0.03
+    assert cells["alone_in_gaps"] > 0.2 > gaussian["alone_in_gaps"]
+    assert cells["kl"] + 1 < gaussian["kl"]
+    assert cells["solved_50"] > uniform["solved_50"] + 0.25
+    assert is_picture(tmp_path / "planning_samples.png")
+    assert is_picture(tmp_path / "planning_success.png")
+
+
 def test_an_example_runs_from_the_command_line(tmp_path):
     command = [
         sys.executable,

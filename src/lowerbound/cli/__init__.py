@@ -88,10 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{' '.join(message().split())} (see `lowerbound {_command(arguments)}--help`)", 2)
 
 
-def _command(arguments: Sequence[str]) -> str:
-    """Return the command among the arguments, with a space after it, if there is one."""
-    known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    return f"{arguments[0]} " if arguments and arguments[0] in known else ""
+def _command(arguments: Sequence[str], among: typer.Typer = app) -> str:
+    """Return the command among the arguments, that of a group behind its name, with a space after each."""
+    name = arguments[0] if arguments else ""
+    for group in among.registered_groups:
+        if group.name == name and group.typer_instance is not None:
+            return f"{name} {_command(arguments[1:], group.typer_instance)}"
+    known = {
+        command.name or getattr(command.callback, "__name__", "") for command in among.registered_commands
+    }
+    return f"{name} " if name in known else ""
 
 
 def _fail(message: str, status: int) -> None:

@@ -81,8 +81,12 @@ def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file that make-data wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
     target: Annotated[
-        str, typer.Option(metavar="KIND", help="What to learn: bottleneck or path states.")
-    ] = "bottleneck",
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="KIND",
+            help="What to learn: bottleneck or path states; in the plane the former if not given, else the latter.",
+        ),
+    ] = None,
     obstacles: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(

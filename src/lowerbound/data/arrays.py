@@ -27,12 +27,13 @@ _CHANNELS = (1, 3, 4)
 _PARTS = ("train", "valid", "test")
 
 
-def check_array(array: np.ndarray, name: str) -> np.ndarray:
+def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.ndarray:
     """The array with axes (N, D) or (N, C, H, W), as a view.
 
     Args:
         array: What came.
         name: What it is called in messages.
+        any_channels: Take any C for (N, C, H, W) where neither end is 1, 3 or 4: of what is known to be images.
 
     Raises:
         DataError: It is empty, not numeric, or its axes are none of the module's table.
@@ -52,6 +53,8 @@ def check_array(array: np.ndarray, name: str) -> np.ndarray:
         return array
     if array.ndim == 4 and array.shape[3] in _CHANNELS:
         return array.transpose(0, 3, 1, 2)
+    if array.ndim == 4 and any_channels:
+        return array
     raise DataError(
         f"{name} has shape {array.shape}; give (N, D) for vectors, (N, 1) if an example is one number, "
         "and (N, H, W), (N, C, H, W) or (N, H, W, C) for images with 1, 3 or 4 channels"

@@ -5,6 +5,7 @@
     floats                            (N,)                    vector    float32 (N, 1), NaN where missing
     numbers                           (N, D)                  vector    float32 (N, D), NaN where missing
     numbers                           those of images         image     float32 (N, C, H, W), NaN where missing
+    Shared(..., kind="image")         (N, C, H, W), any C     image     the same
     Shared(..., kind="set")           (N, rows, D)            set       float32 (N, rows, D), a row with a NaN is none
 
 What comes as `Shared` is stored so: each value once, and an index. Images of bytes stay bytes: those with grey levels
@@ -192,7 +193,7 @@ def _read_values(
     if kind is None and values.ndim == 1 and values.dtype.kind in "biuUO":
         values, classes = _number(values, None, what)
         return ConditionSpec(name, "label", (), classes), values
-    values = check_array(values[:, None] if values.ndim == 1 else values, what)
+    values = check_array(values[:, None] if values.ndim == 1 else values, what, any_channels=kind == "image")
     spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
     if spec.kind == "image" and values.dtype.kind in "bu" and values.max() <= 1:
         values = values.astype(bool)

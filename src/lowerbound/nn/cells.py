@@ -181,17 +181,17 @@ class CellDecoder(Network):
     def _flat(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Map z (S * B, K + L), S samples of each of B examples, and a context (B, E) to (S * B, *out_shape)."""
         chosen, e = x.split([self.cells, x.shape[-1] - self.cells], -1)
-        k = chosen.argmax(-1)
+        k = chosen.argmax(-1)  # its shape below, as len() would fix the number of rows in an exported graph
         centre = self.centres[k]
         if self.between:
             assert context is not None
             line = on_line(context, self.centres.shape[1], self.cells)
-            centre = line[torch.arange(len(k), device=k.device) % len(line), k]
+            centre = line[torch.arange(k.shape[0], device=k.device) % len(line), k]
         if self.embedding is None:
             assert context is not None
             assert self.map_shape is not None
             context, places = split_map(context, self.map_shape)
-            rows = torch.arange(len(k), device=k.device) % len(places)
+            rows = torch.arange(k.shape[0], device=k.device) % len(places)
             known = places[rows, k]
         else:
             known = self.embedding.weight.T[k]

@@ -38,8 +38,8 @@ from .families import family_from
 from .problem import Array, Family
 from .targets import TARGETS, solution, targets
 
-_PART = 50  # problems in a part
-_SETS = ("boxes",)  # entries of a condition that are sets of rows
+_PART = 10  # problems in a part: after Ctrl-C those that have begun are waited for
+_KINDS: dict[str, Any] = {"boxes": "set", "voxels": "image"}  # what entries are whose shape does not tell
 _BOTH_WAYS = ("boxes", "voxels")  # those that hold for the way back too: they do not show start and goal
 
 
@@ -101,7 +101,7 @@ def make_data(
         raise ConfigError(f"{path} exists; choose another name, or delete it")
     begun = time.perf_counter()
     job = {"family": family.to_dict(), "n": n, "states": states}
-    parts = _folder(path, job)
+    parts = _folder(path, {**job, "part": _PART})
     first = range(0, n, _PART)
     waiting = [i for i in first if not _part(parts, i).exists()]
     done = n - sum(min(_PART, n - i) for i in waiting)
@@ -271,7 +271,7 @@ def load_data(
         index = np.concatenate([index, index + len(ends[0])])
     shared = {name: Shared(values, index) for name, values in told_of.items()}
     # What tells the obstacles comes last, where networks that know of places look for it.
-    shared[told_as] = Shared(arrays[f"c_{told_as}"], groups, "set" if told_as in _SETS else None)
+    shared[told_as] = Shared(arrays[f"c_{told_as}"], groups, _KINDS.get(told_as))
     return load(
         x,
         values="real",
@@ -284,7 +284,8 @@ def load_data(
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as found:
+        # Opened here: numpy does not close a file that it cannot read.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         if not {"family", "solved"} <= json.loads(str(arrays["meta"])).keys():
             raise KeyError("family")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -149,17 +150,19 @@ def export_onnx(model: VAE, path: str | os.PathLike[str]) -> None:
     if size is None:
         raise ConfigError("the prior has no inverse distribution function; export needs a Gaussian or cells")
     u = torch.full((4, size), 0.5)
-    torch.onnx.export(
-        graph,
-        (u, values),
-        str(path),
-        input_names=["u", *graph.names],
-        output_names=graph.outputs,
-        dynamic_shapes=({0: torch.export.Dim("n")}, [None] * len(values)),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what torch's exporter itself uses
+        torch.onnx.export(
+            graph,
+            (u, values),
+            str(path),
+            input_names=["u", *graph.names],
+            output_names=graph.outputs,
+            dynamic_shapes=({0: torch.export.Dim("n")}, [None] * len(values)),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     written = onnx.load(str(path))
     entries = {name: list(value.shape) for name, value in zip(graph.names, values, strict=True)}
     told = {

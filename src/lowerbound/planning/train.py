@@ -24,7 +24,7 @@ def train(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    target: str = "bottleneck",
+    target: str | None = None,
     obstacles: str | None = None,
     problems: int | None = None,
     model: dict[str, Any] | None = None,
@@ -41,7 +41,7 @@ def train(
     Args:
         data: A file that ``make_data`` wrote.
         out: The run's folder.
-        target: What to learn: "bottleneck" or "path" states.
+        target: What to learn: "bottleneck" or "path" states; in the plane the former if not given, else the latter.
         obstacles: Which entry of the condition tells the obstacles; the first there is if not given.
         problems: Use only the first so many.
         model: Options of ``model_for``.
@@ -59,6 +59,7 @@ def train(
         RunError: ``out`` holds another run.
     """
     meta = read_meta(data)
+    target = target or ("bottleneck" if len(meta["lower"]) == 2 else "path")
     recipe = {"target": target, "obstacles": obstacles, "problems": problems, "seed": seed, "kind": kind}
     examples = load_data(data, target=target, obstacles=obstacles, problems=problems, seed=seed)
     with torch.random.fork_rng(devices=[]):
