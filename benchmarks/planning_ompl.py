@@ -24,8 +24,8 @@ from lowerbound import planning
 
 FIRST = ("RRTConnect", "PRM", "LazyPRMstar", "BITstar")
 BETTER = ("LazyPRMstar", "BITstar")
-SECONDS = 2.0  # limit of a search for a first solution, and the fixed time of one that goes on
-PROBLEMS = 25
+SECONDS = 1.0  # limit of a search for a first solution, and the fixed time of one that goes on
+PROBLEMS = 12
 SHARE = 0.5
 TASKS: dict[str, dict[str, Any]] = {
     "wam": {"family": planning_wam.FAMILY, "recipe": planning_wam.VARIANTS["ours"], "states": 32},

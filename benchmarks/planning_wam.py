@@ -50,7 +50,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "voxels": {**VARIANTS["ours"], "obstacles": "voxels"},
     "bottleneck": {**VARIANTS["ours"], "target": "bottleneck"},
     "gaussian": {**VARIANTS["ours"], "kind": "gaussian"},
-    "fixed_width": {**VARIANTS["ours"], "model": {"width": 0.05}},
 }
 BASELINES = {
     "uniform": planning.Uniform(),
