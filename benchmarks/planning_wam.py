@@ -25,8 +25,8 @@ SCENES = ("shelf", "table", "cage")
 NS = [50, 100, 200, 400, 800]
 LONG = [*NS, 1600, 3200]
 PROBLEMS = 150  # test problems, of all three scenes
-OF_SCENE = 60  # test problems of each scene by itself
-BULLET = 40  # test problems planned with pybullet
+OF_SCENE = 40  # test problems of each scene by itself
+BULLET = 24  # test problems planned with pybullet
 TRAINING = 2500  # problems solved for training
 SHARES = [0.5, 0.9]
 LEVEL = 0.3  # success at which numbers of samples are compared; uniform samples hardly get further
@@ -49,13 +49,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
 ABLATIONS: dict[str, dict[str, Any]] = {
     "voxels": {**VARIANTS["ours"], "obstacles": "voxels"},
     "bottleneck": {**VARIANTS["ours"], "target": "bottleneck"},
-    "gaussian": {**VARIANTS["ours"], "kind": "gaussian"},
 }
 BASELINES = {
     "uniform": planning.Uniform(),
     "halton": planning.Halton(),
-    "gaussian": planning.GaussianSampler(),
-    "bridge": planning.Bridge(),
+    # Half of the states, as for a learned sampler: by themselves they leave wide rooms empty.
+    "gaussian": planning.Mixed(planning.GaussianSampler(), 0.5),
+    "bridge": planning.Mixed(planning.Bridge(), 0.5),
     "near_ends 0.5": planning.Mixed(planning.NearEnds(), 0.5),
     "near_ends 0.9": planning.Mixed(planning.NearEnds(), 0.9),
 }
@@ -93,14 +93,14 @@ def main() -> None:
                 "sampler": BASELINES["uniform"],
                 "split": "test",
                 "problems": OF_SCENE,
-                "ns": NS,
+                "ns": NS[1:4],
                 "plan": {},
             },
             f"trained-{scene}": {
                 "trained": str(keep / f"run-wam-ours-{arguments.seeds[0]}"),
                 "options": options,
                 "problems": OF_SCENE,
-                "ns": NS,
+                "ns": NS[1:4],
             },
         }
         found, seconds = run_jobs(work, again, arguments.workers, keep / "wam")
