@@ -591,8 +591,9 @@ class VAE(nn.Module):
         seed = int(torch.randint(2**31, (), device=self.device))
         u = SobolEngine(size, scramble=True, seed=seed).draw(n, dtype=torch.float64)
         if isinstance(p_z, CellNormal):
-            # Systematic in the cells, to whose choice few draws are most sensitive: equal steps from a random start.
-            u[:, 0] = (u[:, 0].argsort().argsort() + torch.rand((), dtype=u.dtype)) / n
+            # Systematic in the cells, to whose choice few draws are most sensitive: equal steps from a random start,
+            # round and round, so that each code alone has the prior's law whatever its rank.
+            u[:, 0] = (u[:, 0].argsort().argsort() / n + torch.rand((), dtype=u.dtype)) % 1
         # The sequence is on a lattice that holds 0, where a Gaussian has no finite value.
         return from_uniform(p_z, u.clamp(2.0**-31, 1 - 2.0**-31).to(self.device))
 
