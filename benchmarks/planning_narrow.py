@@ -21,6 +21,7 @@ from lowerbound import planning
 
 GAPS = {"gap010": 0.1, "gap003": 0.03}
 NS = [25, 50, 100, 200, 400, 800]
+FEWER = [10, 14, 20]  # ours only: to find where it reaches the level at which samples are compared
 PROBLEMS = 300  # test problems
 TRAINING = 3000  # problems solved for training
 PLAN = {"lazy": False, "radius": "r-disc"}
@@ -90,6 +91,13 @@ def main() -> None:
             jobs[f"{sampler}-{name}"] = {"options": options, "sampler": BASELINES[sampler], **common}
     results, seconds = run_jobs(work, jobs, arguments.workers, keep / "narrow")
 
+    early: dict[str, dict[str, Any]] = {
+        f"early-{gap}-{seed}": {"trained": str(keep / f"run-ours-{gap}-{seed}"), "options": options}
+        for gap, options in families.items()
+        for seed in arguments.seeds
+    }
+    fewer, seconds = run_jobs(work, early, arguments.workers, keep / "narrow")
+
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     curves: dict[str, Any] = {}
@@ -99,6 +107,7 @@ def main() -> None:
         plain = {name: results[f"{name}-{gap}"]["curve"] for name in BASELINES}
         of_seeds = [results[f"ours-{gap}-{seed}"][f"{gap}@0.7"] for seed in arguments.seeds]
         ours = pooled([one["curve"] for one in of_seeds])
+        first = pooled([fewer[f"early-{gap}-{seed}"]["curve"] for seed in arguments.seeds])
         for n in (25, 50, 100):
             metrics[f"success_n{n}_{gap}"] = at(ours, n)
             values = [at(one["curve"], n) for one in of_seeds]
@@ -107,7 +116,7 @@ def main() -> None:
         metrics[f"success_bridge_n50_{gap}"] = at(plain["bridge"], 50)
         for name, of in (("sample_ratio", "n"), ("edge_check_ratio", "edges")):
             theirs = planning.samples_for(plain["uniform"], 0.85, of)
-            mine = planning.samples_for(ours, 0.85, of)
+            mine = planning.samples_for(first + ours, 0.85, of)
             if theirs and mine:
                 metrics[f"{name}_{gap}"] = theirs / mine
         curves[gap] = {name: shown(curve) for name, curve in plain.items()}
@@ -159,7 +168,11 @@ def main() -> None:
 
 
 def work(**job: Any) -> dict[str, Any]:
-    """Run one job: a baseline, or the training and trial of a learned sampler."""
+    """Run one job: a baseline, the training and trial of a learned sampler, or its trial with fewer samples."""
+    if "trained" in job:
+        sampler, _ = planning.load_sampler(job["trained"])
+        mixed = planning.Mixed(sampler, 0.7)
+        return baseline(mixed, job["options"], "test", PROBLEMS, FEWER, PLAN)
     return baseline(**job) if "sampler" in job else learned(**job)
 
 
