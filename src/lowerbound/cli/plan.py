@@ -168,8 +168,8 @@ def benchmark(
     samplers = {
         "uniform": planning.Uniform(),
         "halton": planning.Halton(),
-        "gaussian": planning.GaussianSampler(),
-        "bridge": planning.Bridge(),
+        "gaussian 50%": planning.Mixed(planning.GaussianSampler(), 0.5),
+        "bridge 50%": planning.Mixed(planning.Bridge(), 0.5),
         f"learned {share:.0%}": planning.Mixed(learned, share),
     }
     table = _compare(family, samplers, split, problems, ns, seed, not quiet)
@@ -287,10 +287,15 @@ def _shown(
 
     for problem in family.problems("test", 50):
         drawn = {name: sampler.draw(problem, n, rng) for name, sampler in samplers.items()}
-        path = planning.plan(problem, list(drawn.values())[-1]).path
+        path = planning.plan(problem, list(drawn.values())[-1], **_roadmap(problem.dimensions)).path
         if path is not None and len(path) > 2:
             break
     return problem, path, drawn
+
+
+def _roadmap(dimensions: int) -> dict[str, Any]:
+    """Return how to join states: in the plane within a radius, as the nearest few of many in a gap are all in it."""
+    return {"radius": "r-disc"} if dimensions == 2 else {}
 
 
 def _compare(
@@ -302,7 +307,8 @@ def _compare(
     table = {}
     with _Bar("planning", shown) as bar:
         for k, (name, sampler) in enumerate(samplers.items()):
-            records = planning.measure(sampler, list(family.problems(split, problems)), ns, seed)  # type: ignore[arg-type]
+            drawn = list(family.problems(split, problems))  # type: ignore[arg-type]
+            records = planning.measure(sampler, drawn, ns, seed, **_roadmap(drawn[0].dimensions))
             table[name] = planning.success_curve(records)
             bar.show(k + 1, len(samplers))
     return table
