@@ -47,6 +47,10 @@ HEADLINES = {
     ("planning_narrow", "success_bridge_n50_gap003"): "... with 50 samples of the bridge test",
     ("planning_wam", "success_n200"): "7-joint arm, problems solved with 200 samples, 90 % of them learned",
     ("planning_wam", "success_uniform_n200"): "... with 200 uniform samples",
+    (
+        "planning_wam",
+        "success_near_ends_n200",
+    ): "... with 200 samples, 90 % of them around start and goal: nothing learned, and the one to beat",
     ("planning_wam", "sample_ratio"): "... uniform samples needed for one of these, at a success of 0.3",
     (
         "planning_wam",
