@@ -181,7 +181,7 @@ def test_train_refuses_what_is_no_training_set(call, tmp_path):
 
 
 # -------------------------------------------------------------------------------------------------- benchmark
-SAMPLERS = ["uniform", "halton", "gaussian", "bridge", "learned 40%"]
+SAMPLERS = ["uniform", "halton", "gaussian 50%", "bridge 50%", "learned 40%"]
 
 
 def test_benchmark_as_json_is_one_object_on_standard_output(call, made):
