@@ -137,8 +137,17 @@ def train(
         print("\n".join(_outcome(run, folder)), file=sys.stderr)
         if run.stopped != "interrupted" and (warning := _collapse(run, data)):
             print(f"warning: {warning}", file=sys.stderr)
+    _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
+
+
+def _leave_the_group() -> None:
+    """End this process's part in a group of several: its threads may abort an interpreter that exits before them."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _first_process() -> bool:
