@@ -247,6 +247,24 @@ def test_sizes_must_be_positive(grey, call):
         call(load(grey).train)
 
 
+@pytest.mark.parametrize(("n", "world"), [(7, 1), (10, 3), (12, 4), (3, 5)])
+def test_order_deals_one_permutation_to_the_ranks(rng, n, world):
+    train = load(rng.normal(size=(2 * n + 9, 2))).train.take(n)
+    shares = [train.order(5, rank, world) for rank in range(world)]
+    whole = torch.randperm(n, generator=torch.Generator().manual_seed(5))
+    for rank, share in enumerate(shares):
+        assert torch.equal(share, whole[rank::world])
+    assert sorted(torch.cat(shares).tolist()) == list(range(n))
+    assert torch.equal(train.order(5), whole)
+    assert not torch.equal(train.order(6), whole)
+
+
+@pytest.mark.parametrize(("rank", "world"), [(-1, 2), (2, 2), (0, 0)])
+def test_order_refuses_a_rank_that_is_none(grey, rank, world):
+    with pytest.raises(ConfigError, match=f"rank {rank} of {world}"):
+        load(grey).train.order(0, rank, world)
+
+
 # -------------------------------------------------------------------- moments
 
 

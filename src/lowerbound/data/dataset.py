@@ -101,6 +101,26 @@ class Split:
         stored = self.conditions[name]
         return read_entry(stored.distinct() if isinstance(stored, Shared) else stored)
 
+    def order(self, seed: int, rank: int = 0, world: int = 1) -> Tensor:
+        """The order in which one process visits its share of the examples in one epoch: (M,) int64, on the CPU.
+
+        A function of the arguments alone, so a pass is resumed at any place by going on from there. Over all ranks
+        every example occurs once, and the lengths M differ by at most one, the first ranks having the longer ones.
+
+        Args:
+            seed: Another for each epoch.
+            rank: Number of this process, from 0.
+            world: Number of processes that share the pass.
+
+        Raises:
+            ConfigError: rank does not lie in [0, world).
+        """
+        if not 0 <= rank < world:
+            raise ConfigError(
+                f"order() of split {self.name!r}: rank {rank} of {world}; ranks count from 0 to world - 1"
+            )
+        return self.rows.order(seed, rank, world)
+
     def batch(self, index: LongTensor | Tensor) -> tuple[Tensor, Condition]:
         """The examples at an index (B,), with draws from torch's global generator.
 

@@ -29,6 +29,11 @@ def to_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def shuffled(count: int, seed: int, rank: int = 0, world: int = 1) -> Tensor:
+    """Every world-th of the numbers 0..count-1 in random order, from the rank-th on: (M,) int64."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[rank::world]
+
+
 class Rows(Protocol):
     """N examples in their storage type."""
 
@@ -49,6 +54,10 @@ class Rows(Protocol):
 
     def to(self, device: torch.device) -> Rows:
         """The same examples, read to the device."""
+        ...
+
+    def order(self, seed: int, rank: int, world: int) -> Tensor:
+        """The order (M,) in which one of several processes visits its share; see `Split.order`."""
         ...
 
 
@@ -82,6 +91,9 @@ class TensorRows:
     def to(self, device: torch.device) -> TensorRows:
         return TensorRows(self.tensor.to(device))
 
+    def order(self, seed: int, rank: int, world: int) -> Tensor:
+        return shuffled(len(self), seed, rank, world)
+
 
 class MappedRows:
     """Rows of a memory-mapped array; it stays on disk whatever the device is."""
@@ -113,3 +125,6 @@ class MappedRows:
 
     def to(self, device: torch.device) -> MappedRows:
         return MappedRows(self.array, self.index, device)
+
+    def order(self, seed: int, rank: int, world: int) -> Tensor:
+        return shuffled(len(self), seed, rank, world)
