@@ -7,9 +7,7 @@ anywhere and resumed gives the same numbers as one that was not.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import os
 import signal
 import threading
 import time
@@ -29,8 +27,9 @@ from ..objectives import ELBO, ImportanceWeighted, Objective, Progress
 from . import checkpoint
 from .checkpoint import seed_for
 from .console import Console
-from .devices import choose_compute_dtype, choose_device
+from .devices import choose_compute_dtype
 from .ema import MovingAverage
+from .engine import make_fabric
 from .folder import RunFolder
 from .health import diagnose
 from .settings import Settings
@@ -92,7 +91,7 @@ def train(
     started = time.monotonic()
     objective = objective or ELBO()
     settings = settings or Settings(epochs=50)
-    fabric = _fabric(settings)
+    fabric = make_fabric(settings)
     device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
     model.compute_dtype = choose_compute_dtype(settings.precision, device, model)
 
@@ -324,21 +323,6 @@ def _means(fabric: Fabric, sums: dict[str, Tensor], rows: int) -> dict[str, floa
     if "reconstruction" in means and "kl" in means:
         means["elbo"] = means["reconstruction"] - means["kl"]
     return means
-
-
-def _fabric(settings: Settings) -> Fabric:
-    """Return the engine: one process, or the processes that torchrun has started."""
-    device = choose_device(settings.device)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no advice on global torch settings
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
-        devices: Any = [device.index or 0] if device.type != "cpu" else 1
-        fabric = Fabric(accelerator=device.type, devices=devices)
-    else:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-        fabric = Fabric(accelerator=device.type, devices=local, num_nodes=world // local, strategy="ddp")
-    fabric.launch()
-    return fabric
 
 
 def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
