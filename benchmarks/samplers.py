@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,9 @@ from typing import Any
 from lowerbound import planning
 
 Recipe = dict[str, Any]
+Costs = Mapping[
+    str, Sequence[float | None]
+]  # of each problem by number of samples; None where it was not solved
 
 
 def training_set(options: Mapping[str, Any], problems: int, states: int, keep: Path, workers: int) -> Path:
@@ -86,39 +90,35 @@ def pooled(curves: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]
     mean = []
     for points in zip(*curves, strict=True):
         success = statistics.fmean(point["success"] for point in points)
-        trials = _trials(points[0])
+        trials = points[0]["trials"]
         low, high = planning.wilson(round(success * trials), trials)
         told = {
             key: statistics.fmean(point[key] for point in points) for key in ("states", "edges", "seconds")
         }
-        mean.append({"n": points[0]["n"], "success": success, "low": low, "high": high, **told})
+        mean.append(
+            {"n": points[0]["n"], "trials": trials, "success": success, "low": low, "high": high, **told}
+        )
     return mean
 
 
-def _trials(point: Mapping[str, Any]) -> int:
-    """Return the number of problems behind a point: the one whose Wilson interval is the point's."""
-    for trials in range(1, 5000):
-        if abs(planning.wilson(round(point["success"] * trials), trials)[0] - point["low"]) < 1e-12:
-            return trials
-    raise ValueError("no number of problems gives this interval")
-
-
-def cost_ratio(
-    costs: Mapping[str, Sequence[float | None]], other: Mapping[str, Sequence[float | None]]
-) -> dict[str, float]:
+def cost_ratio(costs: Costs, other: Costs) -> dict[str, float]:
     """Return the mean ratio of costs, by n, over the problems that both solved."""
-    ratios = {}
-    for n, mine in costs.items():
-        both = [
-            a / b for a, b in zip(mine, other.get(n, ()), strict=False) if a is not None and b is not None
-        ]
-        if both:
-            ratios[n] = statistics.fmean(both)
-    return ratios
+    ratios = planning.cost_ratio(_records(costs), _records(other))
+    return {str(n): ratio for n, ratio in ratios.items()}
+
+
+def _records(costs: Costs) -> list[planning.Record]:
+    """Return what is known of each problem from costs that a file kept: whether it was solved, and at which cost."""
+    return [
+        planning.Record(i, int(n), cost is not None, math.inf if cost is None else cost, 0, 0, 0.0, 0.0)
+        for n, of_n in costs.items()
+        for i, cost in enumerate(of_n)
+    ]
 
 
 def shown(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a curve with few digits, for a result file."""
     return [
-        {key: value if key == "n" else round(value, 4) for key, value in point.items()} for point in curve
+        {key: value if isinstance(value, int) else round(value, 4) for key, value in point.items()}
+        for point in curve
     ]

@@ -41,6 +41,15 @@ def test_wilson_default_is_95_percent():
     assert wilson(0, 0) == (0.0, 1.0)
 
 
+def test_wilson_ends_are_rates():
+    """No end is below 0 or above 1, not even by rounding; that of no or all successes is the rate itself."""
+    for n in range(1, 400):
+        ends = [wilson(0, n), wilson(n, n)]
+        assert all(0 <= low < high <= 1 for low, high in ends)
+        assert ends[0][0] == pytest.approx(0, abs=1e-15)
+        assert ends[1][1] == pytest.approx(1, abs=1e-15)
+
+
 # ------------------------------------------------------------------------------------------------------------ curves
 RECORDS = [
     record(0, 50, 1.0, states=50, edges=10, draw=1.0, plan=2.0),
@@ -53,6 +62,7 @@ RECORDS = [
 def test_success_curve():
     first, second = success_curve(iter(RECORDS))
     assert (first["n"], first["success"], second["n"], second["success"]) == (25, 0, 50, 0.5)
+    assert (first["trials"], second["trials"]) == (2, 2)
     assert (second["low"], second["high"]) == wilson(1, 2)
     assert (first["states"], first["edges"], first["seconds"]) == (25, 5.5, 0)
     assert (second["states"], second["edges"], second["seconds"]) == (60, 20, 4)

@@ -463,6 +463,14 @@ def test_other_files_are_no_training_sets(whole, tmp_path, read):
             read(path)
 
 
+def test_a_set_that_tells_no_obstacles_is_refused(whole, tmp_path):
+    path = tmp_path / "free.npz"
+    np.savez(path, **{name: value for name, value in arrays(whole).items() if name != "c_grid"})
+    for obstacles in (None, "grid"):
+        with pytest.raises(DataError, match=r"free\.npz tells the start and the goal .* but no obstacles"):
+            load_data(path, obstacles=obstacles)
+
+
 def test_torch_reads_states_as_float32(whole):
     x, c = next(iter(load_data(whole).train.batches(4)))
     assert (x.dtype, c["grid"].dtype) == (torch.float32, torch.float32)

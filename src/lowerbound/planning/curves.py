@@ -97,14 +97,15 @@ def wilson(successes: int, trials: int, z: float = _Z) -> tuple[float, float]:
     centre = rate + z * z / (2 * trials)
     half = z * math.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2)
     scale = 1 + z * z / trials
-    return (centre - half) / scale, (centre + half) / scale
+    # At 0 and at 1 the ends are the rate itself, which rounding would miss by a hair.
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def success_curve(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Return for each number of samples ``n``: ``success`` with Wilson's ``low`` and ``high``, and means.
+    """Return for each number of samples ``n``: ``trials``, ``success`` with Wilson's ``low`` and ``high``, and means.
 
-    The means are over all problems, solved or not: ``states`` and ``edges`` checked, ``seconds`` from the sampler's
-    first draw to the planner's answer.
+    There are as many trials as problems. The means are over all of them, solved or not: ``states`` and ``edges``
+    checked, ``seconds`` from the sampler's first draw to the planner's answer.
     """
     by_n: dict[int, list[Record]] = {}
     for record in records:
@@ -116,6 +117,7 @@ def success_curve(records: Iterable[Record]) -> list[dict[str, Any]]:
         curve.append(
             {
                 "n": n,
+                "trials": len(of_n),
                 "success": solved / len(of_n),
                 "low": low,
                 "high": high,

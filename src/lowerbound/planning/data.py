@@ -253,6 +253,11 @@ def load_data(
         raise ConfigError(f"there is no target {target!r}; {suggest(str(target), TARGETS)}")
     told = [name[2:] for name in arrays if name.startswith("c_")]
     maps = [name for name in told if name not in ("start", "goal")]
+    if not maps:
+        raise DataError(
+            f"{path} tells the start and the goal of its problems, but no obstacles; the condition of a family needs "
+            "an entry for them beside start and goal"
+        )
     if obstacles is not None and obstacles not in maps:
         raise ConfigError(f"{path} tells no obstacles as {obstacles!r}; {suggest(obstacles, maps)}")
     if problems is not None and not 3 <= problems <= meta["solved"]:
