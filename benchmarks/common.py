@@ -37,6 +37,7 @@ def write_result(
     config: dict[str, Any],
     seconds: float,
     device: str = "cpu",
+    versions: Mapping[str, str] | None = None,
 ) -> Path:
     """Write ``benchmarks/results/NAME.json``.
 
@@ -49,6 +50,7 @@ def write_result(
         config: Resolved configuration.
         seconds: Wall-clock time of the whole benchmark.
         device: Where it ran.
+        versions: Those of what it was compared with, beside our own.
     """
     result = {
         "name": name,
@@ -59,7 +61,9 @@ def write_result(
         "config": config,
         "commit": commit(),
         "hardware": describe_hardware(torch.device(device)),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES}
+        | dict(versions or {}),
         "date": datetime.date.today().isoformat(),
         "seconds": round(seconds, 1),
     }

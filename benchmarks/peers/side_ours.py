@@ -1,0 +1,76 @@
+"""lowerbound, through ``lb.fit``, with the same networks as the peers."""
+
+from __future__ import annotations
+
+import time
+
+import networks
+import numpy as np
+import torch
+from loading import trained
+
+import lowerbound as lb
+
+
+def model_for(data: lb.data.Data, network: str, latent: int = networks.LATENT) -> lb.VAE:
+    """Return the model with the networks of the comparison."""
+    options = {"mlp": {"hidden": list(networks.HIDDEN)}, "conv": {"channels": list(networks.CHANNELS)}}
+    return lb.VAE.for_data(data, latent=latent, network={"type": network, **options[network]})
+
+
+class Training:
+    """Timed passes over images, binarised anew within the time.
+
+    Args:
+        images: A .npy file of bytes (N, C, H, W).
+        network: "mlp" or "conv".
+        batch: Images in a step.
+        precision: Of the networks, as in ``lb.fit``.
+    """
+
+    def __init__(self, images: str, network: str, batch: int, precision: str = "auto") -> None:
+        pixels = np.load(images)
+        # A few of the images are enough for the other splits, which are not timed.
+        self.data = lb.data.load(pixels, binarize="dynamic", split=(0.998, 0.001, 0.001))
+        self.batch, self.precision = batch, precision
+        self.model = model_for(self.data, network)
+
+    def run(self, images: int) -> dict[str, float]:
+        """Train two epochs of so many images; the second one is timed, from after one evaluation to the next."""
+        data = self.data
+        part = lb.data.Data(data.train.take(images), data.valid, data.test, options=data.options)
+        fitted = lb.fit(
+            self.model,
+            part,
+            objective="elbo",
+            epochs=2,
+            evaluations=2,
+            batch_size=self.batch,
+            precision=self.precision,
+        )
+        first = next(record["seconds"] for record in fitted.history if record["split"] == "valid")
+        last = [record for record in fitted.history if record["split"] == "train"][-1]
+        return trained(len(part.train), last["seconds"] - first, -last["elbo"])
+
+
+class Products:
+    """The rate of matrix products on this machine, which no network can beat.
+
+    Args:
+        dtype: "bfloat16" or "float32".
+        shape: Sizes (n, k, m) of a product of (n, k) with (k, m).
+    """
+
+    def __init__(self, dtype: str, shape: list[int]) -> None:
+        n, k, m = shape
+        self.flops = 2 * n * k * m
+        kind = getattr(torch, dtype)
+        self.a, self.b = torch.randn(n, k).to(kind), torch.randn(k, m).to(kind)
+
+    def run(self, seconds: float = 0.5) -> dict[str, float]:
+        """Multiply for so long; the rate is that of all products."""
+        count, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds or count < 2:
+            torch.matmul(self.a, self.b)
+            count += 1
+        return {"flops_per_second": self.flops * count / (time.perf_counter() - started)}
