@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -100,6 +101,18 @@ def set_weights(encoder: nn.Module, decoder: nn.Module, tensors: Sequence[Tensor
     """Copy weights, those of the encoder and then of the decoder, in the order of ``parameters()``."""
     for own, given in zip([*encoder.parameters(), *decoder.parameters()], tensors, strict=True):
         own.copy_(given)
+
+
+def save_weights(encoder: nn.Module, decoder: nn.Module, path: str) -> None:
+    """Write the weights as a .npz file, which both environments read without a pickle."""
+    weights = [*encoder.parameters(), *decoder.parameters()]
+    np.savez(path, *[weight.detach().float().numpy() for weight in weights])
+
+
+def load_weights(encoder: nn.Module, decoder: nn.Module, path: str) -> None:
+    """Read what ``save_weights`` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        set_weights(encoder, decoder, [torch.from_numpy(stored[name]) for name in stored.files])
 
 
 def forward_flops(network: str, shape: Sequence[int]) -> int:

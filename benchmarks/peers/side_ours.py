@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 
 import networks
@@ -51,6 +52,59 @@ class Training:
         first = next(record["seconds"] for record in fitted.history if record["split"] == "valid")
         last = [record for record in fitted.history if record["split"] == "train"][-1]
         return trained(len(part.train), last["seconds"] - first, -last["elbo"])
+
+
+class Weights:
+    """Trains a model, for others to read its weights.
+
+    Args:
+        images: A .npy file of bytes (N, C, H, W).
+        network: "mlp" or "conv".
+        epochs: Passes over them.
+        seed: Of the run.
+    """
+
+    def __init__(self, images: str, network: str, epochs: float, seed: int = 0) -> None:
+        data = lb.data.load(np.load(images), binarize="dynamic", split=(0.98, 0.01, 0.01))
+        torch.manual_seed(seed)
+        self.model = model_for(data, network)
+        lb.fit(self.model, data, objective="elbo", epochs=epochs, evaluations=2, seed=seed)
+
+    def save(self, path: str) -> None:
+        """Write the weights."""
+        networks.save_weights(self.model.encoder, self.model.decoder, path)
+
+
+class Likelihood:
+    """log p(x) by importance sampling with given weights.
+
+    Args:
+        x: A .npy file of zeros and ones (N, C, H, W).
+        network: "mlp" or "conv".
+        weights: A file of ``networks.save_weights``.
+    """
+
+    def __init__(self, x: str, network: str, weights: str) -> None:
+        bits = np.load(x)
+        self.model = model_for(lb.data.load(bits, values="binary"), network)
+        networks.load_weights(self.model.encoder, self.model.decoder, weights)
+        self.x = torch.from_numpy(bits).float()
+
+    def run(
+        self, images: int, samples: int, seed: int, precision: str | None = None, of: int | None = None
+    ) -> dict[str, float]:
+        """Evaluate so many images; ``log_p`` is the mean over the first ``of`` of them, nats."""
+        started = time.perf_counter()
+        result = lb.evaluate.nll(
+            self.model, self.x[:images], samples, seed=seed, precision=precision, progress=False
+        )
+        seconds = time.perf_counter() - started
+        log_p = result.per_example[:of].mean().item()
+        return {"images": images, "samples": samples, "seconds": seconds, "log_p": log_p}
+
+    def peak(self) -> float:
+        """Return the largest resident memory of this process so far, MiB."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Products:

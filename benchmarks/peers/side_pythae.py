@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import networks
+import numpy as np
 import torch
 from loading import grey, trained
 from pythae.data.datasets import BaseDataset
@@ -98,3 +99,23 @@ class Training:
             data = BaseDataset(self.x[:images], torch.zeros(images))
             BaseTrainer(self.model, data, training_config=config, callbacks=[steps]).train()
         return trained(images, steps.seconds, steps.loss)
+
+
+class Likelihood:
+    """log p(x) by pythae's ``get_nll``, which returns +log p(x); arguments as in ``side_ours.Likelihood``."""
+
+    def __init__(self, x: str, network: str, weights: str) -> None:
+        self.x = torch.from_numpy(np.load(x)).float()
+        shape = tuple(self.x.shape[1:])
+        encoder, decoder = networks.build(network, shape)
+        networks.load_weights(encoder, decoder, weights)
+        self.model = vae(encoder, decoder, shape).eval()
+
+    def run(self, images: int, samples: int, seed: int, batch: int) -> dict[str, float]:
+        """Evaluate so many images, decoding ``batch`` samples at once; it must divide ``samples``."""
+        torch.manual_seed(seed)
+        started = time.perf_counter()
+        with torch.no_grad():
+            log_p = float(self.model.get_nll(self.x[:images], n_samples=samples, batch_size=batch))
+        seconds = time.perf_counter() - started
+        return {"images": images, "samples": samples, "seconds": seconds, "log_p": log_p}
