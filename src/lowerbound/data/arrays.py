@@ -10,6 +10,7 @@ Axes of an array, N examples first:
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ..errors import DataError
+from .blocks import Blocks, block_rows, cut_evenly
 from .source import Source, check_names
 
 _CHANNELS = (1, 3, 4)
@@ -79,16 +81,42 @@ def as_numpy(value: Any) -> np.ndarray:
         raise DataError(f"a {type(value).__name__} cannot be read as an array: {error}") from error
 
 
-def read_npy(path: Path) -> Source:
+def open_npy(path: Path) -> np.ndarray:
     """A .npy file, memory-mapped: it is never read whole into memory.
 
     Raises:
         DataError: The file is damaged or holds Python objects.
     """
     try:
-        return Source((np.load(path, mmap_mode="r", allow_pickle=False),))
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise DataError(f"{path} cannot be read as an array of numbers: {error}") from error
+
+
+class ArrayBlocks(Blocks):
+    """Ranges of the rows of a .npy file.
+
+    Args:
+        path: The file.
+        memory: Bytes that are kept of it, which bound the length of a range.
+
+    Raises:
+        DataError: The file is damaged, holds Python objects, or its axes are those of no data.
+    """
+
+    def __init__(self, path: Path, memory: int):
+        array = check_array(open_npy(path), str(path))
+        rows = block_rows(len(array), array.dtype.itemsize * math.prod(array.shape[1:]), memory)
+        super().__init__(str(path), cut_evenly(len(array), rows), array.shape[1:], array.dtype)
+        self._path = path
+
+    def read(self, block: int) -> np.ndarray:
+        # Mapped anew each time: pages of a mapping that lives on would count as memory of this process.
+        array = check_array(open_npy(self._path), self.name)
+        if array.shape != self.shape:
+            raise DataError(f"{self._path} has shape {array.shape}, but had {self.shape} when it was opened")
+        start = int(self.starts[block])
+        return np.array(array[start : start + int(self.counts[block])])
 
 
 def read_npz(path: Path, conditions: Sequence[str] = ()) -> Source:

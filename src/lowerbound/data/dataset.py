@@ -107,6 +107,13 @@ class Split:
         A function of the arguments alone, so a pass is resumed at any place by going on from there. Over all ranks
         every example occurs once, and the lengths M differ by at most one, the first ranks having the longer ones.
 
+        Examples in memory, or in a .npy that is not streamed, come in a uniform random permutation, dealt in turn. Of
+        streamed ones each rank has blocks of its own, but for one on the border between two ranks; their order is
+        random, and the examples of W blocks are mixed at a time, W being the number that `memory` holds less those
+        read ahead. Two examples of one block, m long, then meet in a batch of b with probability b / (W m) instead of
+        b / N; if all blocks fit, this too is a uniform permutation. From this call on, blocks are read ahead for this
+        order. See `lowerbound.data.window`.
+
         Args:
             seed: Another for each epoch.
             rank: Number of this process, from 0.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def read_folder(
     images, kept, corrupt = [], [], []
     for file in files:
         try:
-            images.append(_decode(file.path, image_size, crop, channels))
+            images.append(decode(file.path, image_size, crop, channels))
             kept.append(file)
         except Exception as error:  # a damaged file makes decoders raise nearly anything
             corrupt.append(f"{file.path.relative_to(folder)} ({error})")
@@ -121,11 +121,13 @@ def _images(folder: Path, deep: bool = False) -> list[Path]:
     )
 
 
-def _decode(path: Path, size: tuple[int, int] | None, crop: str, channels: int | None) -> np.ndarray:
+def decode(
+    file: Path | IO[bytes], size: tuple[int, int] | None, crop: str, channels: int | None
+) -> np.ndarray:
     """Bytes (H, W) of a grey image, (3, H, W) of a coloured one."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as opened:
+    with Image.open(file) as opened:
         if opened.mode.startswith(("I", "F")):
             raise ValueError(
                 f"mode {opened.mode}: more than 8 bits; convert it, or load the values from a .npy"

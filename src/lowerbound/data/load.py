@@ -19,8 +19,10 @@ from ..errors import ConfigError, DataError
 from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
+from .files import find, read_files
 from .images import read_folder
 from .masks import MASK_RULES, check_rule
+from .memory import cap_of
 from .partition import check_parts, cut, make_splits
 from .shared import Shared
 from .source import Source
@@ -29,12 +31,28 @@ from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
-_SUFFIXES = ".npy, .npz, .csv, .parquet"
+_SUFFIXES = ".npy, .npz, .csv, .parquet, .tar"
+_STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .tar files"
 
-# Options that mean something for some sources only, with the value that means "not used".
+# Options that mean something for some sources only: the value for "not used", and where they are.
+_PICTURES = ("folder", "parquet", "tar")
+_TABLES = ("table", "parquet")
 _ONLY = {
-    "folder": {"image_size": None, "crop": "center", "channels": None, "on_corrupt": "refuse"},
-    "table": {"columns": None, "label_column": None},
+    "image_size": (None, _PICTURES),
+    "crop": ("center", _PICTURES),
+    "channels": (None, _PICTURES),
+    "on_corrupt": ("refuse", ("folder",)),
+    "columns": (None, _TABLES),
+    "label_column": (None, (*_TABLES, "tar")),
+    "stream": (None, ("npy", "parquet", "tar")),
+    "memory": (None, ("npy", "parquet", "tar")),
+}
+_FORMS = {
+    ("folder",): "folders of images",
+    _PICTURES: "folders of images, and pictures in tar shards or .parquet files",
+    _TABLES: "tables (.csv, .parquet, DataFrame)",
+    (*_TABLES, "tar"): "tables (.csv, .parquet, DataFrame) and tar shards",
+    ("npy", "parquet", "tar"): _STREAMED,
 }
 
 
@@ -58,6 +76,8 @@ def load(
     observed: str | Sequence[str] | None = None,
     labelled: int | None = None,
     groups: Any = None,
+    stream: bool | None = None,
+    memory: int | float | None = None,
 ) -> Data:
     """Load data and split them into train, valid and test.
 
@@ -70,8 +90,12 @@ def load(
     - Everything else is real: vectors too, even where they lie in [0, 1].
 
     MNIST and Fashion-MNIST are split 50,000 / 10,000 / 10,000, validation being the end of the training file; a .npz
-    with arrays train, valid and test and a folder with these three sub-folders keep their own split. All else is
-    permuted by the seed and cut by `split`.
+    with arrays train, valid and test and a folder with these three sub-folders keep their own split, and so does one
+    of .parquet or .tar files whose names begin with these words. All else is permuted by the seed and cut by `split`.
+
+    Files larger than memory are streamed: they stay on disk, and a window of their blocks (row groups of .parquet,
+    ranges of .npy and of tar shards) is in memory at a time; `Split.order` says how they are shuffled. What is
+    streamed is split by whole blocks.
 
     What is conditioned on is a label if it is one whole number, word or boolean for each example (in a table only
     words, booleans and categories are); else a vector, or with the axes of images an image, scaled to [0, 1] if it is
@@ -79,8 +103,9 @@ def load(
 
     Args:
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
-            images; a .npy (memory-mapped), .npz, .csv or .parquet file; an array, tensor, DataFrame, or map-style
-            torch data set with items x or (x, y).
+            images; a .npy (memory-mapped), .npz, .csv or .parquet file; tar shards as the webdataset package writes
+            them; a folder of .parquet or .tar files; an array, tensor, DataFrame, or map-style torch data set with
+            items x or (x, y).
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
             default is $LOWERBOUND_DATA, then a download into the cache.
         binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;
@@ -88,23 +113,29 @@ def load(
         labels: One label per example, whole numbers or strings, or the path of a .npy with them.
         split: Shares of train, valid and test.
         seed: Of the permutation, of static binarisation and of the labels that `labelled` keeps.
-        image_size: Size of a folder's images, one number or (height, width).
+        image_size: Size of the images of a folder, of shards or of a .parquet, one number or (height, width).
         crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
-        channels: 1 for grey, 3 for colour, None for grey if all images of the folder are.
+        channels: 1 for grey, 3 for colour, None for grey if all images of the folder are; of shards and of a .parquet
+            for what the first is stored as.
         dequantize: Whether to add uniform noise to the grey levels of images that are not binarised.
         on_corrupt: "refuse" or "skip" images of a folder that cannot be decoded.
         columns: The table's columns to use.
-        label_column: The table's column that is the label.
+        label_column: The table's column that is the label; in shards the name in the .json, which else is the .cls.
         values: "binary", "unit", "real" or "categorical".
         condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
             then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its
-            own split). Or a dict of arrays by name; `Shared` where many examples have one value.
+            own split); names in the .json of shards. Or a dict of arrays by name; `Shared` where many examples have
+            one value.
         observed: Make a part of x itself the entry "observed" of the condition: "quadrant", "half",
             "three-quadrants" or "random" (see `lowerbound.data.masks`), or the columns of a table that are observed.
         labelled: Keep so many labels of the training split as condition, of each class equally many; the others are
             missing.
         groups: One number or word per example, or the path of a .npy with them: examples of a group stay in one
             split, so that nothing of a test group was seen in training. `split` then gives the shares of the groups.
+        stream: Whether to leave the examples of .npy, .parquet and .tar files on disk and read them by blocks; None
+            if they would take more than a quarter of the memory that is available.
+        memory: Bytes of decoded blocks that are kept of what is streamed, by each process; the order of an epoch
+            depends on it. None for 512 MiB, or an eighth of the machine's memory if that is less.
 
     Returns:
         The three splits, their spec, and the options that load them again.
@@ -141,16 +172,25 @@ def load(
     }
     if isinstance(groups, str | os.PathLike):
         options["groups"] = os.fspath(groups)
-    _check(options, labels)
+    streaming = {"stream": stream, "memory": memory}
+    _check(options | streaming, labels)
     names = _check_conditions(names if given is None else list(given), observed, labelled)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
-    found = _joined(_open(source, options), labels, given or {}, name)
+    found = _joined(_open(source, options | streaming), labels, given or {}, name)
+    cap = cap_of(memory)
+    if found.streams:
+        options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
+    if found.streamed:
+        _check_streamed(options, groups, name)
     if found.own_split and tuple(options["split"]) != _FRACTIONS:
         raise ConfigError(f"split={options['split']}: {name} has a split of its own; leave split out")
-    found = replace(found, parts=tuple(arrays.check_array(part, name) for part in found.parts))
+    # Blocks have the axes of data already.
+    found = found.with_parts(
+        [arrays.check_array(part, name) if isinstance(part, np.ndarray) else part for part in found.parts]
+    )
     check_parts(found, name)
-    kind = "vector" if found.parts[0].ndim == 2 else "image"
     event_shape = found.parts[0].shape[1:]
+    kind = "vector" if len(event_shape) == 1 else "image"
     cuts = cut(found, options["split"], seed, None if groups is None else _read_groups(groups, found, name))
     numbered = read_labels(found, cuts, name, optional="label" in names)
     entries = read_entries(found, names, numbered, cuts, name, labelled=labelled, seed=seed)
@@ -173,7 +213,7 @@ def load(
         classes=None if numbered is None else numbered.spec.classes,
         conditions=tuple(conditions) or None,
     )
-    splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed)
+    splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, cap)
     order = None if found.own_split else np.concatenate(cuts)
     return Data(*splits, options={**options, "binarize": spec.binarize}, order=order)
 
@@ -204,8 +244,26 @@ def _check(options: dict[str, Any], labels: Any) -> None:
         raise ConfigError(
             f"binarize={options['binarize']!r} gives binary values, but values={options['values']!r}; leave one out"
         )
+    check_option("stream", options["stream"], (None, True, False))
+    memory = options["memory"]
+    if memory is not None and not _numbers([memory], 1):
+        raise ConfigError(f"memory={memory!r} must be a positive number of bytes, like {cap_of(None)}")
     if labels is not None and options["label_column"] is not None:
         raise ConfigError("labels= and label_column= both name the labels; give one of them")
+
+
+def _check_streamed(options: dict[str, Any], groups: Any, name: str) -> None:
+    """What cannot be had without all examples in memory."""
+    if options["binarize"] == "static":
+        raise ConfigError(
+            f"binarize='static' keeps one draw of everything in memory, but {name} is streamed; use 'dynamic' or "
+            "'threshold', or stream=False"
+        )
+    if groups is not None:
+        raise ConfigError(
+            f"groups= would cut through the blocks of {name}, which is streamed; bring the split in sub-folders "
+            "train, valid and test, or pass stream=False"
+        )
 
 
 def _check_conditions(names: Any, observed: Any, labelled: Any) -> list[str]:
@@ -264,6 +322,10 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     path = Path(name).expanduser()
     if not path.exists():
         raise DataError(_not_found(name, path))
+    files = find(path)
+    if files is not None:
+        _check_use(options, files.suffix[1:])
+        return read_files(files, options, _parts(options) if files.suffix != ".npy" else ())
     if path.is_dir():
         _check_use(options, "folder")
         size = options["image_size"]
@@ -275,12 +337,16 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             on_corrupt=options["on_corrupt"],
         )
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".parquet"):
+    if suffix == ".csv":
         _check_use(options, "table")
         return tables.read_table(path, options["columns"], options["label_column"], _parts(options))
     _check_use(options, None)
-    if suffix in (".npy", ".npz"):
-        return arrays.read_npy(path) if suffix == ".npy" else arrays.read_npz(path, _parts(options))
+    if suffix == ".npz":
+        return arrays.read_npz(path, _parts(options))
+    if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
+        raise DataError(
+            f"{name} is compressed, and samples of a shard are read by their place; unpack it to a .tar"
+        )
     if suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):
         raise DataError(
             f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"
@@ -296,13 +362,11 @@ def _parts(options: dict[str, Any]) -> list[str]:
 
 
 def _check_use(options: dict[str, Any], form: str | None) -> None:
-    what = {"folder": "folders of images", "table": "tables (.csv, .parquet, DataFrame)"}
-    for only, unused in _ONLY.items():
-        for option, value in unused.items():
-            if only != form and options[option] != value:
-                raise ConfigError(
-                    f"{option}={options[option]!r} is for {what[only]}, which this source is not"
-                )
+    for option, (unused, forms) in _ONLY.items():
+        if form not in forms and options[option] != unused:
+            raise ConfigError(
+                f"{option}={options[option]!r} is for {_FORMS[forms]}, which this source is not"
+            )
     if options["crop"] != "center" and options["image_size"] is None:
         raise ConfigError(f"crop={options['crop']!r} needs image_size=")
 
@@ -334,7 +398,7 @@ def _read_groups(groups: Any, source: Source, name: str) -> np.ndarray:
     if source.own_split:
         raise ConfigError(f"groups= is for sources without a split of their own; {name} brings its own")
     if isinstance(groups, str | os.PathLike):
-        return arrays.read_npy(Path(groups).expanduser()).parts[0]
+        return arrays.open_npy(Path(groups).expanduser())
     if name != "array":
         # Read again without them, as an evaluation of a run reads its data, the file would be split otherwise.
         raise ConfigError(
@@ -350,7 +414,7 @@ def _joined(source: Source, labels: Any, conditions: Mapping[str, Any], name: st
         raise ConfigError(f"{what} is for sources without a split of their own; {name} brings its own")
     if labels is not None:
         if isinstance(labels, str | os.PathLike):
-            labels = arrays.read_npy(Path(labels).expanduser()).parts[0]
+            labels = arrays.open_npy(Path(labels).expanduser())
         source = replace(source, labels=(arrays.as_numpy(labels),), classes=None)
     given = {
         key: (array if isinstance(array, Shared) else arrays.as_numpy(array),)

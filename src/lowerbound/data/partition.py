@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,13 +13,15 @@ import torch
 from torch import Generator
 
 from ..errors import DataError
+from .blocks import Blocks, JoinedBlocks
 from .dataset import Split
 from .entries import Entry
 from .reading import Reading
-from .rows import MappedRows, Rows, TensorRows, chunk_length, to_tensor
+from .rows import MappedRows, Rows, StreamedRows, TensorRows, chunk_length, to_tensor
 from .shared import Shared
 from .source import Source
 from .spec import DataSpec
+from .window import Window
 
 NAMES = ("train", "valid", "test")
 
@@ -56,14 +59,14 @@ def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray |
     """Which rows of a source, its parts one after the other, are train, valid and test.
 
     Args:
-        source: Three parts, which stay as they are, or one, which is permuted and cut.
+        source: Three parts, which stay as they are, or one, which is permuted and cut; if it is streamed, its blocks.
         shares: Of the three splits.
         seed: Of the permutation.
         groups: The group of each example, (N,), numbers or words: groups are permuted and cut instead, by their
             number and not by their sizes, and none is in two splits.
 
     Raises:
-        DataError: There is not one group per example, or there are fewer than three.
+        DataError: There is not one group per example, or there are fewer than three groups, or too few blocks.
 
     Returns:
         Three slices, or three arrays of row numbers.
@@ -71,6 +74,8 @@ def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray |
     if source.own_split:
         ends = np.cumsum([0, *(len(part) for part in source.parts)])
         return [slice(start, end) for start, end in pairwise(ends)]
+    if isinstance(source.parts[0], Blocks):
+        return _cut_blocks(source.parts[0], shares, seed)
     if groups is not None:
         group, count = _numbered(groups, len(source.parts[0]))
         order = np.random.default_rng(seed).permutation(len(group))
@@ -104,6 +109,27 @@ def _cut(count: int, shares: Sequence[float], seed: int) -> list[np.ndarray]:
     return np.split(order, [count - valid - test, count - test])
 
 
+def _cut_blocks(blocks: Blocks, shares: Sequence[float], seed: int) -> list[np.ndarray]:
+    """Whole blocks for each split, permuted, by the number of their examples; within a block the order stays."""
+    count, least = len(blocks.counts), math.ceil(1 / min(shares))
+    if count < least:
+        better = blocks.smaller(max(1, len(blocks) // (10 * least)))
+        raise DataError(
+            f"{blocks.name} has {len(blocks)} examples in {count} blocks, and what is streamed is split by blocks: "
+            f"split={tuple(shares)} needs {least} of them; {better or 'pass stream=False'}, or bring the split in "
+            "sub-folders train, valid and test"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    middle = np.cumsum(blocks.counts[order]) - blocks.counts[order] / 2
+    # At least one block each, whatever their lengths are.
+    train = np.clip(np.searchsorted(middle, shares[0] * len(blocks)), 1, count - 2)
+    valid = np.clip(np.searchsorted(middle, (shares[0] + shares[1]) * len(blocks)), train + 1, count - 1)
+    every = np.split(np.arange(len(blocks)), blocks.starts[1:])
+    return [
+        np.concatenate([every[block] for block in part]) for part in np.split(order, [int(train), int(valid)])
+    ]
+
+
 def make_splits(
     source: Source,
     cuts: list[Any],
@@ -112,6 +138,7 @@ def make_splits(
     spec: DataSpec,
     reading: Reading,
     seed: int,
+    memory: int,
 ) -> list[Split]:
     """Train, valid and test.
 
@@ -123,11 +150,12 @@ def make_splits(
         spec: What one example is.
         reading: How stored values become x.
         seed: Of static binarisation.
+        memory: Bytes of decoded blocks to keep of a source that is streamed.
+
+    Raises:
+        ConfigError: The memory is too little.
     """
-    if source.own_split:
-        rows = [_rows(part) for part in source.parts]
-    else:
-        rows = [_rows(source.parts[0], index) for index in cuts]
+    rows = _all_rows(source, cuts, memory)
     splits = [
         Split(
             name,
@@ -145,6 +173,18 @@ def make_splits(
 def _tensor(entry: Entry, i: int) -> Any:
     part = entry.parts[i]
     return part if isinstance(part, Shared) else torch.from_numpy(np.ascontiguousarray(part))
+
+
+def _all_rows(source: Source, cuts: list[Any], memory: int) -> list[Rows]:
+    blocks = [part for part in source.parts if isinstance(part, Blocks)]
+    if blocks:
+        joined = blocks[0] if len(blocks) == 1 else JoinedBlocks(blocks[0].name, blocks)
+        window, every = Window(joined, memory), np.arange(len(joined))
+        return [StreamedRows(window, every[index]) for index in cuts]
+    held = [part for part in source.parts if isinstance(part, np.ndarray)]
+    if source.own_split:
+        return [_rows(part) for part in held]
+    return [_rows(held[0], index) for index in cuts]
 
 
 def _rows(array: np.ndarray, index: np.ndarray | None = None) -> Rows:

@@ -1,4 +1,4 @@
-"""Where examples lie: a tensor on a device, or a memory-mapped file of which only the asked rows are read."""
+"""Where examples lie: a tensor on a device, a memory-mapped file of which only the asked rows are read, or blocks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Protocol, cast
 import numpy as np
 import torch
 from torch import Tensor
+
+from .blocks import stored_dtype
+from .window import Window, spread
 
 _CHUNK = 2**22  # values held at once when a whole file is passed over
 
@@ -19,13 +22,7 @@ def chunk_length(event_size: int) -> int:
 
 def to_tensor(array: np.ndarray) -> Tensor:
     """The array as a tensor in a type that torch computes with: uint8, a signed integer, or float32."""
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    elif array.dtype.kind == "f":
-        array = array.astype(np.float32, copy=False)
-    elif array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    array = np.ascontiguousarray(array, dtype=stored_dtype(array.dtype))
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
@@ -66,6 +63,9 @@ def join(parts: Sequence[Rows]) -> Rows:
     if all(isinstance(part, MappedRows) for part in parts):
         first = cast(MappedRows, parts[0])  # the parts of a memory-mapped source are rows of one array
         return MappedRows(first.array, np.concatenate([part.index for part in parts]), first.device)  # pyright: ignore
+    if all(isinstance(part, StreamedRows) for part in parts):
+        first = cast(StreamedRows, parts[0])  # and those of a streamed one share its window
+        return StreamedRows(first.window, np.concatenate([part.index for part in parts]), first.device)  # pyright: ignore
     return TensorRows(torch.cat([part.read(torch.arange(len(part))) for part in parts]))
 
 
@@ -128,3 +128,48 @@ class MappedRows:
 
     def order(self, seed: int, rank: int, world: int) -> Tensor:
         return shuffled(len(self), seed, rank, world)
+
+
+class StreamedRows:
+    """Examples in blocks, of which a window is in memory.
+
+    Any index is read, but only two kinds fast: places in the order of `order`, and those that follow each other. For
+    these the next blocks are read ahead.
+
+    Args:
+        window: The blocks in memory; the splits of a source share it.
+        index: Numbers of the examples in the source, (N,).
+        device: Where `read` puts its result.
+    """
+
+    def __init__(self, window: Window, index: np.ndarray, device: torch.device | None = None):
+        self.window = window
+        self.index = index
+        self._device = device or torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def read(self, index: Tensor) -> Tensor:
+        at = index.cpu().numpy()
+        following = None
+        if len(at) and at[-1] - at[0] == len(at) - 1 and at[-1] + 1 < len(self):
+            following = int(self.index[at[-1] + 1])
+        return self.window.read(self.index[at], following).to(self.device)
+
+    def select(self, index: np.ndarray) -> StreamedRows:
+        return StreamedRows(self.window, self.index[index], self.device)
+
+    def to(self, device: torch.device) -> StreamedRows:
+        return StreamedRows(self.window, self.index, device)
+
+    def order(self, seed: int, rank: int, world: int) -> Tensor:
+        """As in `lowerbound.data.window`; from now on blocks are read ahead for this pass."""
+        block = torch.from_numpy(self.window.blocks.block_of(self.index))
+        places, opened = spread(block, self.window.length, seed, rank, world)
+        self.window.plan(opened.numpy())
+        return places

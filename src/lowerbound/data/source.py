@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, suggest
+from .blocks import Blocks
 from .spec import Binarize
 
 
@@ -17,27 +18,38 @@ class Source:
     """Arrays as found.
 
     Attributes:
-        parts: One array, which is then split, or three: train, valid and test.
+        parts: One array, which is then split, or three: train, valid and test. Of a source that is streamed, blocks.
         labels: As many label arrays, or None.
         classes: Names of integer labels 0..len-1, if the source knows them.
         columns: Names of a table's columns.
         white: Largest grey level, if the source is known to hold grey levels.
         binarize: What binarisation is usual for this source.
         conditions: By name, as many arrays for each entry of the condition other than the labels.
+        streams: Whether the source could be streamed, even if it is not.
     """
 
-    parts: tuple[np.ndarray, ...]
+    parts: tuple[np.ndarray | Blocks, ...]
     labels: tuple[np.ndarray, ...] | None = None
     classes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     white: int | None = None
     binarize: Binarize = "none"
     conditions: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    streams: bool = False
 
     @property
     def own_split(self) -> bool:
         """Whether the source says what is train, valid and test."""
         return len(self.parts) > 1
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the examples stay on disk, in blocks."""
+        return isinstance(self.parts[0], Blocks)
+
+    def with_parts(self, parts: Sequence[np.ndarray | Blocks]) -> Source:
+        """The same source with other parts."""
+        return replace(self, parts=tuple(parts))
 
 
 def check_names(names: Iterable[str], there: Iterable[str], what: str) -> None:

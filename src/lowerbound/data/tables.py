@@ -77,11 +77,38 @@ def read_frame(
     if not frame.columns.is_unique:
         twice = sorted(set(frame.columns[frame.columns.duplicated()]))
         raise DataError(f"{name} has several columns named {', '.join(twice)}; rename them")
+    chosen = choose_columns(list(frame.columns), columns, label_column, conditions, name)
+    data = frame.loc[:, chosen]
+    if data.size == 0:
+        raise DataError(f"{name} is empty: {len(data)} rows, {len(data.columns)} columns of data")
+    _check_numeric(data, name)
+    _check_missing(data, name)
+    return Source(
+        (data.astype("float64").to_numpy(),),
+        None if label_column is None else (frame[label_column].to_numpy(),),
+        columns=tuple(data.columns),
+        conditions={column: (read_condition(frame, column),) for column in conditions},
+    )
+
+
+def choose_columns(
+    there: Sequence[str],
+    columns: Sequence[str] | None,
+    label_column: str | None,
+    conditions: Sequence[str],
+    name: str,
+) -> list[str]:
+    """The columns of data: those asked for, or all that are neither label nor condition.
+
+    Raises:
+        ConfigError: A column of data or label does not exist, or a column is two of data, label and condition.
+        DataError: A column to condition on does not exist.
+    """
     label = [] if label_column is None else [label_column]
     for column in [*(columns or ()), *label]:
-        if column not in frame.columns:
-            raise ConfigError(f"{name} has no column {column!r}; {suggest(str(column), frame.columns)}")
-    check_names(conditions, frame.columns, f"{name} has no column")
+        if column not in there:
+            raise ConfigError(f"{name} has no column {column!r}; {suggest(str(column), there)}")
+    check_names(conditions, there, f"{name} has no column")
     if label_column in conditions:
         raise ConfigError(
             f"condition= names {label_column!r}, which is label_column=; its name there is 'label'"
@@ -92,21 +119,14 @@ def read_frame(
             f"columns={list(columns)} repeats a column, or contains label_column={label_column!r} or one of "
             f"condition={list(conditions)}; a column is either data or not"
         )
-    data = frame.loc[:, list(columns) if columns is not None else ~frame.columns.isin(apart)]
-    if data.size == 0:
-        raise DataError(f"{name} is empty: {len(data)} rows, {len(data.columns)} columns of data")
-    _check_numeric(data, name)
-    _check_missing(data, name)
-    return Source(
-        (data.astype("float64").to_numpy(),),
-        None if label_column is None else (frame[label_column].to_numpy(),),
-        columns=tuple(data.columns),
-        conditions={column: (_condition(frame, column),) for column in conditions},
-    )
+    return list(columns) if columns is not None else [column for column in there if column not in apart]
 
 
-def _condition(frame: DataFrame, name: str) -> np.ndarray:
-    """Floats (N,) with NaN, or for words, booleans and categories objects (N,) with None, where cells are empty."""
+def read_condition(frame: DataFrame, name: str) -> np.ndarray:
+    """A column to condition on, (N,).
+
+    Floats with NaN where cells are empty; for words, booleans and categories objects with None there.
+    """
     column, types = frame[name], import_pandas().api.types
     if _is_numeric(column.dtype) and not types.is_bool_dtype(column.dtype):
         return column.to_numpy("float64", na_value=np.nan)

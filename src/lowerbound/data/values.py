@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
+from .blocks import Blocks
 from .reading import Reading
 from .rows import chunk_length
 from .source import Source
@@ -45,10 +47,8 @@ def scan(source: Source, name: str) -> Facts:
         DataError: Some values are NaN, infinite, or beyond float32, with their count and the place of the first.
     """
     low, high, integral, bad, where = np.inf, -np.inf, True, 0, ""
-    for part, array in enumerate(source.parts):
-        step = chunk_length(array[0].size)
-        for start in range(0, len(array), step):
-            chunk = np.asarray(array[start : start + step])
+    for part, examples in enumerate(source.parts):
+        for start, chunk in _chunks(examples):
             if chunk.dtype.kind == "f":
                 with np.errstate(over="ignore"):
                     chunk = chunk.astype(np.float32, copy=False)
@@ -65,6 +65,16 @@ def scan(source: Source, name: str) -> Facts:
             "(counted from 0); fill or drop these examples"
         )
     return Facts(low, high, integral, source.parts[0].dtype)
+
+
+def _chunks(part: np.ndarray | Blocks) -> Iterator[tuple[int, np.ndarray]]:
+    """Number of the first example and examples of each chunk."""
+    if isinstance(part, Blocks):
+        yield from part.passed()
+        return
+    step = chunk_length(part[0].size)
+    for start in range(0, len(part), step):
+        yield start, np.asarray(part[start : start + step])
 
 
 def _place(source: Source, part: int, start: int, wrong: np.ndarray) -> str:

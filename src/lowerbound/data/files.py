@@ -1,0 +1,187 @@
+"""Files whose examples can stay on disk: .npy, .parquet and .tar, one or a folder of them.
+
+A folder keeps a split of its own: sub-folders train, valid and test, or names that begin with these words, like
+train-00000.parquet. What takes little memory is read whole, and is then like any other source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, DataError
+from . import arrays, tables
+from .blocks import Blocks
+from .memory import available_memory, cap_of
+from .parquet import ParquetBlocks
+from .pictures import PictureForm
+from .shards import ShardBlocks
+from .source import Source
+
+_SUFFIXES = (".npy", ".parquet", ".tar")
+_FOLDERS_OF = (".parquet", ".tar")
+_PARTS = ("train", "valid", "test")
+_WORDS = re.compile(r"(train|validation|valid|val|test)(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one type.
+
+    Attributes:
+        suffix: Which type.
+        parts: The files, or those of train, valid and test.
+    """
+
+    suffix: str
+    parts: tuple[tuple[Path, ...], ...]
+
+
+def find(path: Path) -> Files | None:
+    """The files that a path stands for; None if it stands for something else.
+
+    Raises:
+        DataError: A folder holds several types, or some parts of a split and not others.
+    """
+    if path.is_file():
+        suffix = path.suffix.lower()
+        return Files(suffix, ((path,),)) if suffix in _SUFFIXES else None
+    flat = _listed(path)
+    nested = {child.name: _listed(child) for child in sorted(path.iterdir()) if child.is_dir()}
+    nested = {name: files for name, files in nested.items() if files and _WORDS.fullmatch(name)}
+    if not flat and not nested:
+        return None
+    if flat and nested:
+        raise DataError(
+            f"{path} has {flat[0].name} and others beside the sub-folders {', '.join(nested)}; move them"
+        )
+    parts = nested or _by_name(flat)
+    suffixes = {file.suffix.lower() for files in parts.values() for file in files}
+    if len(suffixes) > 1:
+        raise DataError(f"{path} holds {' and '.join(sorted(suffixes))} files; keep one type in a folder")
+    if len(parts) == 1 and not nested:
+        return Files(suffixes.pop(), (tuple(flat),))
+    if set(parts) != set(_PARTS):
+        raise DataError(
+            f"{path} holds files of {', '.join(sorted(parts))}; one with its own split has exactly train, valid and "
+            "test: rename or add one, or pass one of them alone"
+        )
+    return Files(suffixes.pop(), tuple(tuple(parts[name]) for name in _PARTS))
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in _FOLDERS_OF and p.name[0] not in "._" and p.is_file()
+    )
+
+
+def _by_name(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files by the part of a split that their names begin with."""
+    parts: dict[str, list[Path]] = {}
+    for file in files:
+        word = _WORDS.match(file.name)
+        name = "no part of a split" if word is None else word[1].lower()
+        parts.setdefault("valid" if name in ("val", "validation") else name, []).append(file)
+    return parts
+
+
+def read_files(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
+    """Open the files, and read them whole where they are not to be streamed.
+
+    Args:
+        files: What to open.
+        options: Those of `load`.
+        conditions: What is to be conditioned on and lies beside the data.
+
+    Raises:
+        ConfigError: An option does not fit these files, or an extra package is missing.
+        DataError: A file is damaged, or not what it should be.
+    """
+    return replace(_read(files, options, conditions), streams=True)
+
+
+def _read(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
+    stream, first = options["stream"], files.parts[0][0]
+    if files.suffix == ".npy" and stream is False:
+        return Source((arrays.open_npy(first),))
+    source = {".npy": _open_array, ".parquet": _open_parquet, ".tar": _open_shards}[files.suffix](
+        files, options, conditions
+    )
+    parts = [part for part in source.parts if isinstance(part, Blocks)]
+    size = sum(len(part) * part.row_bytes for part in parts)
+    if stream or (stream is None and size > available_memory() // 4):
+        return source
+    if files.suffix == ".npy":
+        return Source((arrays.open_npy(first),))
+    if isinstance(parts[0], ParquetBlocks) and parts[0].kind == "numbers" and first == _only(files):
+        return tables.read_table(first, options["columns"], options["label_column"], conditions)
+    return source.with_parts([part.whole() for part in parts])
+
+
+def _only(files: Files) -> Path | None:
+    """The file, if it is one."""
+    return files.parts[0][0] if len(files.parts) == len(files.parts[0]) == 1 else None
+
+
+def _form(options: Mapping[str, Any]) -> PictureForm:
+    size = options["image_size"]
+    size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
+    return PictureForm(size, options["crop"], options["channels"])
+
+
+def _open_array(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
+    return Source((arrays.ArrayBlocks(files.parts[0][0], cap_of(options["memory"])),))
+
+
+def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
+    parts: list[ParquetBlocks] = []
+    form = _form(options)
+    for paths in files.parts:
+        part = ParquetBlocks(paths, form, options["columns"], options["label_column"], conditions)
+        parts.append(part)
+        form = part.form  # its channels are those of the first picture of all
+    kind = parts[0].kind
+    if kind != "pictures" and (options["image_size"] is not None or options["channels"] is not None):
+        raise ConfigError(
+            f"image_size= and channels= are for pictures, but the columns of {parts[0].name} hold {kind}; leave them "
+            "out"
+        )
+    beside = [part.read_beside() for part in parts]
+    labels = tuple(part for part, _ in beside if part is not None)
+    return Source(
+        tuple(parts),
+        labels or None,
+        columns=tuple(parts[0].columns) if kind == "numbers" else None,
+        white=255 if kind == "pictures" else None,
+        conditions={name: tuple(entries[name] for _, entries in beside) for name in conditions},
+    )
+
+
+def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
+    parts: list[ShardBlocks] = []
+    form = _form(options)
+    for paths in files.parts:
+        part = ShardBlocks(paths, form, cap_of(options["memory"]), options["label_column"], conditions)
+        parts.append(part)
+        form = part.form or form  # its channels are those of the first picture of all
+    if parts[0].form is None and (options["image_size"] is not None or options["channels"] is not None):
+        raise ConfigError(
+            f"image_size= and channels= are for pictures, but {parts[0].name} holds arrays; leave them out"
+        )
+    labels = [part.labels for part in parts]
+    known = tuple(part for part in labels if part is not None)
+    if known and len(known) < len(labels):
+        raise DataError(
+            f"{parts[0].name} and its like: some of train, valid and test have labels, others not"
+        )
+    return Source(
+        tuple(parts),
+        known or None,
+        white=None if parts[0].form is None else 255,
+        conditions={name: tuple(part.entries[name] for part in parts) for name in conditions},
+    )

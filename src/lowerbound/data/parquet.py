@@ -1,0 +1,295 @@
+"""Parquet files by their row groups.
+
+What an example is, the columns of data say:
+
+columns of numbers and booleans                     (D,), in their order
+one column of lists of numbers, all equally long    (D,)
+lists of lists, and lists of these                  (H, W), and the axes of images
+one column of encoded pictures                      an image: bytes, or a struct with a field "bytes"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import ConfigError, DataError
+from .arrays import check_array
+from .blocks import Blocks
+from .pictures import PictureForm
+from .tables import choose_columns, import_pandas, read_condition
+
+if TYPE_CHECKING:
+    from pyarrow import Array, ChunkedArray, DataType, Schema
+
+Kind = Literal["numbers", "lists", "pictures"]
+
+
+class ParquetBlocks(Blocks):
+    """Row groups of Parquet files with the same columns.
+
+    Args:
+        paths: The files.
+        form: What encoded pictures become.
+        columns: Which columns are data; all that are neither label nor condition if None.
+        label_column: Which column is the label, if any.
+        conditions: Which columns are conditioned on.
+
+    Attributes:
+        columns: Names of the columns of data.
+        kind: What they hold, by the module's table.
+        form: What pictures become.
+
+    Raises:
+        ConfigError: pyarrow is not installed, or a column does not exist or is two of data, label and condition.
+        DataError: A file is damaged or empty, or the columns are none of the module's table.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        form: PictureForm,
+        columns: Sequence[str] | None = None,
+        label_column: str | None = None,
+        conditions: Sequence[str] = (),
+    ):
+        name = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
+        schema = _open(paths[0]).schema_arrow
+        there = _column_names(schema)
+        if len(set(there)) < len(there):
+            twice = sorted({column for column in there if there.count(column) > 1})
+            raise DataError(f"{paths[0]} has several columns named {', '.join(twice)}; rename them")
+        self.columns = choose_columns(there, columns, label_column, conditions, str(paths[0]))
+        self.kind: Kind = _kind_of(schema, self.columns, str(paths[0]))
+        self._struct = self.kind == "pictures" and _is_struct(schema.field(self.columns[0]).type)
+        self.form = form
+        self._label, self._conditions = label_column, conditions
+        self._paths = paths
+        self._groups = [
+            (path, group)
+            for path in paths
+            for group in range(_checked(path, schema, self.columns).num_row_groups)
+        ]
+        counts = [_open(path).metadata.row_group(group).num_rows for path, group in self._groups]
+        filled = [i for i, count in enumerate(counts) if count]
+        if not filled:
+            raise DataError(f"{name} is empty: 0 rows")
+        self._groups = [self._groups[i] for i in filled]
+        if self.kind == "numbers":
+            shape, dtype = (len(self.columns),), np.dtype(np.float32)
+        else:
+            first = self._first()
+            shape, dtype = first.shape[1:], first.dtype
+        super().__init__(name, [counts[i] for i in filled], shape, dtype)
+
+    def read(self, block: int) -> np.ndarray:
+        path, group = self._groups[block]
+        where = f"{path}, row group {group}"
+        try:
+            table = _open(path).read_row_group(group, columns=self._stored_columns())
+        except (OSError, ValueError) as error:  # arrow's own errors are of these kinds
+            raise DataError(f"{where} cannot be read: {error}") from error
+        examples = self._examples([table.column(name) for name in self.columns], where)
+        if examples.shape != (int(self.counts[block]), *self.event_shape) or examples.dtype != self.dtype:
+            remedy = (
+                "pass image_size=, with crop= if you like" if self.kind == "pictures" else "make them alike"
+            )
+            raise DataError(
+                f"{where} has examples of shape {examples.shape[1:]} {examples.dtype}, but the first row has "
+                f"{self.event_shape} {self.dtype}; {remedy}"
+            )
+        return examples
+
+    def smaller(self, rows: int) -> str:
+        return f"write row groups of {rows}: pyarrow.parquet.write_table(table, path, row_group_size={rows})"
+
+    def read_beside(self) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+        """The labels (N,), if there are some, and by name the columns to condition on, (N,) each, as of tables."""
+        beside = [*([] if self._label is None else [self._label]), *self._conditions]
+        if not beside:
+            return None, {}
+        pandas = import_pandas()
+        frames = [pandas.read_parquet(path, columns=beside) for path in self._paths]
+        frame = frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
+        labels = None if self._label is None else frame[self._label].to_numpy()
+        return labels, {name: read_condition(frame, name) for name in self._conditions}
+
+    def _stored_columns(self) -> list[str]:
+        """The columns to read; of a struct the bytes alone."""
+        return [f"{self.columns[0]}.bytes"] if self._struct else self.columns
+
+    def _first(self) -> np.ndarray:
+        """The first row, (1, *event)."""
+        path, group = self._groups[0]
+        where = f"{path}, row group {group}"
+        batches = _open(path).iter_batches(1, row_groups=[group], columns=self._stored_columns())
+        try:
+            columns = [next(batches).column(0)]
+        except (OSError, ValueError) as error:
+            raise DataError(f"{where} cannot be read: {error}") from error
+        if self.kind == "pictures":
+            self.form = _decoded(lambda: self.form.settled(_pictures(columns[0], where)[0]), where, 0)
+        return self._examples(columns, where)
+
+    def _examples(self, columns: Sequence[Array | ChunkedArray], where: str) -> np.ndarray:
+        if self.kind == "numbers":
+            return _numbers(columns)
+        if self.kind == "lists":
+            return check_array(_nested(columns[0], where), where)
+        return self._decode(_pictures(columns[0], where), where)
+
+    def _decode(self, contents: list[bytes], where: str) -> np.ndarray:
+        pictures: np.ndarray | None = None
+        for row, content in enumerate(contents):
+            picture = _decoded(lambda content=content: self.form.read(content), where, row)
+            pictures = np.empty((len(contents), *picture.shape), np.uint8) if pictures is None else pictures
+            if picture.shape != pictures.shape[1:]:
+                raise DataError(
+                    f"{where}: the picture in its row {row} is {picture.shape}, but others are {pictures.shape[1:]}; "
+                    "pass image_size=, with crop= if you like"
+                )
+            pictures[row] = picture
+        assert pictures is not None  # empty row groups are left out
+        return pictures
+
+
+def _decoded(work: Any, where: str, row: int) -> Any:
+    """The result of some work on a picture; what goes wrong is said with its place."""
+    try:
+        return work()
+    except Exception as error:  # a damaged picture makes decoders raise nearly anything
+        raise DataError(f"{where}: the picture in its row {row} cannot be decoded: {error}") from error
+
+
+def _open(path: Path) -> Any:
+    """An open file; what it says of itself is read once, as long as it does not change."""
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet needs pyarrow, which is missing: pip install lowerbound[tables]"
+        ) from error
+    try:
+        state = path.stat()
+        return pq.ParquetFile(path, metadata=_metadata(path, state.st_mtime_ns, state.st_size))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a table: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _metadata(path: Path, changed: int, size: int) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(path)
+
+
+def _column_names(schema: Schema) -> list[str]:
+    """Names of the columns, without those that pandas keeps its index in."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in schema.names if name not in index]
+
+
+def _checked(path: Path, schema: Schema, columns: Sequence[str]) -> Any:
+    """The metadata of a file whose columns of data are those of the schema."""
+    own = _open(path)
+    for name in columns:
+        there = own.schema_arrow.field(name).type if name in own.schema_arrow.names else "missing"
+        if there != schema.field(name).type:
+            raise DataError(
+                f"{path}: column {name!r} is {there}, but {schema.field(name).type} in the first file; write all "
+                "files with the same columns"
+            )
+    return own.metadata
+
+
+def _kind_of(schema: Schema, columns: Sequence[str], name: str) -> Kind:
+    types = {column: schema.field(column).type for column in columns}
+    if types and all(_is_number(kind) for kind in types.values()):
+        return "numbers"
+    if len(types) == 1:
+        (kind,) = types.values()
+        if _is_bytes(kind) or _is_struct(kind):
+            return "pictures"
+        if _is_list(kind) and _is_number(_innermost(kind)):
+            return "lists"
+    bad = ", ".join(f"{column!r} ({kind})" for column, kind in types.items() if not _is_number(kind))
+    raise DataError(
+        f"{name} has columns that are not numbers: {bad or 'it has none of data'}; choose others with columns=, or "
+        "take one as label_column= or condition=. One column of lists of numbers or of encoded pictures can be data "
+        "by itself"
+    )
+
+
+def _is_number(kind: DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+
+
+def _is_bytes(kind: DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _is_struct(kind: DataType) -> bool:
+    import pyarrow.types as types
+
+    return (
+        types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
+    )
+
+
+def _is_list(kind: DataType) -> bool:
+    import pyarrow.types as types
+
+    return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _innermost(kind: DataType) -> DataType:
+    while _is_list(kind):
+        kind = kind.value_type
+    return kind
+
+
+def _numbers(columns: Sequence[Array | ChunkedArray]) -> np.ndarray:
+    """Columns of numbers as float32 (n, D), NaN where a value is missing and infinite where it is too large."""
+    import pyarrow as pa
+
+    table = np.empty((len(columns[0]), len(columns)), np.float32)
+    for i, column in enumerate(columns):
+        table[:, i] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    return table
+
+
+def _nested(column: Array | ChunkedArray, where: str) -> np.ndarray:
+    """Lists of one length as an array, an axis for each depth."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    shape = [len(values)]
+    while _is_list(values.type):
+        lengths = pc.call_function("list_value_length", [values]).unique().to_pylist()
+        if len(lengths) > 1 or lengths in ([None], [0]):
+            raise DataError(
+                f"{where} has lists of several lengths: {', '.join(map(str, lengths[:5]))}; an example has one shape"
+            )
+        shape.append(lengths[0])
+        values = values.flatten()
+    if values.null_count:
+        raise DataError(
+            f"{where} has {values.null_count} missing values in its lists; fill or drop these rows"
+        )
+    return values.to_numpy(zero_copy_only=False).reshape(shape)
+
+
+def _pictures(column: Array | ChunkedArray, where: str) -> list[bytes]:
+    if column.null_count:
+        raise DataError(f"{where} has {column.null_count} rows without a picture; fill or drop these rows")
+    rows = column.to_pylist()
+    return [row["bytes"] if isinstance(row, dict) else row for row in rows]
