@@ -100,11 +100,26 @@ def test_kinds_of_models_learn_and_draw(sets, name, options):
     assert Learned(run.model).draw(problem, 10, np.random.default_rng(0)).shape == (10, problem.dimensions)
 
 
+def test_cells_of_the_plane_without_a_map(sets):
+    """The grid as one vector: the cells tile the plane all the same, and the vector says how likely each is."""
+    vector = {"grid": {"type": "image", "network": "conv"}}
+    model = model_of(sets / "plane.npz", cells=16, condition=vector)
+    expected = [[-0.75 + 0.5 * (i % 4), -0.75 + 0.5 * (i // 4)] for i in range(16)]
+    np.testing.assert_allclose(model.decoder.centres.numpy(), expected, atol=1e-6)
+    assert not model.decoder.between
+    problem = PLANE.problem("tune", 0)
+    states = Learned(model.eval()).draw(problem, 100, np.random.default_rng(0))
+    # Untrained, it draws everywhere.
+    assert (np.histogram2d(*states.T, bins=2, range=[[0, 1], [0, 1]])[0] > 5).all()
+
+
 def test_wrong_options_of_a_model(sets):
     with pytest.raises(ConfigError, match="did you mean 'cells'"):
         model_of(sets / "plane.npz", kind="cell")
     with pytest.raises(ConfigError):
         model_of(sets / "plane.npz", condition={"gird": {"features": 3}})
+    with pytest.raises(ConfigError, match="a square number; got 12"):
+        model_of(sets / "plane.npz", condition={"grid": {"type": "image", "network": "conv"}})
     with pytest.raises(ConfigError, match="start, goal and obstacles"):
         model_for(lb.data.load(np.zeros((9, 2)) + np.arange(9)[:, None]), [0, 0], [1, 1])
 
@@ -135,6 +150,33 @@ def test_states_outside_are_brought_in_and_repeated_ones_replaced(sets):
     assert problem.within(states).all()
     assert len(np.unique(states, axis=0)) == 50
     assert (states == 1).all(1).sum() == 1
+
+
+def test_states_of_the_plane_are_chosen_among_eight_times_as_many(sets):
+    """Those chosen are among the decoded, and leave smaller holes between them than as many that were not chosen."""
+    model = sampler_of(sets / "plane.npz").model
+    problem, far = PLANE.problem("tune", 2), {}
+    for candidates in (None, 8, 1):
+        sampler = Learned(model, candidates=candidates)
+        assert sampler.candidates == (candidates or 8)
+        states = sampler.draw(problem, 40, np.random.default_rng(0))
+        # The first number that the generator gives is the seed of the codes.
+        many = Learned(model, candidates=1).draw(problem, 320, np.random.default_rng(0))
+        if candidates != 1:
+            distance = np.linalg.norm(states[:, None] - many, axis=-1)
+            assert (distance.min(1) == 0).mean() > 0.8
+        far[candidates] = np.linalg.norm(many[:, None] - states, axis=-1).min(1).mean()
+    assert far[None] == far[8] < 0.9 * far[1]
+
+
+def test_wrong_candidates(sets):
+    model, arm = sampler_of(sets / "plane.npz").model, sampler_of(sets / "arm.npz").model
+    for candidates in (0, -1, 2.0, True, "8"):
+        with pytest.raises(ConfigError, match="candidates is a whole number above 0"):
+            Learned(model, candidates=candidates)
+    with pytest.raises(ConfigError, match=r"two coordinates; this model's have shape \(7,\)"):
+        Learned(arm, candidates=2)
+    assert (Learned(arm).candidates, Learned(arm, candidates=1).candidates) == (1, 1)
 
 
 def test_where_sigma_is_predicted_it_is_drawn_from(sets):

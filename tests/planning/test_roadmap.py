@@ -81,7 +81,7 @@ def check(problem, result):
 
 # ------------------------------------------------------------------------------------------------- same as plain
 @pytest.mark.parametrize("lazy", [True, False])
-@pytest.mark.parametrize("rule", ["prm*", 7, 0.25, "r-disc"])
+@pytest.mark.parametrize("rule", ["prm*", 7, 0.25, "r-disc", None])
 def test_undirected_against_loops(lazy, rule):
     solved = 0
     for index in range(6):
@@ -89,12 +89,13 @@ def test_undirected_against_loops(lazy, rule):
         samples = draws(problem, 60, index)
         size = problem.valid(samples).sum() + 2
         if rule == "prm*":
-            options, expected = {}, {"k": math.ceil(math.e * 1.5 * math.log(size))}
+            options, expected = {"neighbours": rule}, {"k": math.ceil(math.e * 1.5 * math.log(size))}
         elif isinstance(rule, int):
             options, expected = {"neighbours": rule}, {"k": rule}
         else:
             disc = min(1.5, 2.2 * math.sqrt(math.log(60) / 60))
-            options, expected = {"radius": rule}, {"radius": disc if rule == "r-disc" else rule}
+            # Not told how, a plane problem joins by the disc.
+            options, expected = {"radius": rule}, {"radius": rule if isinstance(rule, float) else disc}
         result = plan(problem, samples, lazy=lazy, **options)
         cost = naive(problem, samples, **expected)
         if problem.edges_valid(problem.start[None], problem.goal[None])[0]:
@@ -319,7 +320,7 @@ def test_twins_and_samples_on_the_ends():
 def test_anytime_stops_at_the_first_prefix_that_solves(lazy):
     used = []
     for index in range(4):
-        problem = NarrowPassage(gap=0.08).problem("tune", index)
+        problem = NarrowPassage(gap=0.03).problem("tune", index)
         samples = draws(problem, 1000, index)
         sampler = Walk(samples)
         result = anytime(problem, sampler, np.random.default_rng(0), batch=40, most=1000, lazy=lazy)
@@ -386,6 +387,47 @@ def test_wrong_samples():
             plan(walled(), samples)
     with pytest.raises(ConfigError, match="whole number"):
         anytime(walled(), Uniform(), np.random.default_rng(0), batch=0)
+
+
+def test_states_that_cluster_in_gaps_are_joined_in_the_plane():
+    """Sixty states in and about each of three gaps, twenty elsewhere: the nearest of many are all in one gap."""
+    solved = {"default": 0, "prm*": 0}
+    for index in range(20):
+        problem, rng = NarrowPassage(gap=0.03).problem("tune", index), np.random.default_rng(index)
+        middle = (problem.gaps[:, :2] + problem.gaps[:, 2:]) / 2
+        size = 0.06 + problem.gaps[:, 2:] - problem.gaps[:, :2]
+        about = middle + size * rng.uniform(-0.5, 0.5, (60, 1, 2))
+        samples = np.concatenate([about.reshape(-1, 2), Halton().draw(problem, 20, rng)])
+        solved["default"] += plan(problem, samples).solved
+        solved["prm*"] += plan(problem, samples, neighbours="prm*").solved
+    assert solved["default"] == 20, solved
+    assert solved["prm*"] < 20, solved
+
+
+def test_the_disc_goes_with_the_size_of_the_plane():
+    """A world in metres: 20 long and 5 high, ten times the unit square's side where both are as large."""
+    unit = PlanarProblem(np.array([[0.4, 0.0, 0.6, 0.45]]), np.array([0.1, 0.1]), np.array([0.9, 0.1]))
+
+    class Metres(Problem):
+        scale = np.array([20.0, 5.0])
+
+        def _valid(self, q):
+            return unit._valid(q / self.scale)
+
+        def _edges_valid(self, a, b):
+            return unit._edges_valid(a / self.scale, b / self.scale)
+
+        def condition(self):
+            return {}
+
+    problem = Metres(np.zeros(2), Metres.scale, unit.start * Metres.scale, unit.goal * Metres.scale)
+    samples = draws(unit, 120) * Metres.scale
+    radius = 10 * min(1.5, 2.2 * math.sqrt(math.log(120) / 120))
+    for options in ({}, {"radius": "r-disc"}):
+        result = plan(problem, samples, **options)
+        assert result.candidates == plan(problem, samples, radius=radius).candidates
+        assert result.cost == pytest.approx(naive(problem, samples, radius=radius), rel=1e-12)
+        check(problem, result)
 
 
 def test_r_disc_is_for_two_dimensions():

@@ -7,6 +7,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from ..model import VAE
 from ..nn.cells import CellDecoder, CellEncoder, lattice, place_cells
 from .problem import Array, Problem
 from .samplers import Sampler, check_number
+from .thinning import representatives
 
 KINDS = ("cells", "gaussian")
+_CANDIDATES = 8  # chosen on tuning problems: more gain nothing that shows
 
 
 def model_for(
@@ -47,7 +50,8 @@ def model_for(
         kind: "cells", a latent of which one part is the cell that the state lies in: in the plane a place of the
             grid, else a stretch of the way from the start to the goal; or "gaussian".
         latent: Dimensions of the Gaussian part.
-        cells: Number of cells, where no grid gives it.
+        cells: Number of cells, where no map gives it. In the plane, with the grid told as {"type": "image"} instead
+            of as a map, it is the square of the number of cells a side.
         hidden: Widths of the hidden layers of encoder and decoder.
         width: Standard deviation σ of p(x | z), in scaled coordinates; if not given 0.02 in the plane, else
             predicted.
@@ -72,12 +76,12 @@ def model_for(
         elif entry.kind == "image":
             options[entry.name] = {"type": "image", "network": "conv"}
     given = condition or {}
-    options |= {name: {**options.get(name, {}), **value} for name, value in given.items()}
+    # Another type has other options: those given are then all there are.
+    options |= {
+        name: {**({} if "type" in value else options.get(name, {})), **value} for name, value in given.items()
+    }
     if kind == "cells" and planar:
-        shape = Map(
-            entries[-1].event_shape, **{k: v for k, v in options[entries[-1].name].items() if k != "type"}
-        )
-        rows, columns = shape.map_shape[1:]
+        rows, columns = _places(entries[-1].event_shape, options[entries[-1].name], cells)
         cells = rows * columns
     with_cells = kind == "cells"
     of_cells: dict[str, Any] = {"cells": cells} if with_cells else {}
@@ -108,6 +112,17 @@ def model_for(
     return model
 
 
+def _places(grid: tuple[int, ...], options: dict[str, Any], cells: int) -> tuple[int, int]:
+    """Return the rows and columns of cells in the plane: those of the map, or of a square of ``cells``."""
+    if options["type"] == "map":
+        shape = Map(grid, **{k: v for k, v in options.items() if k != "type"}).map_shape
+        return shape[1], shape[2]
+    side = math.isqrt(cells)
+    if side * side != cells:
+        raise ConfigError(f"without a map the cells of the plane form a square: a square number; got {cells}")
+    return side, side
+
+
 class Learned(Sampler):
     """States decoded from the prior of a VAE whose condition is the problem.
 
@@ -117,18 +132,34 @@ class Learned(Sampler):
     Args:
         model: Its condition names entries of ``Problem.condition``.
         spread: Spread the latent codes evenly (see ``VAE.sample``), which leaves no gaps where few states are drawn.
+        candidates: States decoded for each one that is asked for, of which those are kept that together stand for
+            the others (see ``lowerbound.planning.thinning``); for states of two coordinates, where it is 8 if not
+            given. With 1, as elsewhere, what is decoded is what is drawn, and follows p(x | c) also one by one.
         name: Names the sampler in tables.
 
     Raises:
-        ConfigError: the model has no condition.
+        ConfigError: the model has no condition, or ``candidates`` is no whole number above 0, or above 1 for states
+            of other than two coordinates.
     """
 
-    def __init__(self, model: VAE, *, spread: bool = True, name: str = "learned") -> None:
+    def __init__(
+        self, model: VAE, *, spread: bool = True, candidates: int | None = None, name: str = "learned"
+    ) -> None:
         if model.condition is None:
             raise ConfigError(
                 "a sampler needs a model whose condition is the problem: start, goal and obstacles"
             )
-        self.model, self.spread, self.name = model, spread, name
+        planar = model.event_shape == (2,)
+        if candidates is None:
+            candidates = _CANDIDATES if planar else 1
+        if isinstance(candidates, bool) or not isinstance(candidates, int) or candidates < 1:
+            raise ConfigError(f"candidates is a whole number above 0; got {candidates!r}")
+        if candidates > 1 and not planar:
+            raise ConfigError(
+                f"candidates are chosen among for states of two coordinates; this model's have shape "
+                f"{model.event_shape}; leave candidates at 1"
+            )
+        self.model, self.spread, self.candidates, self.name = model, spread, candidates, name
 
     def condition(self, problem: Problem) -> dict[str, Any]:
         """Return what the model is told of a problem.
@@ -166,8 +197,12 @@ class Learned(Sampler):
         c = self.condition(problem)
         # Where σ is predicted it says how far states of solutions lie from the mean, and is drawn from.
         mean = isinstance(getattr(self.model.likelihood, "scale", None), float)
-        x = self.model.sample(n, c, mean=mean, spread=self.spread, seed=seed).double().cpu().numpy()
+        decoded = n * self.candidates
+        x = self.model.sample(decoded, c, mean=mean, spread=self.spread, seed=seed).double().cpu().numpy()
         states = np.unique(x.clip(problem.lower, problem.upper), axis=0)
+        if self.candidates > 1:
+            unit = (states - problem.lower) / (problem.upper - problem.lower)
+            states = states[representatives(unit, n, rng)]
         # Sorted by np.unique; and what came twice is replaced by states from everywhere.
         states = rng.permutation(states)
         return np.concatenate([states, problem.uniform(n - len(states), rng)])

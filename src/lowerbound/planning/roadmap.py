@@ -5,7 +5,8 @@ the answer. Two ways find the same path: an eager one tests every edge and searc
 and tests the edges it needs.
 
 Neighbours are the k = ceil(e (1 + 1/D) log n) nearest (k-nearest PRM*), a fixed number of them, or all within a
-radius.
+radius. In the plane it is a radius unless another rule is asked for: where many states lie in one narrow place, the
+nearest few of each are all in it, and nothing joins it to the next.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def plan(
     samples: Array,
     *,
     lazy: bool = True,
-    neighbours: str | int = "prm*",
+    neighbours: str | int | None = None,
     radius: float | str | None = None,
     max_edges: int | None = None,
     seconds: float | None = None,
@@ -89,9 +90,11 @@ def plan(
         lazy: Test only the edges that the search needs; otherwise all. The path is equally cheap either way.
         neighbours: Edges to the nearest of the n vertices: this number of them, or "prm*" for
             ceil(e (1 + 1/D) log n). Near is Euclidean; in a directed problem it is ``problem.cost``, with as many
-            edges into a vertex as out of it.
+            edges into a vertex as out of it. If neither this nor a radius is given, "prm*", but radius "r-disc" for
+            undirected problems of two dimensions.
         radius: Join all vertices within this distance (in a directed problem, cost) instead. "r-disc" is
-            min(1.5, 2.2 sqrt(log n / n)) with n samples, for problems of two dimensions within the unit square.
+            min(1.5, 2.2 sqrt(log n / n)) with n samples, times the side of a square as large as the limits'
+            rectangle, for undirected problems of two dimensions.
         max_edges: Most edge checks.
         seconds: Wall-clock limit. It is looked at between batches of checks; the states are one batch.
 
@@ -118,7 +121,7 @@ def anytime(
     batch: int = 100,
     most: int = 3200,
     lazy: bool = True,
-    neighbours: str | int = "prm*",
+    neighbours: str | int | None = None,
     radius: float | str | None = None,
     max_edges: int | None = None,
     seconds: float | None = None,
@@ -162,14 +165,16 @@ class _Search:
         self,
         problem: Problem,
         lazy: bool,
-        neighbours: str | int,
+        neighbours: str | int | None,
         radius: float | str | None,
         max_edges: int | None,
         seconds: float | None,
     ) -> None:
         _check_options(problem, neighbours, radius, max_edges, seconds)
         problem.check()
-        self.problem, self.lazy, self.neighbours, self.radius = problem, lazy, neighbours, radius
+        if neighbours is None and radius is None and problem.dimensions == 2 and not problem.directed:
+            radius = "r-disc"
+        self.problem, self.lazy, self.neighbours, self.radius = problem, lazy, neighbours or "prm*", radius
         self.max_edges, self.limit = max_edges, seconds
         self.started = time.perf_counter()
         self.states = self.edges = self.searches = 0
@@ -313,7 +318,8 @@ class _Search:
         size = len(points)
         radius = self.radius
         if radius == "r-disc":
-            radius = min(1.5, 2.2 * math.sqrt(math.log(max(n, 2)) / max(n, 2)))
+            side = math.sqrt(np.prod(self.problem.upper - self.problem.lower))
+            radius = side * min(1.5, 2.2 * math.sqrt(math.log(max(n, 2)) / max(n, 2)))
         k = self.neighbours
         if k == "prm*":
             k = math.ceil(math.e * (1 + 1 / self.problem.dimensions) * math.log(size))
@@ -422,7 +428,7 @@ def _unique(pairs: Array, size: int) -> Array:
 
 
 def _check_options(problem: Problem, neighbours: Any, radius: Any, max_edges: Any, seconds: Any) -> None:
-    if neighbours != "prm*" and not _positive(neighbours, numbers.Integral):
+    if neighbours not in (None, "prm*") and not _positive(neighbours, numbers.Integral):
         raise ConfigError(f"neighbours is a whole number above 0 or 'prm*'; got {neighbours!r}")
     if radius == "r-disc":
         if problem.dimensions != 2 or problem.directed:
