@@ -10,13 +10,12 @@ chosen on the split "tune"; the numbers are of the split "test".
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, read_arguments, run_jobs, write_result
-from samplers import at, baseline, cost_ratio, learned, pooled, shown, training_set
+from common import read_arguments, run_jobs, write_result
+from samplers import BASELINES, Comparison, baseline, draw_picture, learned, training_set
 
 from lowerbound import planning
 
@@ -24,7 +23,9 @@ FAMILY = {"family": "integrator"}
 NS = [25, 50, 100, 200, 400]
 PROBLEMS = 60
 TRAINING = 300
-SHARES = [0.5, 0.9]
+SHARE = 0.5
+SHARES = [SHARE, 0.9]
+LEVEL = 0.85  # success at which numbers of samples are compared
 # A small network for the grid: the training set is small, and so is what it has to learn.
 GRID = {"condition": {"grid": {"channels": [8, 16, 32]}}}
 LENGTH = {"epochs": 4, "batch_size": 64}
@@ -37,80 +38,58 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **LENGTH,
     },
 }
-BASELINES = {
-    "uniform": planning.Uniform(),
-    "halton": planning.Halton(),
-    # Half of the states, as for a learned sampler: by themselves they leave wide rooms empty.
-    "gaussian": planning.Mixed(planning.GaussianSampler(), 0.5),
-    "bridge": planning.Mixed(planning.Bridge(), 0.5),
-}
 
 
 def main() -> None:
     arguments = read_arguments(__doc__)
     keep = arguments.keep or Path(tempfile.mkdtemp())
     data = training_set(FAMILY, TRAINING, 64, keep, arguments.workers)
-    common: dict[str, Any] = {"split": "test", "problems": PROBLEMS, "ns": NS, "plan": {}}
+    common: dict[str, Any] = {"options": FAMILY, "split": "test", "problems": PROBLEMS, "ns": NS, "plan": {}}
     jobs: dict[str, dict[str, Any]] = {
-        f"{name}-integrator": {"options": FAMILY, "sampler": sampler, **common}
-        for name, sampler in BASELINES.items()
+        f"{name}-integrator": {"sampler": sampler, **common} for name, sampler in BASELINES.items()
     }
     for variant, recipe in VARIANTS.items():
-        for seed in arguments.seeds if variant == "ours" else arguments.seeds[:1]:
+        for seed in arguments.seeds:
             jobs[f"integrator-{variant}-{seed}"] = {
                 "data": str(data),
                 "run": str(keep / f"run-integrator-{variant}-{seed}"),
                 "recipe": recipe,
                 "seed": seed,
-                "sets": {"integrator": FAMILY},
-                "shares": SHARES,
+                "trials": {f"integrator@{share:g}": {"share": share} for share in SHARES},
                 **common,
             }
     results, seconds = run_jobs(work, jobs, arguments.workers, keep / "integrator")
-    uniform = results["uniform-integrator"]
-    curves: dict[str, Any] = {name: shown(results[f"{name}-integrator"]["curve"]) for name in BASELINES}
-    costs: dict[str, Any] = {}
+    of = Comparison(
+        results["uniform-integrator"], {name: [results[f"{name}-integrator"]] for name in BASELINES}
+    )
     for variant in VARIANTS:
-        names = [f"integrator-{variant}-{seed}" for seed in arguments.seeds]
-        done = [results[name] for name in names if name in results]
         for share in SHARES:
-            key, label = f"integrator@{share:g}", f"{variant} {share:g}"
-            curves[label] = shown(pooled([one[key]["curve"] for one in done]))
-            ratios = [cost_ratio(one[key]["costs"], uniform["costs"]) for one in done]
-            both = sorted(set.intersection(*map(set, ratios)), key=int)
-            costs[label] = {n: round(statistics.fmean(r[n] for r in ratios), 4) for n in both}
-    ours = curves["ours 0.5"]
-    metrics: dict[str, float] = {}
-    intervals: dict[str, list[float]] = {}
-    for n in (25, 50, 100):
-        values = [
-            at(results[f"integrator-ours-{seed}"]["integrator@0.5"]["curve"], n) for seed in arguments.seeds
-        ]
-        metrics[f"success_n{n}"] = at(ours, n)
-        intervals[f"success_n{n}"] = [min(values), max(values)]
-        metrics[f"success_uniform_n{n}"] = at(curves["uniform"], n)
-        metrics[f"success_bridge_n{n}"] = at(curves["bridge"], n)
-    for name, of in (("sample_ratio", "n"), ("edge_check_ratio", "edges")):
-        theirs, mine = (planning.samples_for(curve, 0.85, of) for curve in (curves["uniform"], ours))
-        if theirs and mine:
-            metrics[name] = theirs / mine
-    if "200" in costs["ours 0.5"]:
-        metrics["cost_ratio_n200"] = costs["ours 0.5"]["200"]
-    drawn = {name: curves[name] for name in ("uniform", "halton", "bridge", "cvae_path 0.5", "ours 0.5")}
-    picture = RESULTS.parent.parent / "docs" / "images" / "planning_integrator.png"
-    picture.write_bytes(planning.success_picture(drawn))
+            of.trials[f"{variant} {share:g}"] = [
+                results[f"integrator-{variant}-{seed}"][f"integrator@{share:g}"] for seed in arguments.seeds
+            ]
+    ours = f"ours {SHARE:g}"
+    of.successes(ours, NS[:3])
+    of.rival("uniform", NS[:3])
+    of.rival("bridge", NS[:3])
+    of.ratios(ours, LEVEL)
+    costs = of.costs(label for label in of.trials if label not in BASELINES)
+    if "200" in costs[ours]:
+        of.metrics["cost_ratio_n200"] = costs[ours]["200"]
+    draw_picture(
+        "planning_integrator", of.curves(["uniform", "halton", "bridge", f"cvae_path {SHARE:g}", ours])
+    )
     write_result(
         "planning_integrator",
-        metrics,
-        intervals=intervals,
+        of.metrics,
+        intervals=of.intervals,
         protocol={
             "task": "double integrator, 6-D, cost 1 + 0.1 |u|^2 over time; three walls, gaps of 0.1",
             "condition": "occupancy grid 64x64 with start and goal marked, start and goal states",
             "planner": "lazy roadmap, k = ceil(e (1 + 1/6) log n) cheapest neighbours each way, optimal motions",
             "problems": f"{TRAINING} training, {PROBLEMS} test, another split for choices; drawn from seeds",
-            "metrics": "share 0.5 of learned states, the rest Halton; mean over training seeds, lowest and highest",
-            "ratios": "uniform over ours, at a success of 0.85, interpolated in log n",
-            "curves": curves,
+            "metrics": f"share {SHARE:g} of learned states, the rest Halton; mean over seeds, lowest and highest",
+            "ratios": f"uniform over ours, at a success of {LEVEL}, interpolated in log n",
+            "curves": of.curves(of.trials),
             "cost_ratio_to_uniform": costs,
         },
         seeds=arguments.seeds,
@@ -120,7 +99,7 @@ def main() -> None:
 
 
 def work(**job: Any) -> dict[str, Any]:
-    """Run one job: a baseline, or the training and trial of a learned sampler."""
+    """Run one job: a baseline, or the training and trials of a learned sampler."""
     return baseline(**job) if "sampler" in job else learned(**job)
 
 

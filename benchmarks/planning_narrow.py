@@ -9,23 +9,26 @@ the split "tune"; the numbers are of the split "test".
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, read_arguments, run_jobs, write_result
-from samplers import at, baseline, cost_ratio, learned, pooled, shown, training_set
+from common import read_arguments, run_jobs, write_result
+from samplers import BASELINES, Comparison, Trial, at, baseline, draw_picture, learned, shown, training_set
 
 from lowerbound import planning
 
 GAPS = {"gap010": 0.1, "gap003": 0.03}
 NS = [25, 50, 100, 200, 400, 800]
-FEWER = [10, 14, 20]  # ours only: to find where it reaches the level at which samples are compared
+FEWER = [10, 14, 17, 20]  # ours only: to find where it reaches the level at which samples are compared
+SHORT = [25, 50, 100, 200]
+LEVEL = 0.85  # success at which numbers of samples are compared
 PROBLEMS = 300  # test problems
 TRAINING = 3000  # problems solved for training
 PLAN = {"lazy": False, "radius": "r-disc"}
-SHARES = [0.5, 0.7, 0.9]
+SHARE = 0.7  # of learned states
+SHARES = [0.5, 0.9]  # others
+OURS: dict[str, Any] = {"kind": "cells", "target": "bottleneck"}
 ICHTER: dict[str, Any] = {
     # 2x512, z = 3; a squared error of weight 1 against 1e-4 * 4 KL is σ = 0.0141 in the unit square
     "kind": "gaussian",
@@ -33,20 +36,23 @@ ICHTER: dict[str, Any] = {
     "epochs": 2,
 }
 VARIANTS: dict[str, dict[str, Any]] = {
-    "ours": {"kind": "cells", "target": "bottleneck"},
+    "ours": OURS,
     "ours_path": {"kind": "cells", "target": "path"},
     "cvae_path": {**ICHTER, "target": "path"},
     "cvae_bottleneck": {**ICHTER, "target": "bottleneck"},
 }
-# Where those besides ours are trained.
-COMPARED = {"ours_path": ["gap003"], "cvae_bottleneck": ["gap003"]}
-BASELINES = {
-    "uniform": planning.Uniform(),
-    "halton": planning.Halton(),
-    # Half of the states, as for a learned sampler: by themselves they leave wide rooms empty.
-    "gaussian": planning.Mixed(planning.GaussianSampler(), 0.5),
-    "bridge": planning.Mixed(planning.Bridge(), 0.5),
+# Ours with one thing changed. A grid of 40 is halved once, so that the cells stay about as large; the paths of its
+# training set are searched on it too.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "grid_40": {**OURS, "model": {"condition": {"grid": {"channels": [32]}}}},
+    "embedding_vector": {
+        **OURS,
+        "model": {"cells": 256, "condition": {"grid": {"type": "image", "network": "conv"}}},
+    },
+    "kl_weight_0.25": {**OURS, "beta": 0.25},
+    "kl_weight_4": {**OURS, "beta": 4.0},
 }
+OF_GRID = {"grid_40": 40}
 # Beyond the training problems: other gaps, thicknesses, and numbers of walls. The grid is the same.
 OTHERS: dict[str, dict[str, Any]] = {
     "gap_002": {"gap": 0.02},
@@ -60,119 +66,166 @@ def main() -> None:
     arguments = read_arguments(__doc__)
     keep = arguments.keep or Path(tempfile.mkdtemp())
     families = {name: {"family": "narrow", "gap": gap} for name, gap in GAPS.items()}
-    sets = {
-        name: training_set(options, TRAINING, 16, keep, arguments.workers)
-        for name, options in families.items()
-    }
     others = {name: {**families["gap003"], **options} for name, options in OTHERS.items()}
-    common: dict[str, Any] = {"split": "test", "problems": PROBLEMS, "ns": NS, "plan": PLAN}
-    jobs: dict[str, dict[str, Any]] = {}
-    for gap, options in families.items():
-        for name, sampler in BASELINES.items():
-            jobs[f"{name}-{gap}"] = {"options": options, "sampler": sampler, **common}
-        for variant, recipe in VARIANTS.items():
-            # What only serves comparison is trained with the first seed.
-            if gap not in COMPARED.get(variant, GAPS):
-                continue
-            for seed in arguments.seeds if variant == "ours" else arguments.seeds[:1]:
-                far = others if gap == "gap003" and variant == "ours" and seed == arguments.seeds[0] else {}
-                jobs[f"{variant}-{gap}-{seed}"] = {
-                    "data": str(sets[gap]),
-                    "run": str(keep / f"run-{variant}-{gap}-{seed}"),
-                    "recipe": recipe,
-                    "seed": seed,
-                    "sets": {gap: options, **far},
-                    "share_of": {name: [0.7] for name in far},
-                    "shares": SHARES if variant != "ours" else [*SHARES, 1.0],
-                    **common,
-                }
-    for name, options in others.items():
-        for sampler in ("uniform", "bridge"):
-            jobs[f"{sampler}-{name}"] = {"options": options, "sampler": BASELINES[sampler], **common}
+    jobs = rivals(families, others) | trainings(families, others, arguments.seeds, keep, arguments.workers)
     results, seconds = run_jobs(work, jobs, arguments.workers, keep / "narrow")
 
-    early: dict[str, dict[str, Any]] = {
-        f"early-{gap}-{seed}": {"trained": str(keep / f"run-ours-{gap}-{seed}"), "options": options}
-        for gap, options in families.items()
-        for seed in arguments.seeds
+    compared = {gap: comparison(gap, results, arguments.seeds) for gap in GAPS}
+    narrow = compared["gap003"]
+    # The ablations have a table of their own.
+    plain = {
+        gap: [name for name in of.trials if name.split()[0] not in ABLATIONS] for gap, of in compared.items()
     }
-    fewer, seconds = run_jobs(work, early, arguments.workers, keep / "narrow")
-
-    metrics: dict[str, float] = {}
-    intervals: dict[str, list[float]] = {}
-    curves: dict[str, Any] = {}
-    costs: dict[str, Any] = {}
-    for gap in GAPS:
-        uniform = results[f"uniform-{gap}"]
-        plain = {name: results[f"{name}-{gap}"]["curve"] for name in BASELINES}
-        of_seeds = [results[f"ours-{gap}-{seed}"][f"{gap}@0.7"] for seed in arguments.seeds]
-        ours = pooled([one["curve"] for one in of_seeds])
-        first = pooled([fewer[f"early-{gap}-{seed}"]["curve"] for seed in arguments.seeds])
-        for n in (25, 50, 100):
-            metrics[f"success_n{n}_{gap}"] = at(ours, n)
-            values = [at(one["curve"], n) for one in of_seeds]
-            intervals[f"success_n{n}_{gap}"] = [min(values), max(values)]
-        metrics[f"success_uniform_n50_{gap}"] = at(plain["uniform"], 50)
-        metrics[f"success_bridge_n50_{gap}"] = at(plain["bridge"], 50)
-        for name, of in (("sample_ratio", "n"), ("edge_check_ratio", "edges")):
-            theirs = planning.samples_for(plain["uniform"], 0.85, of)
-            mine = planning.samples_for(first + ours, 0.85, of)
-            if theirs and mine:
-                metrics[f"{name}_{gap}"] = theirs / mine
-        curves[gap] = {name: shown(curve) for name, curve in plain.items()}
-        for variant in VARIANTS:
-            done = [r for name, r in results.items() if name.startswith(f"{variant}-{gap}-")]
-            for key in done[0] if done else ():
-                if key.startswith(f"{gap}@"):
-                    label = f"{variant} {key.partition('@')[2]}"
-                    curves[gap][label] = shown(pooled([one[key]["curve"] for one in done]))
-                    costs.setdefault(gap, {})[label] = {
-                        n: round(statistics.fmean(r[n] for r in ratios), 4)
-                        for ratios in [[cost_ratio(one[key]["costs"], uniform["costs"]) for one in done]]
-                        for n in set.intersection(*map(set, ratios))
-                    }
-    beyond = {
-        name: {
-            "uniform": shown(results[f"uniform-{name}"]["curve"]),
-            "bridge": shown(results[f"bridge-{name}"]["curve"]),
-            "ours 0.7": shown(results[f"ours-gap003-{arguments.seeds[0]}"][f"{name}@0.7"]["curve"]),
-        }
-        for name in others
-    }
-    drawn = {
-        name: curves["gap003"][name] for name in ("uniform", "halton", "bridge", "cvae_path 0.7", "ours 0.7")
-    }
-    (RESULTS.parent.parent / "docs" / "images" / "planning_narrow.png").write_bytes(
-        planning.success_picture(drawn)
-    )
+    curves = {gap: of.curves(plain[gap]) for gap, of in compared.items()}
+    first = results[f"ours-gap003-{arguments.seeds[0]}"]
+    drawn = {name: curves["gap003"][name] for name in ("uniform", "halton", "bridge")}
+    for label in (f"cvae_path {SHARE}", f"ours {SHARE}"):
+        drawn[label] = [p for p in curves["gap003"][label] if p["n"] in NS]
+    draw_picture("planning_narrow", drawn)
     write_result(
         "planning_narrow",
-        metrics,
-        intervals=intervals,
+        {name: value for of in compared.values() for name, value in of.metrics.items()},
+        intervals={name: value for of in compared.values() for name, value in of.intervals.items()},
         protocol={
             "task": "start to goal through up to three gaps in the unit square; point robot",
             "condition": "occupancy grid 64x64 with start and goal marked, start, goal",
             "planner": "r-disc roadmap, r = min(1.5, 2.2 sqrt(log n / n)), exact edges, invalid samples count",
             "problems": f"{TRAINING} training, {PROBLEMS} test, another split for choices; drawn from seeds",
-            "metrics": "share 0.7 of learned states, the rest Halton; mean over training seeds, lowest and highest",
-            "ratios": "uniform over ours, at a success of 0.85, interpolated in log n",
+            "learned states": (
+                "chosen evenly among eight times as many decoded ones, for all that learn; no state is checked for it"
+            ),
+            "metrics": f"share {SHARE} of learned states, the rest Halton; mean over seeds, lowest and highest",
+            "ratios": f"uniform over ours, at a success of {LEVEL}, interpolated in log n",
+            "ablations": (
+                f"gap 0.03, share {SHARE}: ours with one thing changed, the seeds the same. target_path: states of "
+                "whole paths; grid_40: a grid of 40x40 for the paths and the model; embedding_vector: the grid as "
+                "one vector instead of a map; as_decoded: states as they are decoded, none chosen; kl_weight: the "
+                "weight of the KL, 1 otherwise. The learned share is in the table of curves"
+            ),
             "curves": curves,
-            "cost_ratio_to_uniform": costs,
-            "beyond_training": beyond,
+            "ablated": ablations(narrow),
+            "cost_ratio_to_uniform": {
+                gap: of.costs(label for label in plain[gap] if label not in BASELINES)
+                for gap, of in compared.items()
+            },
+            "beyond_training": {
+                name: {
+                    "uniform": shown(results[f"uniform-{name}"]["curve"]),
+                    "bridge": shown(results[f"bridge-{name}"]["curve"]),
+                    f"ours {SHARE}": shown(first[name]["curve"]),
+                }
+                for name in others
+            },
             "bridge_states_per_sample": round(at(results["bridge-gap003"]["curve"], 50, "states") / 50, 1),
         },
         seeds=arguments.seeds,
-        config={"variants": VARIANTS, "settings": {**planning.SETTINGS}},
+        config={"variants": {**VARIANTS, **ABLATIONS}, "settings": {**planning.SETTINGS}},
         seconds=seconds,
     )
 
 
+def rivals(families: dict[str, Any], others: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the jobs of the samplers that learn nothing."""
+    common: dict[str, Any] = {"split": "test", "problems": PROBLEMS, "plan": PLAN}
+    jobs = {
+        f"{name}-{gap}": {"options": options, "sampler": sampler, "ns": NS, **common}
+        for gap, options in families.items()
+        for name, sampler in BASELINES.items()
+    }
+    for name, options in others.items():
+        for sampler in ("uniform", "bridge"):
+            jobs[f"{sampler}-{name}"] = {
+                "options": options,
+                "sampler": BASELINES[sampler],
+                "ns": SHORT,
+                **common,
+            }
+    return jobs
+
+
+def trainings(
+    families: dict[str, Any], others: dict[str, Any], seeds: list[int], keep: Path, workers: int
+) -> dict[str, dict[str, Any]]:
+    """Return the jobs of what learns. Gaps of 0.1 are easy for all: there only ours is trained."""
+    sets = {gap: training_set(options, TRAINING, 16, keep, workers) for gap, options in families.items()}
+    coarse = {name: {**families["gap003"], "grid": grid} for name, grid in OF_GRID.items()}
+    sets |= {name: training_set(options, TRAINING, 16, keep, workers) for name, options in coarse.items()}
+    jobs: dict[str, dict[str, Any]] = {}
+    for variant, recipe in (VARIANTS | ABLATIONS).items():
+        for gap in GAPS if variant == "ours" else ["gap003"]:
+            options = coarse.get(variant, families[gap])
+            trials: dict[str, Any] = {
+                f"{SHARE}": {
+                    "share": SHARE,
+                    "options": options,
+                    "ns": SHORT[:3]
+                    if variant in ABLATIONS
+                    else sorted([*FEWER, *NS])
+                    if variant == "ours"
+                    else NS,
+                }
+            }
+            if variant not in ABLATIONS:
+                for share in [*SHARES, 1.0] if variant == "ours" else SHARES:
+                    trials[f"{share}"] = {"share": share, "options": options, "ns": SHORT}
+            for seed in seeds:
+                far: dict[str, Any] = {}
+                if variant == "ours" and gap == "gap003":
+                    far["as_decoded"] = {
+                        "share": SHARE,
+                        "options": options,
+                        "ns": SHORT,
+                        "draw": {"candidates": 1},
+                    }
+                    if seed == seeds[0]:
+                        far |= {
+                            name: {"share": SHARE, "options": other, "ns": SHORT}
+                            for name, other in others.items()
+                        }
+                jobs[f"{variant}-{gap}-{seed}"] = {
+                    "data": str(sets.get(variant, sets[gap])),
+                    "run": str(keep / f"run-{variant}-{gap}-{seed}"),
+                    "recipe": recipe,
+                    "seed": seed,
+                    "trials": trials | far,
+                    "split": "test",
+                    "problems": PROBLEMS,
+                    "plan": PLAN,
+                }
+    return jobs
+
+
+def comparison(gap: str, results: dict[str, Any], seeds: list[int]) -> Comparison:
+    """Return what the samplers come to on one width of the gaps."""
+    of = Comparison(results[f"uniform-{gap}"], {name: [results[f"{name}-{gap}"]] for name in BASELINES})
+    for variant in VARIANTS | ABLATIONS:
+        done: list[Trial] = [
+            results[name] for seed in seeds if (name := f"{variant}-{gap}-{seed}") in results
+        ]
+        for key in done[0] if done else ():
+            if key[0].isdigit() or key == "as_decoded":
+                of.trials[f"{variant} {key}"] = [one[key] for one in done]
+    ours = f"ours {SHARE}"
+    of.successes(ours, SHORT[:3], f"_{gap}")
+    of.rival("uniform", [50], f"_{gap}")
+    of.rival("bridge", [50], f"_{gap}")
+    of.ratios(ours, LEVEL, f"_{gap}")
+    return of
+
+
+def ablations(of: Comparison) -> dict[str, Any]:
+    """Return the curves of ours and of ours with one thing changed, where all have points."""
+    labels = {"ours": f"ours {SHARE}", "target_path": f"ours_path {SHARE}", "as_decoded": "ours as_decoded"}
+    labels |= {name: f"{name} {SHARE}" for name in ABLATIONS}
+    return {
+        name: [point for point in shown(of.curve(label)) if point["n"] in SHORT[:3]]
+        for name, label in labels.items()
+        if label in of.trials
+    }
+
+
 def work(**job: Any) -> dict[str, Any]:
-    """Run one job: a baseline, the training and trial of a learned sampler, or its trial with fewer samples."""
-    if "trained" in job:
-        sampler, _ = planning.load_sampler(job["trained"])
-        mixed = planning.Mixed(sampler, 0.7)
-        return baseline(mixed, job["options"], "test", PROBLEMS, FEWER, PLAN)
+    """Run one job: a baseline, or the training and trials of a learned sampler."""
     return baseline(**job) if "sampler" in job else learned(**job)
 
 

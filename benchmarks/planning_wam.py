@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS, read_arguments, run_jobs, write_result
-from samplers import at, baseline, cost_ratio, learned, pooled, shown, training_set
+from common import read_arguments, run_jobs, write_result
+from samplers import BASELINES as PLAIN
+from samplers import Comparison, at, baseline, draw_picture, learned, shown, training_set
 
 from lowerbound import planning
 
@@ -28,7 +29,8 @@ PROBLEMS = 150  # test problems, of all three scenes
 OF_SCENE = 40  # test problems of each scene by itself
 BULLET = 24  # test problems planned with pybullet
 TRAINING = 2500  # problems solved for training
-SHARES = [0.5, 0.9]
+SHARE = 0.9
+SHARES = [0.5, SHARE]
 LEVEL = 0.3  # success at which numbers of samples are compared; uniform samples hardly get further
 VARIANTS: dict[str, dict[str, Any]] = {
     "ours": {"kind": "cells", "target": "path", "obstacles": "boxes"},
@@ -39,14 +41,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "model": {"latent": 3, "hidden": (512, 512), "width": 0.0283},
     },
 }
-# One seed, as for the other that is compared, to tell what matters.
+# Ours with one thing changed.
 ABLATIONS: dict[str, dict[str, Any]] = {"bottleneck": {**VARIANTS["ours"], "target": "bottleneck"}}
-BASELINES = {
-    "uniform": planning.Uniform(),
-    "halton": planning.Halton(),
-    # Half of the states, as for a learned sampler: by themselves they leave wide rooms empty.
-    "gaussian": planning.Mixed(planning.GaussianSampler(), 0.5),
-    "bridge": planning.Mixed(planning.Bridge(), 0.5),
+BASELINES: dict[str, planning.Sampler] = {
+    **PLAIN,
     "near_ends 0.5": planning.Mixed(planning.NearEnds(), 0.5),
     "near_ends 0.9": planning.Mixed(planning.NearEnds(), 0.9),
 }
@@ -56,26 +54,24 @@ def main() -> None:
     arguments = read_arguments(__doc__)
     keep = arguments.keep or Path(tempfile.mkdtemp())
     data = training_set(FAMILY, TRAINING, 32, keep, arguments.workers)
-    sets = {"mixed": FAMILY}
-    common: dict[str, Any] = {"split": "test", "problems": PROBLEMS, "plan": {}}
+    common: dict[str, Any] = {"options": FAMILY, "split": "test", "problems": PROBLEMS, "plan": {}}
     jobs: dict[str, dict[str, Any]] = {}
     for name, sampler in BASELINES.items():
         ns = LONG if name in ("uniform", "halton") else NS if name != "bridge" else NS[:4]
-        jobs[f"{name}-mixed"] = {"options": FAMILY, "sampler": sampler, "ns": ns, **common}
+        jobs[f"{name}-mixed"] = {"sampler": sampler, "ns": ns, **common}
     for variant, recipe in {**VARIANTS, **ABLATIONS}.items():
-        for seed in arguments.seeds if variant == "ours" else arguments.seeds[:1]:
+        for seed in arguments.seeds:
             jobs[f"{variant}-{seed}"] = {
                 "data": str(data),
                 "run": str(keep / f"run-wam-{variant}-{seed}"),
                 "recipe": recipe,
                 "seed": seed,
-                "sets": sets,
-                "shares": SHARES,
+                "trials": {f"mixed@{share:g}": {"share": share} for share in SHARES},
                 "ns": NS,
                 **common,
             }
     results, seconds = run_jobs(work, jobs, arguments.workers, keep / "wam")
-    by_scene = {}
+    ours, by_scene = f"ours {SHARE:g}", {}
     for scene in (*SCENES, "window"):
         options = {**FAMILY, "scene": scene}
         again: dict[str, dict[str, Any]] = {
@@ -97,7 +93,7 @@ def main() -> None:
         found, seconds = run_jobs(work, again, arguments.workers, keep / "wam")
         by_scene[scene] = {
             "uniform": shown(found[f"uniform-{scene}"]["curve"]),
-            "ours 0.9": shown(found[f"trained-{scene}"]["curve"]),
+            ours: shown(found[f"trained-{scene}"]["curve"]),
         }
     # One at a time, for the clock.
     timed, seconds = run_jobs(
@@ -107,31 +103,19 @@ def main() -> None:
         keep / "wam",
     )
 
-    uniform = results["uniform-mixed"]
-    curves: dict[str, Any] = {name: shown(results[f"{name}-mixed"]["curve"]) for name in BASELINES}
-    costs: dict[str, Any] = {}
+    of = Comparison(results["uniform-mixed"], {name: [results[f"{name}-mixed"]] for name in BASELINES})
     for variant in (*VARIANTS, *ABLATIONS):
-        done = [results[f"{variant}-{s}"] for s in arguments.seeds if f"{variant}-{s}" in results]
         for share in SHARES:
-            key, label = f"mixed@{share:g}", f"{variant} {share:g}"
-            curves[label] = shown(pooled([one[key]["curve"] for one in done]))
-            ratios = [cost_ratio(one[key]["costs"], uniform["costs"]) for one in done]
-            shared = sorted(set.intersection(*map(set, ratios)), key=int)
-            costs[label] = {n: round(statistics.fmean(r[n] for r in ratios), 4) for n in shared}
-    ours = curves["ours 0.9"]
-    seeds = [results[f"ours-{seed}"]["mixed@0.9"]["curve"] for seed in arguments.seeds]
-    metrics: dict[str, float] = {}
-    intervals: dict[str, list[float]] = {}
-    for n in NS:
-        metrics[f"success_n{n}"] = at(ours, n)
-        intervals[f"success_n{n}"] = [min(at(c, n) for c in seeds), max(at(c, n) for c in seeds)]
-        metrics[f"success_uniform_n{n}"] = at(curves["uniform"], n)
-    for n in (100, 200):
-        metrics[f"success_near_ends_n{n}"] = at(curves["near_ends 0.9"], n)
-    metrics["success_gain"] = at(ours, 200) - at(curves["uniform"], 200)
-    theirs, mine = planning.samples_for(curves["uniform"], LEVEL), planning.samples_for(ours, LEVEL)
-    if theirs and mine:
-        metrics["sample_ratio"] = theirs / mine
+            of.trials[f"{variant} {share:g}"] = [
+                results[f"{variant}-{seed}"][f"mixed@{share:g}"] for seed in arguments.seeds
+            ]
+    curves = of.curves(of.trials)
+    of.successes(ours, NS)
+    of.rival("uniform", NS)
+    of.rival(f"near_ends {SHARE:g}", [100, 200])
+    of.ratios(ours, LEVEL, edges=False)
+    metrics = of.metrics
+    metrics["success_gain"] = metrics["success_n200"] - metrics["success_uniform_n200"]
     bullet = timed["bullet"]
     level = at(bullet["uniform"], max(p["n"] for p in bullet["uniform"]))
     if (fast := planning.samples_for(bullet["ours"], level, "seconds")) is not None:
@@ -140,23 +124,18 @@ def main() -> None:
         )
     metrics["decode_1000_ms"] = bullet["decode_1000_ms"]
     metrics["edge_check_pybullet_ms"] = bullet["edge_ms"]
-    drawn = {
-        name: curves[name]
-        for name in ("uniform", "halton", "bridge", "near_ends 0.9", "cvae_path 0.9", "ours 0.9")
-    }
-    (RESULTS.parent.parent / "docs" / "images" / "planning_wam.png").write_bytes(
-        planning.success_picture(drawn)
-    )
+    told = ("uniform", "halton", "bridge", f"near_ends {SHARE:g}", f"cvae_path {SHARE:g}", ours)
+    draw_picture("planning_wam", {name: curves[name] for name in told})
     write_result(
         "planning_wam",
         metrics,
-        intervals=intervals,
+        intervals=of.intervals,
         protocol={
             "task": "Barrett WAM, 7 joints, spheres against boxes and itself; shelf, table or cage",
             "condition": "start, goal, up to 24 boxes as a set",
             "planner": "lazy roadmap, k = ceil(e (1 + 1/7) log n) nearest, edges checked every 0.05 rad",
             "problems": f"{TRAINING} training, {PROBLEMS} test, another split for choices; drawn from seeds",
-            "metrics": "share 0.9 of learned states, the rest Halton; mean over training seeds, lowest and highest",
+            "metrics": f"share {SHARE} of learned states, the rest Halton; mean over seeds, lowest and highest",
             "sample_ratio": f"uniform over ours, samples for a success of {LEVEL}, interpolated in log n",
             "success_gain": "ours minus uniform at 200 samples",
             "wall_time_ratio_pybullet": (
@@ -168,7 +147,7 @@ def main() -> None:
                 "Halton: nothing is learned, and it is the sampler to beat"
             ),
             "curves": curves,
-            "cost_ratio_to_uniform": costs,
+            "cost_ratio_to_uniform": of.costs(name for name in of.trials if name not in BASELINES),
             "by_scene": by_scene,
             "bullet": bullet,
             "fast_checkers": (
@@ -188,7 +167,7 @@ def work(**job: Any) -> dict[str, Any]:
         return with_bullet(job["bullet"])
     if "trained" in job:
         sampler, _ = planning.load_sampler(job["trained"])
-        mixed = planning.Mixed(sampler, 0.9)
+        mixed = planning.Mixed(sampler, SHARE)
         return baseline(mixed, job["options"], "test", job["problems"], job["ns"], {})
     return baseline(**job) if "sampler" in job else learned(**job)
 
@@ -203,7 +182,7 @@ def with_bullet(run: str) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     sampler, _ = planning.load_sampler(run)
-    sides = {"uniform": planning.Uniform(), "ours": planning.Mixed(sampler, 0.9)}
+    sides = {"uniform": planning.Uniform(), "ours": planning.Mixed(sampler, SHARE)}
     ns = {"uniform": [100, 200, 400, 800, 1600], "ours": [25, 50, 100, 200, 400]}
     records: dict[str, list[planning.Record]] = {name: [] for name in sides}
     edges, draws = [], []

@@ -6,16 +6,29 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import RESULTS
+
 from lowerbound import planning
+from lowerbound.objectives import ELBO
 
 Recipe = dict[str, Any]
-Costs = Mapping[
-    str, Sequence[float | None]
-]  # of each problem by number of samples; None where it was not solved
+Curve = Sequence[Mapping[str, Any]]
+Trial = Mapping[str, Any]  # a curve and costs, as ``baseline`` returns them
+Costs = Mapping[str, Sequence[float | None]]  # of every problem by number of samples; None where not solved
+
+# Samplers that learn nothing. Those that test for narrow places give half of the states, as a learned one might: by
+# themselves they leave wide rooms empty.
+BASELINES: dict[str, planning.Sampler] = {
+    "uniform": planning.Uniform(),
+    "halton": planning.Halton(),
+    "gaussian": planning.Mixed(planning.GaussianSampler(), 0.5),
+    "bridge": planning.Mixed(planning.Bridge(), 0.5),
+}
 
 
 def training_set(options: Mapping[str, Any], problems: int, states: int, keep: Path, workers: int) -> Path:
@@ -36,9 +49,13 @@ def baseline(
     ns: Sequence[int],
     plan: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the curve and the costs of a sampler that is not learned."""
+    """Return the curve and the costs of a sampler."""
     drawn = planning.family_from(options).problems(split, problems)  # type: ignore[arg-type]
-    return _summary(planning.measure(sampler, drawn, ns, **plan))
+    records = planning.measure(sampler, drawn, ns, **plan)
+    costs: dict[str, list[float | None]] = {}
+    for r in records:
+        costs.setdefault(str(r.n), []).append(r.cost if r.solved else None)
+    return {"curve": planning.success_curve(records), "costs": costs}
 
 
 def learned(
@@ -46,58 +63,51 @@ def learned(
     run: str,
     recipe: Recipe,
     seed: int,
-    sets: Mapping[str, Mapping[str, Any]],
-    split: str,
-    problems: int,
-    ns: Sequence[int],
-    shares: Sequence[float],
-    plan: Mapping[str, Any],
-    share_of: Mapping[str, Sequence[float]] | None = None,
+    trials: Mapping[str, Mapping[str, Any]],
+    **common: Any,
 ) -> dict[str, Any]:
-    """Train a sampler and return its curve and costs for every share, on every set of problems.
+    """Train a sampler, and return the curve and the costs of every trial by name.
 
-    ``share_of`` gives other shares for some of the sets.
+    Args:
+        data: Training set.
+        run: The run's folder; a finished run there is taken as it is.
+        recipe: Arguments of ``planning.train``, and ``beta``, the weight of the KL.
+        seed: Of the training.
+        trials: By name the ``share`` of learned states, how they are drawn (``draw``, options of
+            ``planning.Learned``) if not as usual, and arguments of ``baseline``.
+        **common: Arguments of ``baseline`` for all trials.
     """
     trained = Path(run) / "train_seconds.json"
     if not trained.exists():
+        options = {name: value for name, value in recipe.items() if name != "beta"}
+        objective = ELBO(beta=recipe["beta"]) if "beta" in recipe else None
         begun = time.perf_counter()
-        planning.train(data, run, seed=seed, progress=False, overwrite=True, **recipe)
+        planning.train(data, run, seed=seed, objective=objective, progress=False, overwrite=True, **options)
         trained.write_text(json.dumps(time.perf_counter() - begun))
     result: dict[str, Any] = {"train_seconds": json.loads(trained.read_text())}
-    sampler, _ = planning.load_sampler(run)
-    for name, options in sets.items():
-        drawn = list(planning.family_from(options).problems(split, problems))  # type: ignore[arg-type]
-        for share in (share_of or {}).get(name, shares):
-            mixed = planning.Mixed(sampler, share)
-            result[f"{name}@{share:g}"] = _summary(planning.measure(mixed, drawn, ns, **plan))
+    for name, trial in trials.items():
+        sampler, _ = planning.load_sampler(run, **trial.get("draw", {}))
+        options = {key: value for key, value in trial.items() if key not in ("share", "draw")}
+        result[name] = baseline(planning.Mixed(sampler, trial["share"]), **common, **options)
     return result
 
 
-def _summary(records: Sequence[planning.Record]) -> dict[str, Any]:
-    costs: dict[str, list[float | None]] = {}
-    for r in records:
-        costs.setdefault(str(r.n), []).append(r.cost if r.solved else None)
-    return {"curve": planning.success_curve(records), "costs": costs}
-
-
-def at(curve: Sequence[Mapping[str, Any]], n: int, what: str = "success") -> float:
+def at(curve: Curve, n: int, what: str = "success") -> float:
     """Return what a curve says at n samples."""
     return next(point[what] for point in curve if point["n"] == n)
 
 
-def pooled(curves: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def pooled(curves: Sequence[Curve]) -> list[dict[str, Any]]:
     """Return the mean of the curves of several seeds; the interval is Wilson's for one seed's number of problems."""
     mean = []
     for points in zip(*curves, strict=True):
+        n, trials = points[0]["n"], points[0]["trials"]
         success = statistics.fmean(point["success"] for point in points)
-        trials = points[0]["trials"]
         low, high = planning.wilson(round(success * trials), trials)
         told = {
             key: statistics.fmean(point[key] for point in points) for key in ("states", "edges", "seconds")
         }
-        mean.append(
-            {"n": points[0]["n"], "trials": trials, "success": success, "low": low, "high": high, **told}
-        )
+        mean.append({"n": n, "trials": trials, "success": success, "low": low, "high": high, **told})
     return mean
 
 
@@ -116,9 +126,76 @@ def _records(costs: Costs) -> list[planning.Record]:
     ]
 
 
-def shown(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def shown(curve: Curve) -> list[dict[str, Any]]:
     """Return a curve with few digits, for a result file."""
     return [
         {key: value if isinstance(value, int) else round(value, 4) for key, value in point.items()}
         for point in curve
     ]
+
+
+@dataclass
+class Comparison:
+    """What the samplers of one set of problems come to, pooled over seeds.
+
+    Attributes:
+        uniform: What the others are compared with.
+        trials: Of every sampler by label, one for each seed.
+        metrics: Numbers for the result file.
+        intervals: Their lowest and highest values over the seeds.
+    """
+
+    uniform: Trial
+    trials: dict[str, list[Trial]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+
+    def curve(self, label: str) -> list[dict[str, Any]]:
+        """Return the mean of a sampler's curves over its seeds."""
+        return pooled([trial["curve"] for trial in self.trials[label]])
+
+    def curves(self, labels: Iterable[str]) -> dict[str, Any]:
+        """Return the curves of some samplers, for a result file."""
+        return {label: shown(self.curve(label)) for label in labels}
+
+    def costs(self, labels: Iterable[str]) -> dict[str, dict[str, float]]:
+        """Return the mean ratio of costs to those of uniform samples by n, where every seed has one."""
+        told = {}
+        for label in labels:
+            ratios = [cost_ratio(trial["costs"], self.uniform["costs"]) for trial in self.trials[label]]
+            both = sorted(set.intersection(*map(set, ratios)), key=int)
+            told[label] = {n: round(statistics.fmean(r[n] for r in ratios), 4) for n in both}
+        return told
+
+    def successes(self, label: str, ns: Iterable[int], end: str = "") -> None:
+        """Add ``success_nN`` of a sampler, and its lowest and highest seed."""
+        for n in ns:
+            values = [at(trial["curve"], n) for trial in self.trials[label]]
+            self.metrics[f"success_n{n}{end}"] = statistics.fmean(values)
+            self.intervals[f"success_n{n}{end}"] = [min(values), max(values)]
+
+    def rival(self, label: str, ns: Iterable[int], end: str = "") -> None:
+        """Add ``success_LABEL_nN`` of a sampler that learns nothing."""
+        for n in ns:
+            self.metrics[f"success_{label.split()[0]}_n{n}{end}"] = at(self.trials[label][0]["curve"], n)
+
+    def ratios(self, label: str, level: float, end: str = "", edges: bool = True) -> None:
+        """Add ``sample_ratio`` and ``edge_check_ratio``: what uniform samples take for a success over what these do.
+
+        The mean curve decides; the interval is of the seeds' own curves.
+        """
+        for name, of in (("sample_ratio", "n"), ("edge_check_ratio", "edges"))[: 1 + edges]:
+            theirs = planning.samples_for(self.uniform["curve"], level, of)
+            mine = planning.samples_for(self.curve(label), level, of)
+            each = [planning.samples_for(trial["curve"], level, of) for trial in self.trials[label]]
+            if theirs and mine:
+                self.metrics[f"{name}{end}"] = theirs / mine
+                if all(each):
+                    found = [theirs / own for own in each if own]
+                    self.intervals[f"{name}{end}"] = [min(found), max(found)]
+
+
+def draw_picture(name: str, curves: Mapping[str, Any]) -> None:
+    """Write ``docs/images/NAME.png``: success against the number of samples."""
+    picture = RESULTS.parent.parent / "docs" / "images" / f"{name}.png"
+    picture.write_bytes(planning.success_picture(curves))
