@@ -19,6 +19,7 @@ from .samplers import Bridge, Fixed, GaussianSampler, Halton, Mixed, NearEnds, S
 from .scenes import Wam
 from .solve import connect, resample, shorten
 from .targets import solution, targets
+from .thinning import representatives
 from .train import SETTINGS, load_sampler, train
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "plan",
     "problem_picture",
     "read_meta",
+    "representatives",
     "resample",
     "samples_for",
     "shorten",

@@ -121,8 +121,8 @@ def export_onnx(model: VAE, path: str | os.PathLike[str]) -> None:
     Inputs are ``u`` (n, U), strictly between 0 and 1, and the condition's entries with a leading axis of 1, float32
     (images scaled to [0, 1]); the output ``states`` (n, D) is the mean of p(x | z, c) for each row of ``u``. Unless σ
     is a fixed number there is a second output, ``sd`` (n, D), the standard deviation of each coordinate:
-    ``states + sd * e`` with standard normal e are then draws as ``Learned`` makes them. Neither is cut to the limits.
-    The metadata say U, the entries of the condition, the outputs and the version.
+    ``states + sd * e`` with standard normal e are then draws as ``Learned`` makes them with ``candidates=1``. Neither
+    is cut to the limits. The metadata say U, the entries of the condition, the outputs and the version.
 
     Args:
         model: With a Gaussian likelihood, a condition, and states that are at most standardised.
