@@ -41,9 +41,12 @@ types: .venv/.dev
 docs: .venv/.dev
 	$(BIN)/mkdocs build --strict
 
-# make bench NAME=mnist_mlp
+# The comparisons of speed, one after the other, which want an idle machine; `make bench NAME=mnist_mlp` runs one of all
+# benchmarks. What is compared with is installed into PEERS.
+NAME ?= training_throughput likelihood_throughput time_to_quality sampling_latency startup growth
+PEERS ?= .bench/peers
 bench: .venv/.dev
-	$(BIN)/python benchmarks/$(NAME).py
+	set -e; for name in $(NAME); do BENCH_PEERS=$(PEERS) $(BIN)/python benchmarks/$$name.py; done
 
 bench-table: .venv/.dev
 	$(BIN)/python benchmarks/table.py

@@ -34,8 +34,12 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def parser(description: str | None, rounds: int = 5) -> argparse.ArgumentParser:
     """Return the options that every comparison has: ``peers`` and ``rounds``."""
     options = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    folder = os.environ.get("BENCH_PEERS")
     options.add_argument(
-        "--peers", type=Path, help="environment of the peers, made there if it is not; else a temporary one"
+        "--peers",
+        type=Path,
+        default=None if folder is None else Path(folder),
+        help="environment of the peers, made there if it is not; else $BENCH_PEERS, else a temporary one",
     )
     options.add_argument("--rounds", type=int, default=rounds, help="times that every side has its turn")
     return options
