@@ -29,8 +29,11 @@ LEVEL = 0.85  # success at which numbers of samples are compared
 # A small network for the grid: the training set is small, and so is what it has to learn.
 GRID = {"condition": {"grid": {"channels": [8, 16, 32]}}}
 LENGTH = {"epochs": 4, "batch_size": 64}
+# Chosen on the split "tune": the latent without cells, the one of the reference. Without a map to read them from,
+# cells along the way from the start to the goal gain nothing here.
+OURS = "cvae_path"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "ours": {"kind": "cells", "target": "path", "model": GRID, **LENGTH},
+    "cells_path": {"kind": "cells", "target": "path", "model": GRID, **LENGTH},
     "cvae_path": {
         "kind": "gaussian",
         "target": "path",
@@ -67,7 +70,7 @@ def main() -> None:
             of.trials[f"{variant} {share:g}"] = [
                 results[f"integrator-{variant}-{seed}"][f"integrator@{share:g}"] for seed in arguments.seeds
             ]
-    ours = f"ours {SHARE:g}"
+    ours = f"{OURS} {SHARE:g}"
     of.successes(ours, NS[:3])
     of.rival("uniform", NS[:3])
     of.rival("bridge", NS[:3])
@@ -76,7 +79,7 @@ def main() -> None:
     if "200" in costs[ours]:
         of.metrics["cost_ratio_n200"] = costs[ours]["200"]
     draw_picture(
-        "planning_integrator", of.curves(["uniform", "halton", "bridge", f"cvae_path {SHARE:g}", ours])
+        "planning_integrator", of.curves(["uniform", "halton", "bridge", f"cells_path {SHARE:g}", ours])
     )
     write_result(
         "planning_integrator",
@@ -87,8 +90,14 @@ def main() -> None:
             "condition": "occupancy grid 64x64 with start and goal marked, start and goal states",
             "planner": "lazy roadmap, k = ceil(e (1 + 1/6) log n) cheapest neighbours each way, optimal motions",
             "problems": f"{TRAINING} training, {PROBLEMS} test, another split for choices; drawn from seeds",
-            "metrics": f"share {SHARE:g} of learned states, the rest Halton; mean over seeds, lowest and highest",
-            "ratios": f"uniform over ours, at a success of {LEVEL}, interpolated in log n",
+            "metrics": (
+                f"of {OURS}, share {SHARE:g} of learned states, the rest Halton; mean over seeds, lowest and highest"
+            ),
+            "recipes": (
+                "cvae_path: a Gaussian latent of 3 and σ fixed, as in the reference; cells_path: cells along the way "
+                "from start to goal, σ predicted, as for the arm. The former was chosen on the split tune"
+            ),
+            "ratios": f"uniform over {OURS}, at a success of {LEVEL}, interpolated in log n",
             "curves": of.curves(of.trials),
             "cost_ratio_to_uniform": costs,
         },
