@@ -171,12 +171,11 @@ def train(
                 tick = time.monotonic()
                 if step // steps_per_epoch != epoch:
                     epoch = step // steps_per_epoch
-                    shuffle = torch.Generator().manual_seed(seed_for(settings.seed, -1, epoch))
-                    order = torch.randperm(n, generator=shuffle).to(device)
-                start = (step % steps_per_epoch) * local_batch * world
-                index = order[start : start + local_batch * world][rank::world]
+                    order = data.train.order(seed_for(settings.seed, -1, epoch), rank, world).to(device)
+                start = (step % steps_per_epoch) * local_batch
+                index = order[start : start + local_batch]
                 if not len(index):  # the last batch of an epoch may be smaller than the number of processes
-                    index = order[rank : rank + 1]
+                    index = order[:1]
                 seed = seed_for(settings.seed, rank, step)
                 _seed(device, seed)
                 if labelled is not None:
