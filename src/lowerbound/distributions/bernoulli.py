@@ -42,7 +42,8 @@ class _LogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, value: Tensor) -> Tensor:
         ctx.save_for_backward(logits, value)
-        return torch.addcmul(F.softplus(logits).neg_(), value, logits)
+        # log σ(l) + (x − 1) l: with β = −1 softplus is log σ, and no pass is needed for a sign.
+        return torch.addcmul(F.softplus(logits, beta=-1), value - 1, logits)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore
