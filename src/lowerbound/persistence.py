@@ -35,6 +35,7 @@ from .objectives import Objective, Progress
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
+from .training.engine import begin, is_restarted
 
 FORMAT = 2
 _RESTORE = "restore the file from a copy, or train again"
@@ -206,6 +207,8 @@ def fit(
         objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
     folder = None if out is None else RunFolder(out)
     old = None
+    if folder and is_restarted(folder):  # after a process has died, with the words of the first start
+        resume, overwrite = folder.checkpoint.is_file(), not folder.checkpoint.is_file()
     if folder and resume:
         folder.prepare(resume=True)  # refuses a folder without a checkpoint
         old = read_config(folder)
@@ -227,6 +230,8 @@ def fit(
             _check_same_run(old, config, folder)
             load_tensors(folder.checkpoint)  # refuses a damaged one while config.json is still the run's
         folder.write_config(config)
+    if folder:
+        begin(folder)
     return train(
         model, data, objective, numbers, folder=folder, resume=resume, progress=progress, callback=callback
     )

@@ -198,6 +198,7 @@ def _start(
     from ..config import build_objective, build_settings, model_for_data, recipe
     from ..training import RunFolder
     from ..training.devices import choose_device
+    from ..training.engine import is_restarted
 
     if source is None:
         raise ConfigError("name the data to train on, for example `lowerbound train digits`")
@@ -205,7 +206,8 @@ def _start(
     settings = build_settings(choices.get("training", {}))
     choose_device(settings.device)
     folder = out or _free_folder(source)
-    if _first_process() and folder.exists() and not overwrite:
+    taken = folder.exists() and not is_restarted(RunFolder(folder))
+    if _first_process() and taken and not overwrite:
         RunFolder(folder).prepare()  # refuses a folder that holds another run; nothing is written yet
     data = sources.load(source, **choices.get("data", {}))
     slots = {k: v for k, v in choices.items() if k not in ("latent", "training", "objective", "data")}
@@ -265,10 +267,13 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _free_folder(source: str) -> Path:
-    """Return runs/NAME, or runs/NAME-2, ... if that is taken."""
+    """Return runs/NAME, or runs/NAME-2, ... if that is taken by another launch."""
+    from ..training import RunFolder
+    from ..training.engine import is_restarted
+
     name = Path(source).resolve().stem or "run"
     folder, number = Path("runs") / name, 2
-    while folder.exists():
+    while folder.exists() and not is_restarted(RunFolder(folder)):
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
 

@@ -2,19 +2,33 @@
 
 A launcher (torchrun, Ray) tells each process its place in the environment variables ``RANK``, ``WORLD_SIZE``,
 ``LOCAL_RANK`` and ``LOCAL_WORLD_SIZE``; here they become a group that averages gradients (DistributedDataParallel).
+
+When a process dies, the launcher starts all of them again with the same command. A run remembers the launch that has
+begun it, in ``checkpoint/launch``, so the second life of that launch takes its own run up, and no other one.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
+from .checkpoint import write_atomically
 from .devices import choose_device
+from .folder import RunFolder
 from .settings import Settings
+
+# Names a launch where the launcher is not torchrun, for example a batch job that is queued again after a failure.
+LAUNCH = "LOWERBOUND_LAUNCH"
+_begun: set[Path] = set()  # by this very process, which may train one model after another in the same folder
 
 
 class _Launched(TorchElasticEnvironment):
@@ -45,5 +59,69 @@ def make_fabric(settings: Settings) -> Fabric:
             strategy="ddp",
             plugins=[_Launched()],
         )
+        _join_again(device)
     fabric.launch()
     return fabric
+
+
+def _join_again(device: torch.device) -> None:
+    """Form the group of a second life under a name of its own.
+
+    torchrun keeps one store for all lives, where a process may find the address of one that is dead
+    (https://github.com/pytorch/pytorch/issues/135712). The number of the life parts them, on one machine: several may
+    count differently.
+    """
+    env = os.environ
+    life = env.get("TORCHELASTIC_RESTART_COUNT", "0")
+    shared = (
+        env.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and env["WORLD_SIZE"] == env["LOCAL_WORLD_SIZE"]
+    )
+    if life == "0" or not shared or distributed.is_initialized():
+        return
+    store, rank, world = next(rendezvous("env://"))
+    distributed.init_process_group(
+        distributed.get_default_backend_for_device(device),
+        store=distributed.PrefixStore(f"life-{life}", store),  # pyright: ignore[reportPrivateImportUsage]
+        rank=rank,
+        world_size=world,
+    )
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def launch() -> str | None:
+    """Return the name of the launch, which outlives its processes; None without one.
+
+    "none" is what torchrun calls a launch on several machines that has got no ``--rdzv-id``.
+    """
+    name = os.environ.get(LAUNCH) or os.environ.get("TORCHELASTIC_RUN_ID")
+    return None if name == "none" else name
+
+
+def is_restarted(folder: RunFolder) -> bool:
+    """Return whether an earlier life of this launch has begun the run in the folder."""
+    return launch() is not None and folder.path.resolve() not in _begun and begun_by(folder) == launch()
+
+
+def begin(folder: RunFolder) -> None:
+    """Note that the run in the folder is this launch's; the first of its processes writes it down."""
+    _begun.add(folder.path.resolve())
+    name = launch()
+    if name is not None and os.environ.get("RANK", "0") == "0":
+        write_atomically(_marker(folder), lambda temporary: temporary.write_text(name, encoding="utf-8"))
+
+
+def begun_by(folder: RunFolder) -> str | None:
+    """Return the name of the launch that has begun the run in the folder, if it had one."""
+    try:
+        return _marker(folder).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _marker(folder: RunFolder) -> Path:
+    return folder.checkpoint.with_name("launch")
