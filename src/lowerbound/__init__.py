@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import conditions, data, errors, likelihoods, nn, objectives, posteriors, priors, report
+    from . import cluster, conditions, data, errors, likelihoods, nn, objectives, posteriors, priors, report
     from . import evaluation as evaluate
     from .model import VAE
     from .persistence import fit, load, save
@@ -32,6 +32,7 @@ _HOME = {
     "Run": "training",
 }
 _MODULES = {
+    "cluster": "cluster",
     "conditions": "conditions",
     "data": "data",
     "errors": "errors",
@@ -47,6 +48,7 @@ __all__ = [
     "VAE",
     "Run",
     "__version__",
+    "cluster",
     "conditions",
     "data",
     "errors",

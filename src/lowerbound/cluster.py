@@ -1,0 +1,295 @@
+"""Train on the workers of a Ray cluster: `fit` as ever, with the group of processes started and kept alive by Ray.
+
+The workers form one group that averages gradients, as under torchrun, and give the numbers that ``lowerbound.fit``
+gives in as many processes. When a worker dies, all are started again and take the run up from its last checkpoint.
+Ray is the extra ``cluster``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, cast
+
+from .config import build_objective, build_settings
+from .data import Data, load
+from .errors import ConfigError, DataError, LowerboundError, RunError
+from .model import VAE
+from .objectives import Objective
+from .persistence import _check_start, default_epochs
+from .persistence import fit as fit_here
+from .training import Run, RunFolder, load_module, load_tensors
+from .training.engine import LAUNCH, begun_by
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What travels to a worker.
+
+    Attributes:
+        launch: A name that this call shares with no other: by it a restarted worker knows the run for its own.
+        directory: Where the caller stood; relative paths are meant from there.
+        model: The model, with its initial weights.
+        source: Where the data are read.
+        options: Keyword arguments of ``load``.
+        described: What the data must turn out to be: their spec, and the examples of each split.
+        fit: Keyword arguments of ``lowerbound.fit``.
+    """
+
+    launch: str
+    directory: str
+    model: VAE
+    source: str
+    options: dict[str, Any]
+    described: tuple[dict[str, Any], list[int]]
+    fit: dict[str, Any]
+
+
+def fit(
+    model: VAE,
+    data: Data,
+    *,
+    out: str | Path,
+    workers: int = 2,
+    restarts: int = 1,
+    resources: Mapping[str, float] | None = None,
+    objective: Objective | str | dict[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a model on the workers of a Ray cluster: of the one that RAY_ADDRESS names, else of this machine.
+
+    The model travels to the workers; the data do not: each worker reads them from their source. So the source and
+    ``out`` must lie where every machine finds them under the same path.
+
+    Args:
+        model: The model; gets the kept weights in place and is returned in ``run.model``.
+        data: The data, from ``lowerbound.data.load`` of a name or a path.
+        out: The run's folder, like that of ``lowerbound.fit``.
+        workers: Processes; each takes ``batch_size / workers`` examples of a step.
+        restarts: How often all workers are started again after one of them has failed.
+        resources: What Ray reserves for each worker, for example ``{"CPU": 4}``, which then has as many threads. If
+            not given, one CPU, and with ``device="cuda"`` one GPU.
+        objective: As for ``lowerbound.fit``.
+        resume: Continue the run in ``out``, with any number of workers.
+        overwrite: Replace another run in ``out``.
+        progress: Show the validation bounds on standard error as they come.
+        **settings: Fields of ``Settings``; ``device`` "cuda" needs to exist on the workers only.
+
+    Raises:
+        ConfigError: Ray is not installed, an option is wrong, or this machine has fewer CPUs than workers.
+        DataError: the data came from memory, or a worker finds others than these in their source.
+        RunError: ``out`` holds another run, or workers died more often than ``restarts``.
+        NonFiniteError: a NaN or Inf appeared.
+    """
+    ray = _import_ray()
+    for name, value, least in (("workers", workers, 1), ("restarts", restarts, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{name}={value!r} must be a whole number, at least {least}")
+    if resume and overwrite:
+        raise RunError("resume continues the run in out, overwrite replaces it; give one of them")
+    folder = RunFolder(out)
+    _check_source(data)
+    _check_run(model, data, objective, settings, folder, resume, overwrite)
+    job = _Job(
+        launch=str(uuid.uuid4()),
+        directory=os.getcwd(),
+        model=model,
+        source=data.spec.source,
+        options=data.options,
+        described=_described(data),
+        fit={"objective": objective, "out": out, "resume": resume, "overwrite": overwrite, **settings},
+    )
+    gpu = str(settings.get("device", "auto")).startswith("cuda")
+    with _connected(ray, workers, resources), _followed(folder, job.launch, resume, progress):
+        end = _run(job, workers, restarts, resources, gpu)
+    load_module(model, load_tensors(folder.model)[0], str(folder.model))
+    model.data_spec = model.data_spec or data.spec
+    return Run(model.eval(), folder.history(), folder=folder.path, **end)
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.train.torch
+    except ImportError:
+        raise ConfigError("training on a cluster needs Ray: pip install 'lowerbound[cluster]'") from None
+    return ray
+
+
+def _check_source(data: Data) -> None:
+    """Refuse data that a worker cannot read for itself."""
+    what = "the workers of a cluster read the data themselves, but"
+    if data.spec.source == "array":
+        raise DataError(
+            f"{what} these came from memory; write them (numpy.save, numpy.savez) where every machine finds them, "
+            "and load that path"
+        )
+    entries = {entry.name for entry in data.spec.conditions or ()} - {"observed"}
+    if extra := sorted(entries - set(data.options["condition"] or ())):
+        raise DataError(
+            f"{what} the condition {extra[0]!r} came from memory; write it into one .npz with the data, load that "
+            "and name it in condition="
+        )
+
+
+def _check_run(
+    model: VAE,
+    data: Data,
+    objective: Objective | str | dict[str, Any] | None,
+    settings: dict[str, Any],
+    folder: RunFolder,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Refuse here what each worker would refuse, before any is started."""
+    if resume:
+        folder.prepare(resume=True)
+        return  # the workers compare the rest with the run
+    if folder.path.exists() and not overwrite:
+        folder.prepare()
+    numbers = build_settings(settings, default_epochs(len(data.train), build_settings(settings).batch_size))
+    if not isinstance(objective, Objective):
+        objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
+    _check_start(model, data, objective, replace(numbers, device=str(model.device)))
+
+
+def _described(data: Data) -> tuple[dict[str, Any], list[int]]:
+    return data.spec.to_dict(), [len(split) for split in (data.train, data.valid, data.test)]
+
+
+@contextmanager
+def _connected(ray: Any, workers: int, resources: Mapping[str, float] | None) -> Iterator[None]:
+    """Stay connected to a cluster; one that is made for this call alone ends with it."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unless asked for
+    own = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))]
+    paths = os.pathsep.join([*own, os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    ray.init(
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        runtime_env={"env_vars": {"PYTHONPATH": paths}},  # where the caller's own slots are defined
+    )
+    try:
+        there = ray.cluster_resources()
+        if "RAY_ADDRESS" not in os.environ:  # another cluster may grow, this machine does not
+            for name, each in ({"CPU": 1} | dict(resources or {})).items():
+                if workers * each > there.get(name, 0):
+                    raise ConfigError(
+                        f"{workers} workers with {each:g} {name} each need more than the {there.get(name, 0):g} of "
+                        "this machine; ask for fewer, or name a cluster in RAY_ADDRESS"
+                    )
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _followed(folder: RunFolder, launch: str, resumed: bool, shown: bool) -> Iterator[None]:
+    """Print the validation bounds as the first worker records them; Ray would also print what its own parts say."""
+    done, told = Event(), len(_validated(folder)) if resumed else 0
+
+    def follow() -> None:
+        seen, over = told, False
+        while not over:
+            over = done.wait(0.5)
+            if begun_by(folder) != launch:  # what lies there is still an older run
+                continue
+            records = _validated(folder)
+            for record in records[seen:]:
+                print(
+                    f"epoch {record['epoch']:7.2f}  valid {record['bound']:9.3f}  "
+                    f"{record['images_per_second']:8,.0f}/s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            seen = len(records)  # fewer than before, if a restarted worker goes over a part again
+
+    follower = Thread(target=follow, daemon=True)
+    if shown:
+        follower.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if shown:
+            follower.join()
+
+
+def _validated(folder: RunFolder) -> list[dict[str, Any]]:
+    return [record for record in folder.history() if record["split"] == "valid"]
+
+
+def _run(
+    job: _Job, workers: int, restarts: int, resources: Mapping[str, float] | None, gpu: bool
+) -> dict[str, Any]:
+    """Run the job on the workers and return how it ended."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    # Ray wants a folder that all machines share, for checkpoints of its own; ours are in the run's folder.
+    parent = Path(job.fit["out"]).resolve().parent
+    name = f".ray-{job.launch}"
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu, resources_per_worker=dict(resources) if resources else None
+        ),
+        run_config=RunConfig(
+            name=name, storage_path=str(parent), failure_config=FailureConfig(max_failures=restarts)
+        ),
+    )
+    try:
+        return cast(dict[str, Any], trainer.fit().return_value)
+    except TrainingFailedError as error:
+        raise _cause(error, job, restarts) from error
+    finally:
+        shutil.rmtree(parent / name, ignore_errors=True)
+
+
+def _cause(error: Exception, job: _Job, restarts: int) -> LowerboundError:
+    """Return the mistake that a worker has met, or that workers died."""
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, LowerboundError):
+            return cause
+    return RunError(
+        f"the workers failed more than restarts={restarts} times, last: {str(error).strip().splitlines()[-1]}; "
+        f"continue the run with resume=True and out={str(job.fit['out'])!r}"
+    )
+
+
+def _work(config: Mapping[str, _Job]) -> dict[str, Any]:
+    """Train in one worker, which Ray has told its place in the group; return how the run ended."""
+    job = config["job"]
+    if not Path(job.directory).is_dir():
+        raise RunError(
+            f"{socket.gethostname()} has no folder {job.directory}; source and out of a run on a cluster must lie "
+            "where every machine finds them under the same path"
+        )
+    os.chdir(job.directory)
+    os.environ[LAUNCH] = job.launch
+    data = load(job.source, **job.options)
+    if _described(data) != job.described:
+        raise DataError(
+            f"{job.source} on {socket.gethostname()} holds other data than those given: {_described(data)[1]} "
+            f"examples of train, valid and test there, {job.described[1]} here; give the same files, unchanged since "
+            "they were loaded, with labels= as a path"
+        )
+    run = fit_here(job.model, data, progress=False, **job.fit)
+    return {"best": run.best, "steps": run.steps, "seconds": run.seconds, "stopped": run.stopped}
