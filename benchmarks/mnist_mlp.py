@@ -13,11 +13,42 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common import lowerbound, write_result
 
 SAMPLES = 1000
+
+
+def train_and_evaluate(
+    seeds: Sequence[int], minutes: float, root: str | None, keep: Path | None
+) -> list[tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]]:
+    """Run the two commands for every seed; return the evaluation, the metrics and the configuration of each run.
+
+    Args:
+        seeds: Seeds of the runs.
+        minutes: Length of the training.
+        root: Folder that holds MNIST/raw; None for the default.
+        keep: Folder for the runs, of which those that are finished are taken up; None keeps nothing.
+    """
+    where = ["--root", root] if root else []
+    runs = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for seed in seeds:
+            folder = (keep or Path(scratch)) / f"mnist-seed{seed}"
+            evaluated = folder / "evaluation.json"
+            if not evaluated.is_file():  # a kept run that was evaluated is not done again
+                train = ["train", "mnist", "--binarize", "dynamic", "--minutes", str(minutes)]
+                lowerbound(*train, "--seed", str(seed), "--out", str(folder), *where)
+                lowerbound("evaluate", str(folder), "-k", str(SAMPLES), "--json", *where)
+            evaluation = json.loads(evaluated.read_text())
+            history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+            config = json.loads((folder / "config.json").read_text())
+            config["data"]["options"].pop("root", None)  # where the data lie is this machine's affair
+            runs.append((evaluation, history, config))
+    return runs
 
 
 def main() -> None:
@@ -29,22 +60,8 @@ def main() -> None:
         "--keep", type=Path, help="keep the run folders here, and take up those that are there"
     )
     arguments = parser.parse_args()
-    root = ["--root", arguments.root] if arguments.root else []
     started = time.monotonic()
-    runs = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for seed in arguments.seeds:
-            folder = (arguments.keep or Path(scratch)) / f"mnist-seed{seed}"
-            evaluated = folder / "evaluation.json"
-            if not evaluated.is_file():  # a kept run that was evaluated is not done again
-                train = ["train", "mnist", "--binarize", "dynamic", "--minutes", str(arguments.minutes)]
-                lowerbound(*train, "--seed", str(seed), "--out", str(folder), *root)
-                lowerbound("evaluate", str(folder), "-k", str(SAMPLES), "--json", *root)
-            evaluation = json.loads(evaluated.read_text())
-            history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-            config = json.loads((folder / "config.json").read_text())
-            config["data"]["options"].pop("root", None)  # where the data lie is this machine's affair
-            runs.append((evaluation, history, config))
+    runs = train_and_evaluate(arguments.seeds, arguments.minutes, arguments.root, arguments.keep)
 
     def mean(key: str) -> float:
         return statistics.fmean(evaluation[key] for evaluation, _, _ in runs)

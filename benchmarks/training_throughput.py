@@ -52,8 +52,9 @@ def turns_of(
         worker = workers[side]
         worker.make(name, "Training", images=path, network=kind, batch=batch, **options)
         answer = worker.call(name, images=2 * batch)  # the first call also sets up what the process keeps
-        count = max(2, min(most, round(2 * seconds / answer["seconds"])))
-        answer = worker.call(name, images=count * batch)
+        if answer["seconds"] < seconds:
+            count = max(2, min(most, round(2 * seconds / answer["seconds"])))
+            answer = worker.call(name, images=count * batch)
         rate = answer["images"] / answer["seconds"]
         count = max(2, min(most, round(rate * seconds / batch)))
         label = name if side == "ours" else side

@@ -25,6 +25,13 @@ def peers(monkeypatch):
 
 
 @pytest.fixture
+def script(monkeypatch):
+    """Import a script of ``benchmarks``."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.fixture
 def images(tmp_path):
     """Return the path of a few colour images whose sides are no powers of two."""
     path = tmp_path / "images.npy"
@@ -104,3 +111,111 @@ def test_our_timed_training_is_that_of_the_second_epoch(peers, images):
     assert answer["images"] == 200
     assert answer["seconds"] > 0
     assert isinstance(ours.model, lb.VAE)
+
+
+def test_the_shared_bound_is_ours(peers, pair):
+    ours, encoder, decoder = pair("mlp")
+    networks = peers("networks")
+    with torch.no_grad():  # means and scales far from the prior's: a KL of many nats
+        for last in (ours.model.encoder.output, encoder.layers[-1]):
+            last.weight.mul_(10)
+    x = ours.data.train.batch(torch.arange(1000))[0]
+    theirs = networks.bound(encoder, networks.bernoulli(decoder), x)
+    assert theirs == networks.bound(encoder, networks.bernoulli(decoder), x)  # the same draws
+    bound = lb.evaluate.bound(ours.model, x, samples=1)
+    assert bound.kl > 20 * bound.stderr
+    # Both have one draw of z for each of the same images, which is the smaller part of the error.
+    assert theirs == pytest.approx(bound.elbo, abs=4 * bound.stderr)
+    assert theirs != bound.elbo
+
+
+def test_weights_go_from_one_environment_to_the_other(peers, pair, tmp_path):
+    _, encoder, decoder = pair("conv")
+    networks = peers("networks")
+    networks.save_weights(encoder, decoder, str(tmp_path / "weights.npz"))
+    again = networks.build("conv", (3, 12, 10))
+    networks.load_weights(*again, str(tmp_path / "weights.npz"))
+    z = torch.randn(2, 32)
+    torch.testing.assert_close(again[1](z), decoder(z))
+
+
+def test_the_clock_of_a_curve_stands_still_while_it_is_evaluated(peers, monkeypatch):
+    loading = peers("loading")
+    now = iter([0.0, 2.0, 7.0, 10.0, 30.0])  # made; paused, noted; paused, noted
+    monkeypatch.setattr(loading.time, "perf_counter", lambda: next(now))
+    curve = loading.Curve(target=-100.0)
+    curve.pause()
+    assert not curve.note(-120.0)
+    curve.pause()
+    assert curve.note(-100.0)
+    assert curve.points == [[2.0, -120.0], [5.0, -100.0]]
+
+
+def test_our_curve_ends_one_evaluation_after_the_target(peers, tmp_path):
+    data = lb.data.load("digits")
+    np.save(tmp_path / "bits.npy", next(data.valid.batches(50))[0].byte().numpy())
+    side = peers("side_ours").Quality(str(tmp_path / "bits.npy"), None, source="digits")
+    whole = side.run(seed=0, recipe={"epochs": 4})
+    cut = side.run(seed=0, recipe={"epochs": 4}, target=whole[0][1] - 5)
+    assert [len(whole), len(cut)] == [4, 2]
+    seconds = [at for at, _ in whole]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+    assert whole[-1][1] > whole[0][1]  # it learns
+
+
+def test_sides_take_turns_in_an_order_that_is_reversed(script, capsys):
+    seen = []
+    turns = {name: lambda name=name: seen.append(name) or {"seconds": 1.0} for name in "abc"}
+    answers = script("contest").alternate(turns, 3)
+    assert "".join(seen) == "abccbaabc"
+    assert {name: len(of_side) for name, of_side in answers.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_ratios_are_taken_round_by_round(script):
+    numbers = script("contest").Numbers()
+    numbers.add_ratio("ratio", [2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
+    assert numbers.metrics == {"ratio": 3.0}
+    assert numbers.intervals == {"ratio": [2.0, 4.0]}
+
+
+def test_a_target_is_reached_at_the_first_evaluation_that_has_it(script):
+    curve = [[1.0, -120.0], [2.0, -101.0], [3.0, -99.0], [4.0, -98.0]]
+    reached = script("time_to_quality").reached
+    assert reached(curve, -100.0) == 3.0
+    assert reached(curve, -101.0) == 2.0
+    assert reached(curve, -97.0) is None
+
+
+def test_exponents_are_slopes_of_logarithms(script):
+    growth = script("growth")
+    sizes = [10, 100, 1000]
+    assert growth.slope(sizes, [7.0 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+    assert growth.last_linear(sizes, [1.0, 5.0, 50.0]) == 1000
+    assert growth.last_linear(sizes, [1.0, 10.0, 200.0]) == 100  # the last step grows with the power 1.3
+
+
+def test_estimates_are_compared_by_their_standard_error(script):
+    gap, error = script("likelihood_throughput").compared([1.0, 3.0], [5.0, 5.0, 5.0])
+    assert gap == -3.0
+    assert error == pytest.approx(1.0)  # variance 2 of the one over 2, 0 of the other
+
+
+def test_ten_minutes_are_the_two_commands_and_kept_runs_are_taken_up(script, monkeypatch, tmp_path):
+    module = script("mnist_mlp")
+    commands = []
+
+    def run(*arguments: str) -> str:
+        commands.append(arguments)
+        folder = tmp_path / "mnist-seed1"
+        folder.mkdir(exist_ok=True)
+        (folder / "evaluation.json").write_text('{"nll": 84.0}')
+        (folder / "metrics.jsonl").write_text('{"epoch": 2}\n')
+        (folder / "config.json").write_text('{"data": {"options": {"root": "here"}}}')
+        return ""
+
+    monkeypatch.setattr(module, "lowerbound", run)
+    found = [module.train_and_evaluate([1], 10, "data", tmp_path) for _ in range(2)]
+    assert found[0] == found[1] == [({"nll": 84.0}, [{"epoch": 2}], {"data": {"options": {}}})]
+    assert [command[0] for command in commands] == ["train", "evaluate"]  # the second time nothing
+    assert {"dynamic", "10", "1", "data"} <= set(commands[0])

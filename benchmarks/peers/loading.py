@@ -26,18 +26,31 @@ def trained(images: int, seconds: float, loss: float) -> dict[str, float]:
     return {"images": images, "seconds": seconds, "loss": loss}
 
 
-class Clock:
-    """Wall-clock time, less what is spent within ``pause``."""
+class Curve:
+    """The validation bound over the seconds of training; the time of the evaluations does not count.
 
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
-        self.paused = 0.0
+    The clock starts when it is made.
 
-    def __call__(self) -> float:
-        return time.perf_counter() - self.started - self.paused
+    Args:
+        target: Bound in nats at which training may end.
+    """
 
-    def __enter__(self) -> None:
+    def __init__(self, target: float | None) -> None:
+        self.target = target
+        self.points: list[list[float]] = []
+        self._started, self._paused, self._at = time.perf_counter(), 0.0, 0.0
+
+    def pause(self) -> None:
+        """Stop the clock."""
         self._at = time.perf_counter()
 
-    def __exit__(self, *_: object) -> None:
-        self.paused += time.perf_counter() - self._at
+    def note(self, bound: float) -> bool:
+        """Add a bound at the time of ``pause``, start the clock again, and return whether the target is reached."""
+        self.points.append([self._at - self._started - self._paused, bound])
+        self._paused += time.perf_counter() - self._at
+        return self.target is not None and bound >= self.target
+
+
+def bits(path: str) -> Tensor:
+    """Return stored zeros and ones (N, C, H, W) as floating-point numbers."""
+    return torch.from_numpy(np.load(path)).float()

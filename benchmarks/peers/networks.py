@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 LATENT = 32
@@ -113,6 +114,41 @@ def load_weights(encoder: nn.Module, decoder: nn.Module, path: str) -> None:
     """Read what ``save_weights`` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         set_weights(encoder, decoder, [torch.from_numpy(stored[name]) for name in stored.files])
+
+
+@torch.no_grad()
+def bound(
+    posterior: Callable[[Tensor], tuple[Tensor, Tensor]],
+    log_likelihood: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    batch: int = 1000,
+) -> float:
+    """Return the mean evidence lower bound of ``x`` (N, ...) in nats, one draw of z each, the same at every call.
+
+    Args:
+        posterior: Gives means and log-scales of q(z | x), (B, L) each.
+        log_likelihood: Gives log p(x | z) from x and z, (B,).
+        x: Observations.
+        batch: How many are taken at once.
+    """
+    draws = torch.Generator().manual_seed(0)
+    total = 0.0
+    for part in x.split(batch):
+        mean, log_scale = posterior(part)
+        z = mean + log_scale.exp() * torch.randn(mean.shape, generator=draws)
+        kl = 0.5 * (mean.square() + (2 * log_scale).exp() - 1 - 2 * log_scale).sum(1)
+        total += (log_likelihood(part, z) - kl).sum().item()
+    return total / len(x)
+
+
+def bernoulli(decoder: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return log p(x | z) for a decoder that gives logits."""
+
+    def log_likelihood(x: Tensor, z: Tensor) -> Tensor:
+        each = F.binary_cross_entropy_with_logits(decoder(z), x, reduction="none")
+        return -each.flatten(1).sum(1)
+
+    return log_likelihood
 
 
 def forward_flops(network: str, shape: Sequence[int]) -> int:

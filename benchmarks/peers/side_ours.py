@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import resource
+import signal
 import time
+from typing import Any
 
 import networks
 import numpy as np
 import torch
-from loading import trained
+from loading import bits, trained
 
 import lowerbound as lb
+from lowerbound import config
 
 
 def model_for(data: lb.data.Data, network: str, latent: int = networks.LATENT) -> lb.VAE:
@@ -40,18 +43,22 @@ class Training:
         """Train two epochs of so many images; the second one is timed, from after one evaluation to the next."""
         data = self.data
         part = lb.data.Data(data.train.take(images), data.valid, data.test, options=data.options)
-        fitted = lb.fit(
-            self.model,
-            part,
-            objective="elbo",
-            epochs=2,
-            evaluations=2,
-            batch_size=self.batch,
-            precision=self.precision,
-        )
-        first = next(record["seconds"] for record in fitted.history if record["split"] == "valid")
-        last = [record for record in fitted.history if record["split"] == "train"][-1]
-        return trained(len(part.train), last["seconds"] - first, -last["elbo"])
+        settings = {"batch_size": self.batch, "precision": self.precision}
+        return second_epoch(self.model, part, objective="elbo", **settings)
+
+
+def second_epoch(model: lb.VAE, data: lb.data.Data, **options: Any) -> dict[str, float]:
+    """Train two epochs and return the seconds of the second one, its evaluation not included.
+
+    Args:
+        model: Trained in place.
+        data: The data.
+        **options: Of ``lb.fit``.
+    """
+    fitted = lb.fit(model, data, epochs=2, evaluations=2, **options)
+    first = next(record["seconds"] for record in fitted.history if record["split"] == "valid")
+    last = [record for record in fitted.history if record["split"] == "train"][-1]
+    return trained(len(data.train), last["seconds"] - first, -last["bound"])
 
 
 class Weights:
@@ -85,10 +92,9 @@ class Likelihood:
     """
 
     def __init__(self, x: str, network: str, weights: str) -> None:
-        bits = np.load(x)
-        self.model = model_for(lb.data.load(bits, values="binary"), network)
+        self.x = bits(x)
+        self.model = model_for(lb.data.load(self.x, values="binary"), network)
         networks.load_weights(self.model.encoder, self.model.decoder, weights)
-        self.x = torch.from_numpy(bits).float()
 
     def run(
         self, images: int, samples: int, seed: int, precision: str | None = None, of: int | None = None
@@ -105,6 +111,59 @@ class Likelihood:
     def peak(self) -> float:
         """Return the largest resident memory of this process so far, MiB."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Quality:
+    """Training until a bound is reached, as ``lowerbound train mnist`` does it.
+
+    Args:
+        valid: A .npy file of zeros and ones (M, C, H, W).
+        root: Folder that holds MNIST/raw.
+        source: Other data than MNIST.
+    """
+
+    def __init__(self, valid: str, root: str | None, source: str = "mnist") -> None:
+        self.data, self.valid = lb.data.load(source, root=root, binarize="dynamic"), bits(valid)
+
+    def run(
+        self, seed: int, recipe: dict[str, Any] | None = None, target: float | None = None
+    ) -> list[list[float]]:
+        """Return (seconds, bound) after every epoch.
+
+        Args:
+            seed: Of the run.
+            recipe: Settings that are not the default ones.
+            target: Bound to stop at, nats: one evaluation later.
+        """
+        started = time.perf_counter()
+        # As the command chooses: the objective and settings that suit the data.
+        data = lb.data.Data(self.data.train, self.data.valid, self.data.test, options=self.data.options)
+        torch.manual_seed(seed)
+        model = lb.VAE.for_data(data)
+        objective, usual = config.recipe(data.spec, model)
+        bounds, pauses = [], []
+
+        def note(model: lb.VAE, record: dict[str, Any]) -> None:
+            at = time.perf_counter()
+            if target is not None and any(bound >= target for bound in bounds):
+                signal.raise_signal(signal.SIGINT)  # the run ends as by Ctrl-C, with its records
+            bounds.append(lb.evaluate.bound(model, self.valid, samples=1, precision="fp32").elbo)
+            pauses.append(time.perf_counter() - at)
+
+        given = usual | {"evaluations": 1000} | (recipe or {})  # an evaluation at every epoch's end
+        fitted = lb.fit(model, data, objective=objective, seed=seed, callback=note, **given)
+        before = time.perf_counter() - started - fitted.seconds
+        seconds = {
+            split: [record["seconds"] for record in fitted.history if record["split"] == split]
+            for split in ("train", "valid")
+        }
+        points, paused = [], 0.0
+        for train, valid, bound, pause in zip(
+            seconds["train"], seconds["valid"], bounds, pauses, strict=True
+        ):
+            points.append([before + train - paused, bound])
+            paused += valid - train + pause  # its own evaluation, and this one
+        return points
 
 
 class Products:

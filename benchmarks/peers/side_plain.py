@@ -7,11 +7,13 @@ Reference:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import networks
 import torch
 import torch.nn.functional as F
-from loading import grey, trained
+from loading import Curve, bits, grey, trained
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -40,15 +42,28 @@ def loss_of(probabilities: Tensor, x: Tensor, mu: Tensor, log_variance: Tensor) 
     return cross_entropy - 0.5 * torch.sum(1 + log_variance - mu.pow(2) - log_variance.exp())
 
 
-def epoch(model: VAE, optimizer: torch.optim.Optimizer, loader: DataLoader) -> float:
-    """Train for one pass over the loader; return the mean loss, nats per image."""
+def epoch(
+    model: VAE,
+    optimizer: torch.optim.Optimizer,
+    loader: DataLoader,
+    drawn: Callable[[Tensor], Tensor] | None = None,
+) -> float:
+    """Train for one pass over the loader; return the mean loss, nats per image.
+
+    Args:
+        model: The model.
+        optimizer: What takes the steps.
+        loader: Gives grey levels.
+        drawn: Makes of them what the model sees.
+    """
     model.train()
     total, images = 0.0, 0
-    for (x,) in loader:
+    for (grey_levels,) in loader:
+        x = grey_levels if drawn is None else drawn(grey_levels)
         optimizer.zero_grad()
         loss = loss_of(*_with_target(model, x))
         loss.backward()
-        # The example's loss is the sum over the batch, which Adam's step does not depend on.
+        # The example's loss is the sum over the batch, on whose scale Adam's step does not depend.
         total += loss.item()
         images += len(x)
         optimizer.step()
@@ -83,3 +98,41 @@ class Training:
         started = time.perf_counter()
         loss = epoch(self.model, self.optimizer, loader)
         return trained(images, time.perf_counter() - started, loss)
+
+
+class Quality:
+    """Training until a bound is reached, on images that are binarised anew in each epoch.
+
+    Args:
+        train: A .npy file of bytes (N, C, H, W).
+        valid: A .npy file of zeros and ones (M, C, H, W).
+    """
+
+    def __init__(self, train: str, valid: str) -> None:
+        self.x, self.valid = grey(train), bits(valid)
+
+    def run(self, seed: int, recipe: dict[str, Any], target: float | None = None) -> list[list[float]]:
+        """Return (seconds, bound) after every epoch.
+
+        Args:
+            seed: Of the weights and draws.
+            recipe: latent, batch, epochs, learning_rate, weight_decay.
+            target: Bound to stop at, nats.
+        """
+        torch.manual_seed(seed)
+        curve = Curve(target)
+        encoder, decoder = networks.build("mlp", self.x.shape[1:], recipe["latent"])
+        model = VAE(encoder, decoder)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=recipe["learning_rate"], weight_decay=recipe["weight_decay"]
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe["epochs"])
+        loader = DataLoader(TensorDataset(self.x), batch_size=recipe["batch"], shuffle=True)
+        for _ in range(recipe["epochs"]):
+            epoch(model, optimizer, loader, torch.bernoulli)
+            schedule.step()
+            curve.pause()
+            model.eval()
+            if curve.note(networks.bound(encoder, networks.bernoulli(decoder), self.valid)):
+                break
+        return curve.points

@@ -7,14 +7,16 @@ Reference:
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import networks
 import pyro
 import pyro.distributions as dist
 import torch
-from loading import grey, trained
+from loading import Curve, bits, grey, trained
 from pyro.infer import SVI, Trace_ELBO
-from pyro.optim import Adam
+from pyro.optim import Adam, CosineAnnealingLR
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -56,17 +58,11 @@ class VAE(nn.Module):
             pyro.sample("latent", dist.Normal(mean, log_scale.exp()).to_event(1))
 
 
-def inference(vae: VAE, learning_rate: float = LEARNING_RATE) -> SVI:
-    """Return what takes the steps."""
-    pyro.clear_param_store()
-    return SVI(vae.model, vae.guide, Adam({"lr": learning_rate}), loss=Trace_ELBO())
-
-
-def epoch(svi: SVI, loader: DataLoader) -> float:
-    """Train for one pass over the loader; return the mean loss, nats per image."""
+def epoch(svi: SVI, loader: DataLoader, drawn: Callable[[Tensor], Tensor] | None = None) -> float:
+    """Train for one pass over the loader; return the mean loss, nats per image; ``drawn`` as in ``side_plain``."""
     total, images = 0.0, 0
     for (x,) in loader:
-        total += svi.step(x)
+        total += svi.step(x if drawn is None else drawn(x))
         images += len(x)
     return total / images
 
@@ -81,9 +77,41 @@ class Training:
 
     def run(self, images: int) -> dict[str, float]:
         """Train on so many images; the seconds are those of the steps and of loading the data."""
-        svi = inference(self.vae)
+        pyro.clear_param_store()
+        svi = SVI(self.vae.model, self.vae.guide, Adam({"lr": LEARNING_RATE}), loss=Trace_ELBO())
         data = TensorDataset(self.x[:images])
         loader = DataLoader(data, batch_size=self.batch, shuffle=True, num_workers=self.workers)
         started = time.perf_counter()
         loss = epoch(svi, loader)
         return trained(images, time.perf_counter() - started, loss)
+
+
+class Quality:
+    """Training until a bound is reached; arguments as in ``side_plain.Quality``."""
+
+    def __init__(self, train: str, valid: str) -> None:
+        self.x, self.valid = grey(train), bits(valid)
+
+    def run(self, seed: int, recipe: dict[str, Any], target: float | None = None) -> list[list[float]]:
+        """Return (seconds, bound) after every epoch; arguments as in ``side_plain.Quality.run``."""
+        pyro.set_rng_seed(seed)
+        curve = Curve(target)
+        encoder, decoder = networks.build("mlp", self.x.shape[1:], recipe["latent"])
+        vae = VAE(encoder, decoder, recipe["latent"])
+        optimizer = CosineAnnealingLR(
+            {
+                "optimizer": torch.optim.AdamW,
+                "optim_args": {"lr": recipe["learning_rate"], "weight_decay": recipe["weight_decay"]},
+                "T_max": recipe["epochs"],
+            }
+        )
+        pyro.clear_param_store()
+        svi = SVI(vae.model, vae.guide, optimizer, loss=Trace_ELBO())
+        loader = DataLoader(TensorDataset(self.x), batch_size=recipe["batch"], shuffle=True)
+        for _ in range(recipe["epochs"]):
+            epoch(svi, loader, torch.bernoulli)
+            optimizer.step()
+            curve.pause()
+            if curve.note(networks.bound(encoder, networks.bernoulli(decoder), self.valid)):
+                break
+        return curve.points

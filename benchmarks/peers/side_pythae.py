@@ -7,15 +7,17 @@ Reference:
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import networks
-import numpy as np
 import torch
-from loading import grey, trained
-from pythae.data.datasets import BaseDataset
+import torch.nn.functional as F
+from loading import Curve, bits, grey, trained
+from pythae.data.datasets import BaseDataset, DatasetOutput
 from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -105,7 +107,7 @@ class Likelihood:
     """log p(x) by pythae's ``get_nll``, which returns +log p(x); arguments as in ``side_ours.Likelihood``."""
 
     def __init__(self, x: str, network: str, weights: str) -> None:
-        self.x = torch.from_numpy(np.load(x)).float()
+        self.x = bits(x)
         shape = tuple(self.x.shape[1:])
         encoder, decoder = networks.build(network, shape)
         networks.load_weights(encoder, decoder, weights)
@@ -119,3 +121,84 @@ class Likelihood:
             log_p = float(self.model.get_nll(self.x[:images], n_samples=samples, batch_size=batch))
         seconds = time.perf_counter() - started
         return {"images": images, "samples": samples, "seconds": seconds, "log_p": log_p}
+
+
+class Binarised(BaseDataset):
+    """Grey images that are binarised anew whenever one is read."""
+
+    def __getitem__(self, index: int) -> DatasetOutput:
+        """Return one image and its label."""
+        return DatasetOutput(data=torch.bernoulli(self.data[index]), labels=self.labels[index])
+
+
+class Reached(Exception):
+    """The target is reached: pythae's trainer has no other way to stop."""
+
+
+class Bounds(TrainingCallback):
+    """The validation bound after every epoch; pythae's own evaluation does not count either.
+
+    Args:
+        curve: Where it goes.
+        x: The validation images.
+    """
+
+    def __init__(self, curve: Curve, x: Tensor) -> None:
+        self.curve, self.x = curve, x
+
+    def on_eval_step_begin(self, training_config: BaseTrainerConfig, **_: Any) -> None:
+        """Stop the clock: the epoch's training is done."""
+        self.curve.pause()
+
+    def on_epoch_end(self, training_config: BaseTrainerConfig, model: VAE, **_: Any) -> None:
+        """Add a point."""
+        model.eval()
+        if self.curve.note(networks.bound(_posterior(model), _log_likelihood(model), self.x)):
+            raise Reached
+
+
+def _posterior(model: VAE) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    def posterior(x: Tensor) -> tuple[Tensor, Tensor]:
+        output = model.encoder(x)
+        return output.embedding, 0.5 * output.log_covariance
+
+    return posterior
+
+
+def _log_likelihood(model: VAE) -> Callable[[Tensor, Tensor], Tensor]:
+    def log_likelihood(x: Tensor, z: Tensor) -> Tensor:
+        probabilities = model.decoder(z).reconstruction.reshape(x.shape)
+        return -F.binary_cross_entropy(probabilities, x, reduction="none").flatten(1).sum(1)
+
+    return log_likelihood
+
+
+class Quality:
+    """Training until a bound is reached; arguments as in ``side_plain.Quality``."""
+
+    def __init__(self, train: str, valid: str) -> None:
+        self.x, self.valid = grey(train), bits(valid)
+
+    def run(self, seed: int, recipe: dict[str, Any], target: float | None = None) -> list[list[float]]:
+        """Return (seconds, bound) after every epoch.
+
+        Args:
+            seed: Of the weights and draws.
+            recipe: latent, epochs, own_network (pythae's default one), and ``trainer``, fields of its configuration.
+            target: Bound to stop at, nats.
+        """
+        torch.manual_seed(seed)
+        curve = Curve(target)
+        shape, latent = tuple(self.x.shape[1:]), recipe["latent"]
+        if recipe["own_network"]:
+            model = VAE(VAEConfig(input_dim=shape, latent_dim=latent, reconstruction_loss="bce"))
+        else:
+            model = vae(*networks.build("mlp", shape, latent), shape, latent)
+        train = Binarised(self.x, torch.zeros(len(self.x)))
+        valid = BaseDataset(self.valid, torch.zeros(len(self.valid)))
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Reached):
+            config = BaseTrainerConfig(
+                output_dir=folder, num_epochs=recipe["epochs"], seed=seed, **recipe["trainer"]
+            )
+            BaseTrainer(model, train, valid, config, callbacks=[Bounds(curve, self.valid)]).train()
+        return curve.points
