@@ -20,8 +20,9 @@ from lowerbound import planning
 
 GAPS = {"gap010": 0.1, "gap003": 0.03}
 NS = [25, 50, 100, 200, 400, 800]
-FEWER = [10, 14, 17, 20]  # ours only: to find where it reaches the level at which samples are compared
-SHORT = [25, 50, 100, 200]
+LEARNED = NS[:-1]
+FEWER = [14, 17, 20]  # ours only: to find where it reaches the level at which samples are compared
+SHORT = NS[:3]
 LEVEL = 0.85  # success at which numbers of samples are compared
 PROBLEMS = 300  # test problems
 TRAINING = 3000  # problems solved for training
@@ -158,11 +159,11 @@ def trainings(
                 f"{SHARE}": {
                     "share": SHARE,
                     "options": options,
-                    "ns": SHORT[:3]
+                    "ns": SHORT
                     if variant in ABLATIONS
-                    else sorted([*FEWER, *NS])
+                    else [*FEWER, *LEARNED]
                     if variant == "ours"
-                    else NS,
+                    else LEARNED,
                 }
             }
             if variant not in ABLATIONS:
@@ -206,7 +207,7 @@ def comparison(gap: str, results: dict[str, Any], seeds: list[int]) -> Compariso
             if key[0].isdigit() or key == "as_decoded":
                 of.trials[f"{variant} {key}"] = [one[key] for one in done]
     ours = f"ours {SHARE}"
-    of.successes(ours, SHORT[:3], f"_{gap}")
+    of.successes(ours, SHORT, f"_{gap}")
     of.rival("uniform", [50], f"_{gap}")
     of.rival("bridge", [50], f"_{gap}")
     of.ratios(ours, LEVEL, f"_{gap}")
@@ -218,7 +219,7 @@ def ablations(of: Comparison) -> dict[str, Any]:
     labels = {"ours": f"ours {SHARE}", "target_path": f"ours_path {SHARE}", "as_decoded": "ours as_decoded"}
     labels |= {name: f"{name} {SHARE}" for name in ABLATIONS}
     return {
-        name: [point for point in shown(of.curve(label)) if point["n"] in SHORT[:3]]
+        name: [point for point in shown(of.curve(label)) if point["n"] in SHORT]
         for name, label in labels.items()
         if label in of.trials
     }
