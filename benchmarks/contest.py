@@ -138,8 +138,9 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it may have ended before
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         self._process.wait()
 
 
