@@ -2,9 +2,9 @@
 
     python benchmarks/planning_narrow.py [--seeds 0 1 2] [--workers 2] [--keep DIR]
 
-Three walls with one gap each, thickness drawn from 0.05 to 0.15, gaps of 0.1 or 0.03 of the unit square. Success of
-an r-disc roadmap with exact edges against the number of samples; invalid samples count. All recipes were chosen on
-the split "tune"; the numbers are of the split "test".
+Three walls with one gap each, thickness drawn from 0.05 to 0.15, gaps of 0.03 of the unit square. Success of an
+r-disc roadmap with exact edges against the number of samples; invalid samples count. All recipes were chosen on the
+split "tune"; the numbers are of the split "test".
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
-from samplers import BASELINES, Comparison, Trial, at, baseline, draw_picture, learned, shown, training_set
+from samplers import BASELINES, Comparison, at, baseline, draw_picture, learned, shown, training_set
 
 from lowerbound import planning
 
-GAPS = {"gap010": 0.1, "gap003": 0.03}
+FAMILY = {"family": "narrow", "gap": 0.03}
+GAP = "gap003"
 NS = [25, 50, 100, 200, 400, 800]
 LEARNED = NS[:-1]
 FEWER = [14, 17, 20]  # ours only: to find where it reaches the level at which samples are compared
@@ -54,8 +55,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "kl_weight_4": {**OURS, "beta": 4.0},
 }
 OF_GRID = {"grid_40": 40}
+# What only serves comparison is trained with the first so many of the seeds.
+SEEDS_OF = {"cvae_path": 2, "cvae_bottleneck": 1, "ours_path": 1} | dict.fromkeys(ABLATIONS, 1)
 # Beyond the training problems: other gaps, thicknesses, and numbers of walls. The grid is the same.
 OTHERS: dict[str, dict[str, Any]] = {
+    "gap_010": {"gap": 0.1},
     "gap_002": {"gap": 0.02},
     "thin_003": {"thickness": 0.03},
     "thick_018": {"thickness": 0.18},
@@ -66,27 +70,28 @@ OTHERS: dict[str, dict[str, Any]] = {
 def main() -> None:
     arguments = read_arguments(__doc__)
     keep = arguments.keep or Path(tempfile.mkdtemp())
-    families = {name: {"family": "narrow", "gap": gap} for name, gap in GAPS.items()}
-    others = {name: {**families["gap003"], **options} for name, options in OTHERS.items()}
-    jobs = rivals(families, others) | trainings(families, others, arguments.seeds, keep, arguments.workers)
+    seeds = {name: arguments.seeds[: SEEDS_OF.get(name)] for name in VARIANTS | ABLATIONS}
+    jobs = rivals() | trainings(seeds, keep, arguments.workers)
     results, seconds = run_jobs(work, jobs, arguments.workers, keep / "narrow")
 
-    compared = {gap: comparison(gap, results, arguments.seeds) for gap in GAPS}
-    narrow = compared["gap003"]
+    of = Comparison(results[f"uniform-{GAP}"], {name: [results[f"{name}-{GAP}"]] for name in BASELINES})
+    for variant in VARIANTS | ABLATIONS:
+        done = [results[f"{variant}-{GAP}-{seed}"] for seed in seeds[variant]]
+        of.trials |= {f"{variant} {key}": [one[key] for one in done] for key in trials_of(variant)}
+    ours = f"ours {SHARE}"
+    of.successes(ours, SHORT, f"_{GAP}")
+    of.rival("uniform", [50], f"_{GAP}")
+    of.rival("bridge", [50], f"_{GAP}")
+    of.ratios(ours, LEVEL, f"_{GAP}")
     # The ablations have a table of their own.
-    plain = {
-        gap: [name for name in of.trials if name.split()[0] not in ABLATIONS] for gap, of in compared.items()
-    }
-    curves = {gap: of.curves(plain[gap]) for gap, of in compared.items()}
-    first = results[f"ours-gap003-{arguments.seeds[0]}"]
-    drawn = {name: curves["gap003"][name] for name in ("uniform", "halton", "bridge")}
-    for label in (f"cvae_path {SHARE}", f"ours {SHARE}"):
-        drawn[label] = [p for p in curves["gap003"][label] if p["n"] in NS]
-    draw_picture("planning_narrow", drawn)
+    plain = [name for name in of.trials if name.split()[0] not in ABLATIONS and "as_decoded" not in name]
+    curves = of.curves(plain)
+    drawn = {name: curves[name] for name in ("uniform", "halton", "bridge", f"cvae_path {SHARE}")}
+    draw_picture("planning_narrow", drawn | {ours: [p for p in curves[ours] if p["n"] in NS]})
     write_result(
         "planning_narrow",
-        {name: value for of in compared.values() for name, value in of.metrics.items()},
-        intervals={name: value for of in compared.values() for name, value in of.intervals.items()},
+        of.metrics,
+        intervals=of.intervals,
         protocol={
             "task": "start to goal through up to three gaps in the unit square; point robot",
             "condition": "occupancy grid 64x64 with start and goal marked, start, goal",
@@ -97,27 +102,18 @@ def main() -> None:
             ),
             "metrics": f"share {SHARE} of learned states, the rest Halton; mean over seeds, lowest and highest",
             "ratios": f"uniform over ours, at a success of {LEVEL}, interpolated in log n",
+            "seeds": "; ".join(f"{name}: {', '.join(map(str, of_it))}" for name, of_it in seeds.items()),
             "ablations": (
-                f"gap 0.03, share {SHARE}: ours with one thing changed, the seeds the same. target_path: states of "
-                "whole paths; grid_40: a grid of 40x40 for the paths and the model; embedding_vector: the grid as "
-                "one vector instead of a map; as_decoded: states as they are decoded, none chosen; kl_weight: the "
-                "weight of the KL, 1 otherwise. The learned share is in the table of curves"
+                f"share {SHARE}: ours with one thing changed. target_path: states of whole paths; grid_40: a grid of "
+                "40x40 for the paths and the model; embedding_vector: the grid as one vector instead of a map; "
+                "as_decoded: states as they are decoded, none chosen; kl_weight: the weight of the KL, 1 otherwise. "
+                "The share of learned states is varied in the table of curves"
             ),
             "curves": curves,
-            "ablated": ablations(narrow),
-            "cost_ratio_to_uniform": {
-                gap: of.costs(label for label in plain[gap] if label not in BASELINES)
-                for gap, of in compared.items()
-            },
-            "beyond_training": {
-                name: {
-                    "uniform": shown(results[f"uniform-{name}"]["curve"]),
-                    "bridge": shown(results[f"bridge-{name}"]["curve"]),
-                    f"ours {SHARE}": shown(first[name]["curve"]),
-                }
-                for name in others
-            },
-            "bridge_states_per_sample": round(at(results["bridge-gap003"]["curve"], 50, "states") / 50, 1),
+            "ablated": ablations(of),
+            "cost_ratio_to_uniform": of.costs(label for label in plain if label not in BASELINES),
+            "beyond_training": {name: beyond(name, results, seeds["ours"][0]) for name in OTHERS},
+            "bridge_states_per_sample": round(at(results[f"bridge-{GAP}"]["curve"], 50, "states") / 50, 1),
         },
         seeds=arguments.seeds,
         config={"variants": {**VARIANTS, **ABLATIONS}, "settings": {**planning.SETTINGS}},
@@ -125,18 +121,17 @@ def main() -> None:
     )
 
 
-def rivals(families: dict[str, Any], others: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def rivals() -> dict[str, dict[str, Any]]:
     """Return the jobs of the samplers that learn nothing."""
     common: dict[str, Any] = {"split": "test", "problems": PROBLEMS, "plan": PLAN}
-    jobs = {
-        f"{name}-{gap}": {"options": options, "sampler": sampler, "ns": NS, **common}
-        for gap, options in families.items()
+    jobs: dict[str, dict[str, Any]] = {
+        f"{name}-{GAP}": {"options": FAMILY, "sampler": sampler, "ns": NS, **common}
         for name, sampler in BASELINES.items()
     }
-    for name, options in others.items():
+    for name, options in OTHERS.items():
         for sampler in ("uniform", "bridge"):
             jobs[f"{sampler}-{name}"] = {
-                "options": options,
+                "options": {**FAMILY, **options},
                 "sampler": BASELINES[sampler],
                 "ns": SHORT,
                 **common,
@@ -144,74 +139,59 @@ def rivals(families: dict[str, Any], others: dict[str, Any]) -> dict[str, dict[s
     return jobs
 
 
-def trainings(
-    families: dict[str, Any], others: dict[str, Any], seeds: list[int], keep: Path, workers: int
-) -> dict[str, dict[str, Any]]:
-    """Return the jobs of what learns. Gaps of 0.1 are easy for all: there only ours is trained."""
-    sets = {gap: training_set(options, TRAINING, 16, keep, workers) for gap, options in families.items()}
-    coarse = {name: {**families["gap003"], "grid": grid} for name, grid in OF_GRID.items()}
-    sets |= {name: training_set(options, TRAINING, 16, keep, workers) for name, options in coarse.items()}
+def trainings(seeds: dict[str, list[int]], keep: Path, workers: int) -> dict[str, dict[str, Any]]:
+    """Return the jobs of what learns."""
     jobs: dict[str, dict[str, Any]] = {}
     for variant, recipe in (VARIANTS | ABLATIONS).items():
-        for gap in GAPS if variant == "ours" else ["gap003"]:
-            options = coarse.get(variant, families[gap])
-            trials: dict[str, Any] = {
-                f"{SHARE}": {
-                    "share": SHARE,
-                    "options": options,
-                    "ns": SHORT
-                    if variant in ABLATIONS
-                    else [*FEWER, *LEARNED]
-                    if variant == "ours"
-                    else LEARNED,
+        family = family_of(variant)
+        data = training_set(family, TRAINING, 16, keep, workers)
+        for seed in seeds[variant]:
+            trials = trials_of(variant)
+            if variant == "ours" and seed == seeds[variant][0]:
+                trials |= {
+                    name: {"share": SHARE, "options": {**FAMILY, **other}, "ns": SHORT}
+                    for name, other in OTHERS.items()
                 }
+            jobs[f"{variant}-{GAP}-{seed}"] = {
+                "data": str(data),
+                "run": str(keep / f"run-{variant}-{GAP}-{seed}"),
+                "recipe": recipe,
+                "seed": seed,
+                "trials": {name: {"options": family, **trial} for name, trial in trials.items()},
+                "split": "test",
+                "problems": PROBLEMS,
+                "plan": PLAN,
             }
-            if variant not in ABLATIONS:
-                for share in [*SHARES, 1.0] if variant == "ours" else SHARES:
-                    trials[f"{share}"] = {"share": share, "options": options, "ns": SHORT}
-            for seed in seeds:
-                far: dict[str, Any] = {}
-                if variant == "ours" and gap == "gap003":
-                    far["as_decoded"] = {
-                        "share": SHARE,
-                        "options": options,
-                        "ns": SHORT,
-                        "draw": {"candidates": 1},
-                    }
-                    if seed == seeds[0]:
-                        far |= {
-                            name: {"share": SHARE, "options": other, "ns": SHORT}
-                            for name, other in others.items()
-                        }
-                jobs[f"{variant}-{gap}-{seed}"] = {
-                    "data": str(sets.get(variant, sets[gap])),
-                    "run": str(keep / f"run-{variant}-{gap}-{seed}"),
-                    "recipe": recipe,
-                    "seed": seed,
-                    "trials": trials | far,
-                    "split": "test",
-                    "problems": PROBLEMS,
-                    "plan": PLAN,
-                }
     return jobs
 
 
-def comparison(gap: str, results: dict[str, Any], seeds: list[int]) -> Comparison:
-    """Return what the samplers come to on one width of the gaps."""
-    of = Comparison(results[f"uniform-{gap}"], {name: [results[f"{name}-{gap}"]] for name in BASELINES})
-    for variant in VARIANTS | ABLATIONS:
-        done: list[Trial] = [
-            results[name] for seed in seeds if (name := f"{variant}-{gap}-{seed}") in results
-        ]
-        for key in done[0] if done else ():
-            if key[0].isdigit() or key == "as_decoded":
-                of.trials[f"{variant} {key}"] = [one[key] for one in done]
-    ours = f"ours {SHARE}"
-    of.successes(ours, SHORT, f"_{gap}")
-    of.rival("uniform", [50], f"_{gap}")
-    of.rival("bridge", [50], f"_{gap}")
-    of.ratios(ours, LEVEL, f"_{gap}")
-    return of
+def family_of(variant: str) -> dict[str, Any]:
+    """Return the family that a recipe is trained and tried on."""
+    return {**FAMILY, "grid": OF_GRID[variant]} if variant in OF_GRID else FAMILY
+
+
+def trials_of(variant: str) -> dict[str, dict[str, Any]]:
+    """Return the trials of a recipe on its own family: by share, and how else the states are drawn."""
+    if variant in ABLATIONS:
+        return {f"{SHARE}": {"share": SHARE, "ns": SHORT}}
+    if variant != "ours":
+        return {f"{SHARE}": {"share": SHARE, "ns": LEARNED}} | {
+            f"{share}": {"share": share, "ns": SHORT} for share in SHARES
+        }
+    return (
+        {f"{SHARE}": {"share": SHARE, "ns": [*FEWER, *LEARNED]}}
+        | {f"{share}": {"share": share, "ns": SHORT} for share in [*SHARES, 1.0]}
+        | {"as_decoded": {"share": SHARE, "ns": SHORT, "draw": {"candidates": 1}}}
+    )
+
+
+def beyond(name: str, results: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return curves on problems unlike those of the training."""
+    return {
+        "uniform": shown(results[f"uniform-{name}"]["curve"]),
+        "bridge": shown(results[f"bridge-{name}"]["curve"]),
+        f"ours {SHARE}": shown(results[f"ours-{GAP}-{seed}"][name]["curve"]),
+    }
 
 
 def ablations(of: Comparison) -> dict[str, Any]:
@@ -221,7 +201,6 @@ def ablations(of: Comparison) -> dict[str, Any]:
     return {
         name: [point for point in shown(of.curve(label)) if point["n"] in SHORT]
         for name, label in labels.items()
-        if label in of.trials
     }
 
 
