@@ -13,29 +13,22 @@ import atexit
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import distributed
-from torch.distributed.rendezvous import rendezvous
 
 from .checkpoint import write_atomically
 from .devices import choose_device
 from .folder import RunFolder
 from .settings import Settings
 
+if TYPE_CHECKING:  # it takes seconds to import, and only training needs it
+    from lightning_fabric import Fabric
+
 # Names a launch where the launcher is not torchrun, for example a batch job that is queued again after a failure.
 LAUNCH = "LOWERBOUND_LAUNCH"
 _begun: set[Path] = set()  # by this very process, which may train one model after another in the same folder
-
-
-class _Launched(TorchElasticEnvironment):
-    """The environment variables of a launcher, whichever it is, with any number of processes on each machine."""
-
-    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Accept 2 processes here and 1 there: nothing is computed from the product of the two numbers."""
 
 
 def make_fabric(settings: Settings) -> Fabric:
@@ -44,6 +37,8 @@ def make_fabric(settings: Settings) -> Fabric:
     Raises:
         ConfigError: the device does not exist here.
     """
+    from lightning_fabric import Fabric
+
     device = choose_device(settings.device)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no advice on global torch settings
     world = int(os.environ.get("WORLD_SIZE", 1))
@@ -57,11 +52,22 @@ def make_fabric(settings: Settings) -> Fabric:
             devices=local,
             num_nodes=max(1, world // local),
             strategy="ddp",
-            plugins=[_Launched()],
+            plugins=[_launched()],
         )
         _join_again(device)
     fabric.launch()
     return fabric
+
+
+def _launched() -> Any:
+    """Return a launcher's environment variables, whichever it is, with any number of processes on each machine."""
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    class Launched(TorchElasticEnvironment):
+        def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+            """Accept 2 processes here and 1 there: nothing is computed from the product of the two numbers."""
+
+    return Launched()
 
 
 def _join_again(device: torch.device) -> None:
@@ -78,6 +84,8 @@ def _join_again(device: torch.device) -> None:
     )
     if life == "0" or not shared or distributed.is_initialized():
         return
+    from torch.distributed.rendezvous import rendezvous
+
     store, rank, world = next(rendezvous("env://"))
     distributed.init_process_group(
         distributed.get_default_backend_for_device(device),

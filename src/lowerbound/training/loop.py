@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ..data import Data, Split
@@ -33,6 +32,9 @@ from .engine import make_fabric
 from .folder import RunFolder
 from .health import diagnose
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Callback = Callable[[VAE, dict[str, Any]], None]
 
@@ -88,10 +90,10 @@ def train(
         NonFiniteError: a NaN or Inf appeared; the last checkpoint and the best weights are kept.
         RunError: ``resume`` without a readable checkpoint.
     """
-    started = time.monotonic()
     objective = objective or ELBO()
     settings = settings or Settings(epochs=50)
     fabric = make_fabric(settings)
+    started = time.monotonic()  # when all processes are there
     device, rank, world = fabric.device, fabric.global_rank, fabric.world_size
     model.compute_dtype = choose_compute_dtype(settings.precision, device, model)
 
@@ -132,23 +134,32 @@ def train(
     def elapsed() -> float:
         return before + time.monotonic() - started
 
-    def fraction_done(step: int) -> float:
+    def fraction_at(step: int, seconds: float) -> float:
         if total_steps is not None:
             return min(1.0, step / total_steps)
         assert settings.minutes is not None
-        return min(1.0, elapsed() / (60 * settings.minutes))
+        return min(1.0, seconds / (60 * settings.minutes))
+
+    def fraction_done(step: int) -> float:
+        return fraction_at(step, elapsed())
 
     def save() -> None:
         if folder and rank == 0:
-            _save(folder, model, optimizer, average, {**state, "seconds": elapsed()})
+            interval = {"examples": examples, "clock": clock, "sums": {k: v.item() for k, v in sums.items()}}
+            _save(folder, model, optimizer, average, {**state, "seconds": elapsed(), "interval": interval})
 
     length = f"{settings.epochs:g} epochs" if settings.minutes is None else f"{settings.minutes:g} minutes"
     console = Console(progress and rank == 0, length)
     stopped = "finished"
-    sums: dict[str, Tensor] = {}
-    examples, clock, last_save = 0, 0.0, time.monotonic()
+    # What the next record of training will be made of: of several processes, the first one's part is known again.
+    interval = state.pop("interval", {}) if rank == 0 else {}
+    sums = {name: torch.tensor(value, device=device) for name, value in interval.get("sums", {}).items()}
+    examples, clock, last_save = interval.get("examples", 0), interval.get("clock", 0.0), time.monotonic()
     step, order, epoch = state["step"], torch.empty(0, dtype=torch.long), -1
-    next_evaluation = _next_evaluation(step, fraction_done(step), where, settings)
+    last = history[-1] if history else {"step": 0, "seconds": 0.0}
+    next_evaluation = _next_evaluation(
+        last["step"], fraction_at(last["step"], last["seconds"]), where, settings
+    )
 
     with _own_generator(device), _stop_requested() as stop:
 
@@ -174,20 +185,22 @@ def train(
                     order = data.train.order(seed_for(settings.seed, -1, epoch), rank, world).to(device)
                 start = (step % steps_per_epoch) * local_batch
                 index = order[start : start + local_batch]
-                if not len(index):  # the last batch of an epoch may be smaller than the number of processes
-                    index = order[:1]
+                # An epoch's last batch may not go evenly into the processes, and may be smaller than their number.
+                counted, together = len(index), min(local_batch * world, n - start * world)
+                index = index if counted else order[:1]
                 seed = seed_for(settings.seed, rank, step)
                 _seed(device, seed)
                 if labelled is not None:
                     chosen = torch.randperm(len(labelled), device=labelled.device)
-                    index = torch.cat(
-                        [index, labelled[chosen[: settings.labelled_per_batch]].to(index.device)]
-                    )
+                    share = max(1, settings.labelled_per_batch // world)
+                    index = torch.cat([index, labelled[chosen[:share]].to(index.device)])
                 x, c = data.train.batch(index)
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate_at(fraction)
                 out = objective(module, x, c, replace(where, step=step, fraction=fraction))
-                fabric.backward(out.loss)
+                # Processes average their gradients: the mean over all examples needs each one's share.
+                uneven = counted * world != together
+                fabric.backward(out.loss * (counted * world / together) if uneven else out.loss)
                 # The norm is wanted even where nothing is clipped: it is finite only if every gradient is.
                 gradients = [p.grad for p in parameters if p.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
@@ -207,8 +220,8 @@ def train(
                 if average:
                     average.update(step)
                 for name, value in (("bound", out.bound), *out.terms.items()):
-                    sums[name] = sums.get(name, 0) + value.detach() * len(index)
-                examples += len(index)
+                    sums[name] = sums.get(name, 0) + value.detach() * counted
+                examples += counted
                 clock += time.monotonic() - tick
                 console.step(fraction, examples * world / clock)
 
