@@ -114,7 +114,7 @@ class Likelihood:
 
 
 class Quality:
-    """Training until a bound is reached, as ``lowerbound train mnist`` does it.
+    """Training until a bound is reached, as ``lb.fit`` or ``lowerbound train mnist`` does it.
 
     Args:
         valid: A .npy file of zeros and ones (M, C, H, W).
@@ -132,15 +132,18 @@ class Quality:
 
         Args:
             seed: Of the run.
-            recipe: Settings that are not the default ones.
+            recipe: Settings that are not the default ones; with "command", the others are the command's choice.
             target: Bound to stop at, nats: one evaluation later.
         """
         started = time.perf_counter()
-        # As the command chooses: the objective and settings that suit the data.
         data = lb.data.Data(self.data.train, self.data.valid, self.data.test, options=self.data.options)
         torch.manual_seed(seed)
         model = lb.VAE.for_data(data)
-        objective, usual = config.recipe(data.spec, model)
+        given = {"evaluations": 1000} | (recipe or {})  # an evaluation at every epoch's end
+        objective = None
+        if given.pop("command", False):
+            objective, usual = config.recipe(data.spec, model)
+            given = usual | given
         bounds, pauses = [], []
 
         def note(model: lb.VAE, record: dict[str, Any]) -> None:
@@ -150,7 +153,6 @@ class Quality:
             bounds.append(lb.evaluate.bound(model, self.valid, samples=1, precision="fp32").elbo)
             pauses.append(time.perf_counter() - at)
 
-        given = usual | {"evaluations": 1000} | (recipe or {})  # an evaluation at every epoch's end
         fitted = lb.fit(model, data, objective=objective, seed=seed, callback=note, **given)
         before = time.perf_counter() - started - fitted.seconds
         seconds = {
