@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from . import arrays, tables
 from .blocks import Blocks
-from .memory import available_memory, cap_of
+from .memory import MIB, available_memory, cap_of
 from .parquet import ParquetBlocks
 from .pictures import PictureForm
 from .shards import ShardBlocks
@@ -95,7 +95,7 @@ def read_files(files: Files, options: Mapping[str, Any], conditions: Sequence[st
 
     Args:
         files: What to open.
-        options: Those of `load`.
+        options: Those of `load`, "memory" in MiB.
         conditions: What is to be conditioned on and lies beside the data.
 
     Raises:
@@ -128,6 +128,11 @@ def _only(files: Files) -> Path | None:
     return files.parts[0][0] if len(files.parts) == len(files.parts[0]) == 1 else None
 
 
+def _cap(options: Mapping[str, Any]) -> int:
+    """Bytes of decoded blocks to keep."""
+    return int(cap_of(options["memory"]) * MIB)
+
+
 def _form(options: Mapping[str, Any]) -> PictureForm:
     size = options["image_size"]
     size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
@@ -135,7 +140,7 @@ def _form(options: Mapping[str, Any]) -> PictureForm:
 
 
 def _open_array(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
-    return Source((arrays.ArrayBlocks(files.parts[0][0], cap_of(options["memory"])),))
+    return Source((arrays.ArrayBlocks(files.parts[0][0], _cap(options)),))
 
 
 def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
@@ -166,7 +171,7 @@ def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[
     parts: list[ShardBlocks] = []
     form = _form(options)
     for paths in files.parts:
-        part = ShardBlocks(paths, form, cap_of(options["memory"]), options["label_column"], conditions)
+        part = ShardBlocks(paths, form, _cap(options), options["label_column"], conditions)
         parts.append(part)
         form = part.form or form  # its channels are those of the first picture of all
     if parts[0].form is None and (options["image_size"] is not None or options["channels"] is not None):

@@ -22,7 +22,7 @@ from .entries import read_entries, read_labels
 from .files import find, read_files
 from .images import read_folder
 from .masks import MASK_RULES, check_rule
-from .memory import cap_of
+from .memory import MIB, cap_of
 from .partition import check_parts, cut, make_splits
 from .shared import Shared
 from .source import Source
@@ -134,8 +134,8 @@ def load(
             split, so that nothing of a test group was seen in training. `split` then gives the shares of the groups.
         stream: Whether to leave the examples of .npy, .parquet and .tar files on disk and read them by blocks; None
             if they would take more than a quarter of the memory that is available.
-        memory: Bytes of decoded blocks that are kept of what is streamed, by each process; the order of an epoch
-            depends on it. None for 512 MiB, or an eighth of the machine's memory if that is less.
+        memory: MiB of decoded blocks that are kept of what is streamed, by each process; the order of an epoch
+            depends on it. None for 512, or an eighth of the machine's memory if that is less.
 
     Returns:
         The three splits, their spec, and the options that load them again.
@@ -213,7 +213,7 @@ def load(
         classes=None if numbered is None else numbered.spec.classes,
         conditions=tuple(conditions) or None,
     )
-    splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, cap)
+    splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
     order = None if found.own_split else np.concatenate(cuts)
     return Data(*splits, options={**options, "binarize": spec.binarize}, order=order)
 
@@ -247,7 +247,7 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     check_option("stream", options["stream"], (None, True, False))
     memory = options["memory"]
     if memory is not None and not _numbers([memory], 1):
-        raise ConfigError(f"memory={memory!r} must be a positive number of bytes, like {cap_of(None)}")
+        raise ConfigError(f"memory={memory!r} must be a positive number of MiB, like {cap_of(None):g}")
     if labels is not None and options["label_column"] is not None:
         raise ConfigError("labels= and label_column= both name the labels; give one of them")
 

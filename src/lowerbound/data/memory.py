@@ -6,13 +6,14 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-_UNKNOWN = 4 * 2**30  # where nothing says how much
-_USUAL = 512 * 2**20
+MIB = 2**20
+_UNKNOWN = 4096 * MIB  # where nothing says how much
+_USUAL = 512 * MIB
 
 
 def available_memory() -> int:
     """Bytes that this process can still take: the least of what the machine, its group and its own limit leave."""
-    bounds = [_meminfo("MemAvailable") or _pages("SC_AVPHYS_PAGES") or _UNKNOWN]
+    bounds = [_proc("meminfo", "MemAvailable") or _pages("SC_AVPHYS_PAGES") or _UNKNOWN]
     with suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
@@ -20,25 +21,27 @@ def available_memory() -> int:
     with suppress(ImportError):
         import resource
 
-        limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS)]
-        bounds += [limit for limit in limits if limit != resource.RLIM_INFINITY]
+        for kind, used in ((resource.RLIMIT_DATA, "VmData"), (resource.RLIMIT_AS, "VmSize")):
+            limit = resource.getrlimit(kind)[0]
+            if limit != resource.RLIM_INFINITY:
+                bounds.append(limit - (_proc("self/status", used) or 0))
     return max(0, min(bounds))
 
 
-def cap_of(memory: float | None) -> int:
-    """Bytes of decoded blocks that are kept: what the user says, or a usual number.
+def cap_of(memory: float | None) -> float:
+    """MiB of decoded blocks that are kept: what the user says, or a usual number.
 
     That does not depend on what else runs on the machine, for the order of an epoch depends on it.
     """
     if memory is not None:
-        return int(memory)
-    return min(_USUAL, (_meminfo("MemTotal") or _pages("SC_PHYS_PAGES") or _UNKNOWN) // 8)
+        return memory
+    return min(_USUAL, (_proc("meminfo", "MemTotal") or _pages("SC_PHYS_PAGES") or _UNKNOWN) // 8) / MIB
 
 
-def _meminfo(name: str) -> int | None:
-    """A line of /proc/meminfo in bytes; None where there is none."""
+def _proc(file: str, name: str) -> int | None:
+    """A line of a file in /proc in bytes; None where there is none."""
     with suppress(OSError, StopIteration, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = (Path("/proc") / file).read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
     return None
 

@@ -90,7 +90,7 @@ class ParquetBlocks(Blocks):
         path, group = self._groups[block]
         where = f"{path}, row group {group}"
         try:
-            table = _open(path).read_row_group(group, columns=self._stored_columns())
+            table = _open(path).read_row_group(group, columns=self._stored_columns(), use_threads=False)
         except (OSError, ValueError) as error:  # arrow's own errors are of these kinds
             raise DataError(f"{where} cannot be read: {error}") from error
         examples = self._examples([table.column(name) for name in self.columns], where)
@@ -175,7 +175,10 @@ def _open(path: Path) -> Any:
         ) from error
     try:
         state = path.stat()
-        return pq.ParquetFile(path, metadata=_metadata(path, state.st_mtime_ns, state.st_size))
+        # Without arrow's buffers and threads: one thread reads ahead, and the rest is for the training.
+        return pq.ParquetFile(
+            path, metadata=_metadata(path, state.st_mtime_ns, state.st_size), pre_buffer=False
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from error
 

@@ -13,7 +13,7 @@ batch of :math:`b` with probability about :math:`b / (W m)` instead of :math:`b 
 
 The memory. Blocks lie in the slots of one tensor, so that a batch is one index into it. :math:`W` slots are for open
 blocks, the others for those that a thread reads ahead. A block gives its slot away when it is over; one that is asked
-for out of turn takes the slot of the block whose turn is the longest ago.
+for out of turn takes that of a block that is over, or else of the one that opens last.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from .blocks import Blocks, stored_dtype
+from .memory import MIB
 
-_AHEAD = 32  # blocks read ahead at most
+_AHEAD = 16  # one of so many slots is for blocks that are read ahead
 
 
 def spread(block: Tensor, window: int, seed: int, rank: int, world: int) -> tuple[Tensor, Tensor]:
@@ -57,8 +58,10 @@ def spread(block: Tensor, window: int, seed: int, rank: int, world: int) -> tupl
     along, chance = along[mine], chance[mine]
     opened, turn = block[along].unique_consecutive(return_inverse=True)
     width = min(window, len(opened))
-    opens, closes = turn.clamp(min=width - 1), (turn + width).clamp(max=len(opened))
-    return along[(opens + chance * (closes - opens)).argsort(stable=True)], opened
+    # In place: of narrow tables such a tensor is not small beside the window.
+    opens = turn.clamp(min=width - 1)
+    span = turn.add_(width).clamp_(max=len(opened)).sub_(opens)
+    return along[chance.mul_(span).add_(opens).argsort(stable=True)], opened
 
 
 class Window:
@@ -81,18 +84,20 @@ class Window:
             fitting = max(1, memory // (16 * blocks.row_bytes))
             raise ConfigError(
                 f"{blocks.name} has a block of {int(blocks.counts.max())} examples, which takes "
-                f"{blocks.block_bytes:,} bytes decoded; memory={memory:,} must hold two of them. Give more"
+                f"{blocks.block_bytes:,} bytes decoded; memory={memory / MIB:.3g} (MiB) must hold two "
+                "of them: give more"
                 f"{blocks.smaller(fitting) and f', or {blocks.smaller(fitting)}'}"
             )
         self.blocks = blocks
         self._slots = min(count, memory // blocks.block_bytes)
-        self._ahead = min(_AHEAD, max(1, self._slots // 16))
+        self._ahead = max(1, self._slots // _AHEAD)
         self.length = count if self._slots == count else self._slots - self._ahead
         self._rows = int(blocks.counts.max())
         self._slot_of = np.full(count, -1)
         self._block_in = np.full(self._slots, -1)
         self._turn_of = np.full(count, -1)
         self._opened = np.empty(0, np.int64)
+        self._open = range(0)  # turns of the blocks that are open or read ahead
         self._coming: dict[int, tuple[int, Future[None]]] = {}
         self._store: Tensor | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -101,7 +106,7 @@ class Window:
     def plan(self, opened: np.ndarray) -> None:
         """Read ahead in this order of the blocks from now on."""
         with self._lock:
-            self._opened = opened
+            self._opened, self._open = opened, range(self.length)
             self._turn_of.fill(-1)
             self._turn_of[opened] = np.arange(len(opened))
 
@@ -118,6 +123,7 @@ class Window:
         block = self.blocks.block_of(rows)
         needed = np.unique(block)
         with self._lock:
+            self._advance(needed)
             if len(needed) <= self.length:
                 self._hold(needed)
                 found = self._gather(rows, block)
@@ -129,6 +135,16 @@ class Window:
                     found[torch.from_numpy(at)] = self._gather(rows[at], block[at])
             self._read_ahead(needed, following)
         return found
+
+    def _advance(self, needed: np.ndarray) -> None:
+        """Let the clock of the plan go on, or back if a block that was over is asked for again."""
+        turns = self._turn_of[needed]
+        turns = turns[turns >= 0]
+        if len(turns):
+            stop = int(turns.max()) + 1 + self._ahead
+            if turns.min() >= self._open.start:
+                stop = max(stop, self._open.stop)
+            self._open = range(max(0, stop - self._ahead - self.length), stop)
 
     def _empty(self, count: int) -> Tensor:
         kind = torch.from_numpy(np.empty(0, stored_dtype(self.blocks.dtype))).dtype
@@ -148,7 +164,7 @@ class Window:
             if coming.done() or block in needed:
                 self._settle(block)
         for block in needed[self._slot_of[needed] < 0].tolist():
-            slot = self._free_slot(needed)
+            slot = self._free_slot(needed, spare=False)
             assert slot is not None  # those needed and those coming do not fill all slots
             self._fill(block, slot)
             self._block_in[slot], self._slot_of[block] = block, slot
@@ -163,20 +179,22 @@ class Window:
             if coming.done():  # it may be the wait that was interrupted
                 del self._coming[block]
 
-    def _free_slot(self, keep: np.ndarray, before: int | None = None) -> int | None:
-        """An empty slot, or that of the block whose turn is the longest ago, emptied.
+    def _free_slot(self, keep: np.ndarray, spare: bool) -> int | None:
+        """A slot that is empty or is now emptied: of a block that is over, else of the one that opens last.
 
         Args:
             keep: Blocks that must stay.
-            before: Take the slot of no block with this turn or a later one.
+            spare: Take no slot of an open block.
         """
-        turns = np.where(self._block_in < 0, -2, self._turn_of[self._block_in])
-        last = len(self._turn_of)
+        turn, count = self._turn_of[self._block_in], len(self._turn_of)
+        over, later = turn < self._open.start, turn >= self._open.stop
+        worth = np.where(over, turn, np.where(later, 2 * count - turn, 3 * count))
+        worth[self._block_in < 0] = -2
         held = self._slot_of[keep]
-        turns[held[held >= 0]] = last
-        turns[[slot for slot, _ in self._coming.values()]] = last
-        slot = int(turns.argmin())
-        if turns[slot] >= (last if before is None else before):
+        worth[held[held >= 0]] = 4 * count
+        worth[[slot for slot, _ in self._coming.values()]] = 4 * count
+        slot = int(worth.argmin())
+        if worth[slot] >= (3 if spare else 4) * count:
             return None
         if self._block_in[slot] >= 0:
             self._slot_of[self._block_in[slot]] = -1
@@ -192,20 +210,17 @@ class Window:
         np.copyto(self._store.numpy()[start : start + len(examples)], examples, casting="unsafe")
 
     def _read_ahead(self, needed: np.ndarray, following: int | None) -> None:
-        """Let the thread bring what comes after the blocks just read, into slots of blocks that are over."""
-        furthest = int(self._turn_of[needed].max(initial=-1))
-        first = max(0, furthest - self.length + 1)
-        wanted = self._opened[first : furthest + 1 + self._ahead]
-        before: int | None = first
-        if furthest < 0:
+        """Let the thread bring the blocks that are open or open next, or the one that follows."""
+        planned = bool((self._turn_of[needed] >= 0).any())
+        wanted = self._opened[self._open.start : self._open.stop]
+        if not planned:
             wanted = self.blocks.block_of(np.array([] if following is None else [following], np.int64))
-            before = None
         for block in wanted[self._slot_of[wanted] < 0].tolist():
             if len(self._coming) >= self._ahead:
                 return
             if block in self._coming:
                 continue
-            slot = self._free_slot(needed, before)
+            slot = self._free_slot(needed, spare=planned)
             if slot is None:
                 return
             if self._store is None:
