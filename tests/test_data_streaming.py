@@ -659,6 +659,7 @@ def test_four_times_the_memory_is_gone_through_and_trained_on(tmp_path, rng, for
         ended = run("whole")
         assert ended.returncode != 0
         assert "can't allocate memory" in ended.stderr, ended.stderr[-3000:]
+    large.unlink()
 
 
 # ------------------------------------------------------------------ what is refused
