@@ -552,6 +552,28 @@ def everything(model, data):
     )
 
 
+def test_a_run_from_before_there_was_streaming_is_read_whole_and_resumed(tmp_path, monkeypatch):
+    path = tmp_path / "data.npy"
+    np.save(path, arrays())
+    data = lb.data.load(path, stream=False)
+    lb.fit(lb.VAE.for_data(data, **SMALL), data, epochs=1, out=tmp_path / "run", **RUN)
+
+    def forget(stored):
+        for option in ("stream", "memory"):
+            del stored["data"]["options"][option]
+
+    rewrite(tmp_path / "run", forget)
+    # What would be streamed by itself today was not then, and has other splits.
+    monkeypatch.setattr("lowerbound.data.files.available_memory", lambda: 0)
+    config = persistence.read_config(tmp_path / "run")
+    again = persistence.open_data(config)
+    assert torch.equal(again.train.batch(torch.arange(9))[0], data.train.batch(torch.arange(9))[0])
+    more = lb.fit(
+        lb.VAE.for_data(data, **SMALL), data, epochs=2, out=tmp_path / "run", resume=True, progress=False
+    )
+    assert more.stopped == "finished"
+
+
 def test_a_model_with_cells_comes_back_with_its_centres(tmp_path):
     data = points_on_grids()
     model = cell_model(data)

@@ -29,6 +29,7 @@ from .config import (
     describe_settings,
 )
 from .data import Data, DataSpec, load_like
+from .data.files import find
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
 from .objectives import Objective, Progress
@@ -136,6 +137,8 @@ def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
         config = json.loads(folder.config.read_text(encoding="utf-8"))
         version = config["format"]
         config = _upgraded(config) if version == 1 else config
+        if isinstance(config.get("data"), dict):
+            _add_streaming(**config["data"])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(f"{folder.config} is no configuration of a run ({error!r}); {_RESTORE}") from None
     if not isinstance(version, int) or version > FORMAT:
@@ -144,6 +147,13 @@ def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
             f"lowerbound {__version__}, which reads up to format {FORMAT}: upgrade it"
         )
     return config
+
+
+def _add_streaming(source: Any = "", options: Any = None, **_: Any) -> None:
+    """Say of data that were read before there was streaming that they were read whole, and split accordingly."""
+    if options and Path(source).suffix.lower() in (".npy", ".parquet"):
+        options.setdefault("stream", False)
+        options.setdefault("memory", None)
 
 
 def _upgraded(config: dict[str, Any]) -> dict[str, Any]:
@@ -323,7 +333,7 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
     keep = {name: options.get(name) for name in ("binarize", "values", "dequantize", "seed")}
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        if path.is_dir() and spec["kind"] == "image":
+        if path.is_dir() and find(path) is None and spec["kind"] == "image":  # pictures, no arrays
             channels, *size = spec["event_shape"]
             keep |= {"image_size": size, "channels": channels, "crop": options.get("crop")}
         elif path.suffix.lower() in (".csv", ".parquet"):

@@ -70,7 +70,7 @@ def _entries(kind: str) -> list[tuple[str, list[str]]]:
             ("mnist", ["28 x 28 handwritten digits, 70000 examples; read from --root, or downloaded"]),
             ("fashion-mnist", ["28 x 28 pictures of clothes, 70000 examples; the same"]),
             ("FOLDER", ["images in it and below; sub-folders are labels"]),
-            ("FILE", [".npy, .npz, .csv or .parquet"]),
+            ("FILE", [".npy, .npz, .csv, .parquet or .tar"]),
         ]
     from ..config import REGISTRY, options_of
 

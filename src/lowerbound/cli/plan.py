@@ -287,15 +287,10 @@ def _shown(
 
     for problem in family.problems("test", 50):
         drawn = {name: sampler.draw(problem, n, rng) for name, sampler in samplers.items()}
-        path = planning.plan(problem, list(drawn.values())[-1], **_roadmap(problem.dimensions)).path
+        path = planning.plan(problem, list(drawn.values())[-1]).path
         if path is not None and len(path) > 2:
             break
     return problem, path, drawn
-
-
-def _roadmap(dimensions: int) -> dict[str, Any]:
-    """Return how to join states: in the plane within a radius, as the nearest few of many in a gap are all in it."""
-    return {"radius": "r-disc"} if dimensions == 2 else {}
 
 
 def _compare(
@@ -308,7 +303,7 @@ def _compare(
     with _Bar("planning", shown) as bar:
         for k, (name, sampler) in enumerate(samplers.items()):
             drawn = list(family.problems(split, problems))  # type: ignore[arg-type]
-            records = planning.measure(sampler, drawn, ns, seed, **_roadmap(drawn[0].dimensions))
+            records = planning.measure(sampler, drawn, ns, seed)
             table[name] = planning.success_curve(records)
             bar.show(k + 1, len(samplers))
     return table

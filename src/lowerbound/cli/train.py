@@ -25,7 +25,8 @@ def train(
         Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
         typer.Argument(
             metavar="SOURCE",
-            help="digits, mnist, fashion-mnist, a folder of images, or a .npy .npz .csv .parquet file.",
+            help="digits, mnist, fashion-mnist, a folder of images, .parquet or .tar files, or a .npy .npz .csv "
+            ".parquet .tar file.",
         ),
     ] = None,
     preset: Annotated[

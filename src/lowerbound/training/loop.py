@@ -204,14 +204,15 @@ def train(
                 # The norm is wanted even where nothing is clipped: it is finite only if every gradient is.
                 gradients = [p.grad for p in parameters if p.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
-                if not math.isfinite((out.loss.detach() + norm).item()):
+                loss, length_of_gradient = torch.stack([out.loss.detach(), norm]).tolist()
+                if not math.isfinite(loss + length_of_gradient):
                     _seed(device, seed)
                     x, c = data.train.batch(index)
                     raise NonFiniteError(
                         diagnose(model, x, c, index, seed, step, getattr(objective, "samples", 1))
                         + (f"; the last good state is in {folder.checkpoint}" if folder else "")
                     )
-                if settings.clip:
+                if settings.clip and length_of_gradient > settings.clip:
                     nn.utils.clip_grads_with_norm_(parameters, settings.clip, norm)
                 optimizer.step()
                 optimizer.zero_grad()
