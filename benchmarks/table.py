@@ -71,17 +71,26 @@ SPEED = {
         "ratio_to_pythae_conv28_b128",
     ): "... over those of pythae, convolutional networks, 28 x 28",
     (
+        "training_throughput",
+        "roofline_share_mlp_b1024",
+    ): "... batches of 1024: share of the rate of matrix products on the same machine",
+    (
         "time_to_quality",
         "ratio_to_pythae",
     ): "time to the validation bound that pythae reaches in 20 epochs on dynamic MNIST, pythae's over ours",
     (
         "likelihood_throughput",
         "ratio_to_pythae",
-    ): "importance samples of log p(x) per second over those of pythae, equal estimates",
+    ): "importance samples of log p(x) per second over those of pythae, equal estimates, ours in bf16",
+    ("likelihood_throughput", "ratio_to_pythae_fp32"): "... both in fp32",
     (
         "likelihood_throughput",
         "memory_growth_s10_to_s10000",
     ): "... peak memory with 10,000 samples over that with 10",
+    (
+        "scale_out",
+        "efficiency_mlp_b1024",
+    ): "two processes of one thread over twice one process of one thread, images per second, batches of 1024",
 }
 
 SOHN = " (CVAE, S = 100), Sohn et al. 2015; how its targets were binarised is not known to us"
