@@ -203,7 +203,9 @@ def summary(results: list[dict[str, Any]]) -> str:
         if result["name"] == name and key in result["metrics"]
     ]
     if speed:
-        lines += ["", "| speed, median | value | lowest to highest |", "|---|---|---|", *speed]
+        compared = {name for name, _ in SPEED}
+        machines = "; ".join(sorted({one["hardware"] for one in results if one["name"] in compared}))
+        lines += ["", f"| speed on {machines}: median | value | lowest to highest |", "|---|---|---|", *speed]
     if any(map(stale, results)):
         lines += ["", "\\* measured before a later change of the code"]
     return "\n".join(lines)
