@@ -28,14 +28,6 @@ CHECKPOINT = "checkpoint/state.safetensors"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def command(out, *options):
     return ["-m", "lowerbound", "train", "digits", *options, "--device", "cpu", "--out", str(out)]
 

@@ -29,14 +29,6 @@ def data():
     return lb.data.load("digits")
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_model(data, **slots):
     torch.manual_seed(0)
     slots = {"network": {"type": "mlp", "hidden": [32], "dropout": 0.1}} | slots
