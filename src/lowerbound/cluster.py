@@ -14,17 +14,16 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, cast
 
-from .config import build_objective, build_settings
 from .data import Data, load
 from .errors import ConfigError, DataError, LowerboundError, RunError
 from .model import VAE
 from .objectives import Objective
-from .persistence import _check_start, default_epochs
+from .persistence import check_start, chosen
 from .persistence import fit as fit_here
 from .training import Run, RunFolder, load_module, load_tensors
 from .training.engine import LAUNCH, begun_by
@@ -158,10 +157,7 @@ def _check_run(
         return  # the workers compare the rest with the run
     if folder.path.exists() and not overwrite:
         folder.prepare()
-    numbers = build_settings(settings, default_epochs(len(data.train), build_settings(settings).batch_size))
-    if not isinstance(objective, Objective):
-        objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
-    _check_start(model, data, objective, replace(numbers, device=str(model.device)))
+    check_start(model, data, *chosen(model, data, objective, settings))
 
 
 def _described(data: Data) -> tuple[dict[str, Any], list[int]]:

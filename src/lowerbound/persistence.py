@@ -213,8 +213,6 @@ def fit(
     """
     if resume and (out is None or overwrite):
         raise RunError("resume needs out=, the folder of the run to continue, and excludes overwrite")
-    if objective is None or not isinstance(objective, Objective):
-        objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
     folder = None if out is None else RunFolder(out)
     old = None
     if folder and is_restarted(folder):  # after a process has died, with the words of the first start
@@ -223,9 +221,9 @@ def fit(
         folder.prepare(resume=True)  # refuses a folder without a checkpoint
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
-    usual = default_epochs(len(data.train), build_settings(given).batch_size)
-    numbers = build_settings(given, usual)
-    _check_start(model, data, objective, numbers)
+    objective, numbers = chosen(model, data, objective, given)
+    choose_device(numbers.device)
+    check_start(model, data, objective, numbers)
     model.data_spec = model.data_spec or data.spec
     # Of several processes under torchrun, one owns the folder. What can be refused has been, before it is emptied.
     if folder and os.environ.get("RANK", "0") == "0":
@@ -247,9 +245,26 @@ def fit(
     )
 
 
-def _check_start(model: VAE, data: Data, objective: Objective, settings: Settings) -> None:
-    """Refuse what does not fit together, while the folder of an older run is still whole."""
-    choose_device(settings.device)
+def chosen(
+    model: VAE, data: Data, objective: Objective | str | dict[str, Any] | None, settings: dict[str, Any]
+) -> tuple[Objective, Settings]:
+    """Return the objective and the settings of a run, the usual ones where none are given.
+
+    Raises:
+        ConfigError: an option is unknown or of a wrong type.
+    """
+    if not isinstance(objective, Objective):
+        objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
+    usual = default_epochs(len(data.train), build_settings(settings).batch_size)
+    return objective, build_settings(settings, usual)
+
+
+def check_start(model: VAE, data: Data, objective: Objective, settings: Settings) -> None:
+    """Refuse what does not fit together, while the folder of an older run is still whole.
+
+    Raises:
+        LowerboundError: the objective, the data or the length of the run does not fit the model.
+    """
     steps = math.ceil(len(data.train) / settings.batch_size)
     total = None if settings.epochs is None else max(1, round(settings.epochs * steps))
     objective.check(model, Progress(0, steps, total))

@@ -133,19 +133,13 @@ def _cap(options: Mapping[str, Any]) -> int:
     return int(cap_of(options["memory"]) * MIB)
 
 
-def _form(options: Mapping[str, Any]) -> PictureForm:
-    size = options["image_size"]
-    size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
-    return PictureForm(size, options["crop"], options["channels"])
-
-
 def _open_array(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
     return Source((arrays.ArrayBlocks(files.parts[0][0], _cap(options)),))
 
 
 def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
     parts: list[ParquetBlocks] = []
-    form = _form(options)
+    form = PictureForm.of(options)
     for paths in files.parts:
         part = ParquetBlocks(paths, form, options["columns"], options["label_column"], conditions)
         parts.append(part)
@@ -169,7 +163,7 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
 
 def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
     parts: list[ShardBlocks] = []
-    form = _form(options)
+    form = PictureForm.of(options)
     for paths in files.parts:
         part = ShardBlocks(paths, form, _cap(options), options["label_column"], conditions)
         parts.append(part)

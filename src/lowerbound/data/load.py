@@ -24,6 +24,7 @@ from .images import read_folder
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
 from .partition import check_parts, cut, make_splits
+from .pictures import PictureForm
 from .shared import Shared
 from .source import Source
 from .spec import Binarize, ConditionSpec, DataSpec, Values, check_option
@@ -328,12 +329,12 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
         return read_files(files, options, _parts(options) if files.suffix != ".npy" else ())
     if path.is_dir():
         _check_use(options, "folder")
-        size = options["image_size"]
+        form = PictureForm.of(options)
         return read_folder(
             path,
-            image_size=None if size is None else (size, size) if isinstance(size, int) else tuple(size),
-            crop=options["crop"],
-            channels=options["channels"],
+            image_size=form.size,
+            crop=form.crop,
+            channels=form.channels,
             on_corrupt=options["on_corrupt"],
         )
     suffix = path.suffix.lower()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,13 @@ class PictureForm:
     crop: str = "center"
     channels: int | None = None
     strict: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> PictureForm:
+        """The form that the options of `load` ask for; their size may be one number."""
+        size = options["image_size"]
+        size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
+        return cls(size, options["crop"], options["channels"])
 
     def settled(self, first: bytes) -> PictureForm:
         """The form with its channels, as the first of the pictures has them."""

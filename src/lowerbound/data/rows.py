@@ -95,14 +95,11 @@ class TensorRows:
         return shuffled(len(self), seed, rank, world)
 
 
-class MappedRows:
-    """Rows of a memory-mapped array; it stays on disk whatever the device is."""
+class _DiskRows:
+    """Numbers of examples that stay on disk whatever the device is."""
 
-    def __init__(
-        self, array: np.ndarray, index: np.ndarray | None = None, device: torch.device | None = None
-    ):
-        self.array = array
-        self.index = np.arange(len(array)) if index is None else index
+    def __init__(self, index: np.ndarray, device: torch.device | None):
+        self.index = index
         self._device = device or torch.device("cpu")
 
     @property
@@ -111,6 +108,16 @@ class MappedRows:
 
     def __len__(self) -> int:
         return len(self.index)
+
+
+class MappedRows(_DiskRows):
+    """Rows of a memory-mapped array."""
+
+    def __init__(
+        self, array: np.ndarray, index: np.ndarray | None = None, device: torch.device | None = None
+    ):
+        super().__init__(np.arange(len(array)) if index is None else index, device)
+        self.array = array
 
     def read(self, index: Tensor) -> Tensor:
         rows = self.index[index.cpu().numpy()]
@@ -130,7 +137,7 @@ class MappedRows:
         return shuffled(len(self), seed, rank, world)
 
 
-class StreamedRows:
+class StreamedRows(_DiskRows):
     """Examples in blocks, of which a window is in memory.
 
     Any index is read, but only two kinds fast: places in the order of `order`, and those that follow each other. For
@@ -143,16 +150,8 @@ class StreamedRows:
     """
 
     def __init__(self, window: Window, index: np.ndarray, device: torch.device | None = None):
+        super().__init__(index, device)
         self.window = window
-        self.index = index
-        self._device = device or torch.device("cpu")
-
-    @property
-    def device(self) -> torch.device:
-        return self._device
-
-    def __len__(self) -> int:
-        return len(self.index)
 
     def read(self, index: Tensor) -> Tensor:
         at = index.cpu().numpy()

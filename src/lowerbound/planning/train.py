@@ -72,6 +72,10 @@ def train(
     usual = dict(SETTINGS["map" if isinstance(built.condition.items()[-1][1], Map) else "other"])  # type: ignore[union-attr]
     if "minutes" in given:
         del usual["epochs"]
+
+    def tell(*_: Any) -> None:
+        told.write_text(json.dumps({**meta, **recipe}, indent=2), encoding="utf-8")
+
     run = fit(
         built,
         examples,
@@ -80,10 +84,10 @@ def train(
         resume=resume,
         overwrite=overwrite,
         progress=progress,
-        callback=lambda *_: told.write_text(json.dumps({**meta, **recipe}, indent=2), encoding="utf-8"),
+        callback=tell,
         **(given if resume else usual | {"seed": seed} | given),
     )
-    told.write_text(json.dumps({**meta, **recipe}, indent=2), encoding="utf-8")
+    tell()  # an interrupted run may have seen no evaluation
     return run
 
 
