@@ -102,10 +102,17 @@ def _check_same(stored: dict[str, Any], now: dict[str, Any], out: str | os.PathL
 
 
 # Chosen on tuning problems by the success of samples from the prior, not by the bound.
+_COMMON = {
+    "epochs": 2,
+    "learning_rate": 2e-3,
+    "warmup": 0.02,
+    "ema": 0.99,
+    "validation_samples": 1,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "map": {"epochs": 2, "batch_size": 64, "ema": 0.99, "validation_samples": 1},
+    "map": {**_COMMON, "batch_size": 64},
     # A few thousand problems are few for an arm: σ is predicted, and is soon too sure of itself.
-    "other": {"epochs": 2, "batch_size": 256, "weight_decay": 0.3, "ema": 0.99, "validation_samples": 1},
+    "other": {**_COMMON, "batch_size": 256, "weight_decay": 0.3},
 }
 
 
