@@ -2,9 +2,9 @@
 
     python benchmarks/planning_narrow.py [--seeds 0 1 2] [--workers 2] [--keep DIR]
 
-Three walls with one gap each, thickness drawn from 0.05 to 0.15, gaps of 0.03 or 0.1 of the unit square. Success of an
-r-disc roadmap with exact edges against the number of samples; invalid samples count. All recipes were chosen on the
-split "tune" with gaps of 0.03; the numbers are of the split "test".
+Three walls with one gap each, thickness drawn from 0.05 to 0.15, gaps of 0.03 or 0.1 of the unit square. Success of
+an r-disc roadmap with exact edges against the number of samples; invalid samples count. All recipes were chosen on
+the split "tune" with gaps of 0.03; the numbers are of the split "test".
 """
 
 from __future__ import annotations
