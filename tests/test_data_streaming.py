@@ -6,11 +6,13 @@ import json
 import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,7 @@ from lowerbound.data.memory import available_memory, cap_of
 from lowerbound.data.window import Window, spread
 from lowerbound.errors import ConfigError, DataError
 from lowerbound.persistence import open_data, read_config
+from lowerbound.training import load_tensors
 
 MIB = 2**20
 SPLITS = ("train", "valid", "test")
@@ -582,6 +585,57 @@ def test_a_long_pass_tells_how_far_it_is_and_only_once(tmp_path, images, monkeyp
     monkeypatch.setenv("RANK", "1")
     load(tmp_path / "x.npy", stream=True)
     assert capsys.readouterr().err == ""
+
+
+def test_a_killed_run_on_streamed_data_ends_as_if_nothing_had_been(rng, tmp_path, one_thread):
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (4000, 256), dtype=np.uint8))
+    write = f"""
+import os, signal, sys
+import torch
+import lowerbound as lb
+from lowerbound.data import load
+torch.set_num_threads(1)
+torch.manual_seed(0)
+data = load({str(tmp_path / "x.npy")!r}, stream=True, memory={10 * 2**14 / MIB})
+assert data.train.rows.window.length < len(data.train.rows.window.blocks.counts) // 2
+batch, seen = type(data.train).batch, 0
+
+def die(self, index):
+    global seen
+    seen += 1
+    if seen == 90:  # in the second epoch, between two evaluations
+        os.kill(os.getpid(), signal.SIGKILL)
+    return batch(self, index)
+
+if "die" in sys.argv:
+    type(data.train).batch = die
+model = lb.VAE.for_data(data, latent=2, network={{"type": "mlp", "hidden": [8]}})
+resume = "resume" in sys.argv
+lb.fit(
+    model, data, out=sys.argv[1], resume=resume, epochs=3, batch_size=64, checkpoint_seconds=1e-6, progress=False
+)
+"""
+
+    def run(*arguments):
+        return subprocess.run([sys.executable, "-c", write, *arguments], capture_output=True, text=True)
+
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    for arguments in ([whole], [parts, "resume"]):
+        if "resume" in arguments:
+            assert run(parts, "die").returncode == -signal.SIGKILL
+            assert 80 <= read_state(parts)["step"] < 90
+        ended = run(*arguments)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+    assert read_state(whole)["step"] == read_state(parts)["step"] == 150
+    weights = [
+        load_tensors(Path(folder) / "checkpoint" / "state.safetensors")[0] for folder in (whole, parts)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def read_state(run):
+    return load_tensors(Path(run) / "checkpoint" / "state.safetensors")[1]
 
 
 # ------------------------------------------------------------------ under a cap of memory
