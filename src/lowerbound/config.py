@@ -581,7 +581,8 @@ def recipe(spec: DataSpec, model: VAE) -> tuple[objectives.Objective, dict[str, 
         return objectives.SemiSupervised(augment=augment), {"labelled_per_batch": 50, "keep": "last"}
     if spec.values != "binary":
         return objectives.ELBO(), {}
-    settings = {"learning_rate": 3e-3, "weight_decay": 0.06} if isinstance(model.encoder, MLP) else {}
+    chosen = {"batch_size": 256, "learning_rate": 3e-3, "weight_decay": 0.06}
+    settings = chosen if isinstance(model.encoder, MLP) else {}
     return objectives.ImportanceWeighted(samples=8, gradient="dreg"), settings
 
 

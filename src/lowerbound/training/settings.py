@@ -39,13 +39,13 @@ class Settings:
 
     epochs: float | None = None
     minutes: float | None = None
-    batch_size: int = 256
+    batch_size: int = 200
     labelled_per_batch: int = 0
-    learning_rate: float = 2e-3
+    learning_rate: float = 2.5e-3
     optimizer: Literal["adamw", "adam"] = "adamw"
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
-    warmup: float = 0.02
+    warmup: float = 0.005
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float | None = 200.0
     ema: float = 0.999
