@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
-from samplers import BASELINES, Comparison, baseline, draw_picture, learned, training_set
+from samplers import BASELINES, EFFORT, Comparison, baseline, draw_picture, learned, training_set
 
 from lowerbound import planning
 
@@ -98,7 +98,9 @@ def main() -> None:
                 "from start to goal, σ predicted, as for the arm. The former was chosen on the split tune"
             ),
             "ratios": f"uniform over {OURS}, at a success of {LEVEL}, interpolated in log n",
+            "effort": EFFORT,
             "curves": of.curves(of.trials),
+            f"effort for a success of {LEVEL}": of.effort(LEVEL),
             "cost_ratio_to_uniform": costs,
         },
         seeds=arguments.seeds,

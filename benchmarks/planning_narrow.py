@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
-from samplers import BASELINES, Comparison, at, baseline, draw_picture, learned, shown, training_set
+from samplers import BASELINES, EFFORT, Comparison, at, baseline, draw_picture, learned, shown, training_set
 
 from lowerbound import planning
 
@@ -117,8 +117,11 @@ def main() -> None:
                 "as_decoded: states as they are decoded, none chosen; kl_weight: the weight of the KL, 1 otherwise. "
                 "The share of learned states is varied in the table of curves"
             ),
+            "effort": EFFORT,
             "curves": curves,
             "curves_gap010": wide.curves(wide.trials),
+            f"effort for a success of {LEVEL}": of.effort(LEVEL),
+            f"effort for a success of {LEVEL}, gap010": wide.effort(LEVEL),
             "ablated": ablations(of),
             "cost_ratio_to_uniform": of.costs(label for label in plain if label not in BASELINES),
             "beyond_training": {name: beyond(name, results, seeds[0]) for name in OTHERS},

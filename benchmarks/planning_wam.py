@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from common import read_arguments, run_jobs, write_result
 from samplers import BASELINES as PLAIN
-from samplers import Comparison, at, baseline, draw_picture, learned, shown, training_set
+from samplers import EFFORT, Comparison, at, baseline, draw_picture, learned, shown, training_set
 
 from lowerbound import planning
 
@@ -146,8 +146,10 @@ def main() -> None:
                 "half or nine tenths of the states normal around start and goal, sd 0.1 of the range, the rest "
                 "Halton: nothing is learned, and it is the sampler to beat"
             ),
+            "effort": EFFORT,
             "curves": curves,
             "cost_ratio_to_uniform": of.costs(name for name in of.trials if name not in BASELINES),
+            f"effort for a success of {LEVEL}": of.effort(LEVEL),
             "by_scene": by_scene,
             "bullet": bullet,
             "fast_checkers": (

@@ -21,6 +21,12 @@ Curve = Sequence[Mapping[str, Any]]
 Trial = Mapping[str, Any]  # a curve and costs, as ``baseline`` returns them
 Costs = Mapping[str, Sequence[float | None]]  # of every problem by number of samples; None where not solved
 
+# What a protocol says of the table that ``Comparison.effort`` gives.
+EFFORT = (
+    "means per problem, interpolated like the numbers of samples; states and edges that were checked for collisions; "
+    "the clock is of two runs at a time, the network included"
+)
+
 # Samplers that learn nothing. Those that test for narrow places give half of the states, as a learned one might: by
 # themselves they leave wide rooms empty.
 BASELINES: dict[str, planning.Sampler] = {
@@ -165,6 +171,23 @@ class Comparison:
             ratios = [cost_ratio(trial["costs"], self.uniform["costs"]) for trial in self.trials[label]]
             both = sorted(set.intersection(*map(set, ratios)), key=int)
             told[label] = {n: round(statistics.fmean(r[n] for r in ratios), 4) for n in both}
+        return told
+
+    def effort(self, level: float) -> dict[str, dict[str, float]]:
+        """Return what a success of ``level`` takes, for every sampler that reaches it; see ``EFFORT``."""
+        told = {}
+        for label in self.trials:
+            curve = self.curve(label)
+            samples, states, edges, seconds = (
+                planning.samples_for(curve, level, of) for of in ("n", "states", "edges", "seconds")
+            )
+            if samples and states and edges and seconds:
+                told[label] = {
+                    "samples": round(samples, 1),
+                    "states": round(states, 1),
+                    "edges": round(edges, 1),
+                    "milliseconds": round(1000 * seconds, 2),
+                }
         return told
 
     def successes(self, label: str, ns: Iterable[int], end: str = "") -> None:

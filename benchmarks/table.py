@@ -169,6 +169,8 @@ def nested(title: str, told: dict[str, Any]) -> list[str]:
         else:
             plain.append(f"- {title}, {name}: {'none' if value is None else number(value)}")
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    if all(column.isdigit() for column in columns):
+        columns.sort(key=int)
     if rows:
         lines = [
             "",
