@@ -182,8 +182,8 @@ def main() -> None:
             "ours_command": "lowerbound train mnist: importance-weighted bound of 8 samples, which is slower to this "
             "bound and better in the end, 50 epochs, cut off at the target",
             "our_settings": "pythae, plain and Pyro with our network and latent size, batches of 200, AdamW at "
-            f"2.5e-3, cosine schedule of {arguments.epochs} epochs; the evidence lower bound, without our warm-up, average "
-            "of weights or clipping",
+            f"2.5e-3, cosine schedule of {arguments.epochs} epochs; the evidence lower bound, without our warm-up, "
+            "average of weights or clipping",
             "ratio": "their seconds over ours, seed by seed; given where all seeds reached the target",
             "sides": "pythae with its own settings and ours: all seeds; the others: the first seed",
             "nll_10_minutes": f"-log p(x) of all 10,000 test images, {SAMPLES} samples, after lowerbound train mnist "
