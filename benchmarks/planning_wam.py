@@ -43,6 +43,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 # Ours with one thing changed.
 ABLATIONS: dict[str, dict[str, Any]] = {"bottleneck": {**VARIANTS["ours"], "target": "bottleneck"}}
+# Half of the learned states replaced by states around start and goal.
+WITH_ENDS = {"share": SHARE / 2, "rest": planning.Mixed(planning.NearEnds(), SHARE / 2 / (1 - SHARE / 2))}
 BASELINES: dict[str, planning.Sampler] = {
     **PLAIN,
     "near_ends 0.5": planning.Mixed(planning.NearEnds(), 0.5),
@@ -59,14 +61,19 @@ def main() -> None:
     for name, sampler in BASELINES.items():
         ns = LONG if name in ("uniform", "halton") else NS if name != "bridge" else NS[:4]
         jobs[f"{name}-mixed"] = {"sampler": sampler, "ns": ns, **common}
+    names: dict[str, list[str]] = {}
     for variant, recipe in {**VARIANTS, **ABLATIONS}.items():
+        trials: dict[str, dict[str, Any]] = {f"{share:g}": {"share": share} for share in SHARES}
+        if variant == "ours":
+            trials["with near_ends"] = WITH_ENDS
+        names[variant] = list(trials)
         for seed in arguments.seeds:
             jobs[f"{variant}-{seed}"] = {
                 "data": str(data),
                 "run": str(keep / f"run-wam-{variant}-{seed}"),
                 "recipe": recipe,
                 "seed": seed,
-                "trials": {f"mixed@{share:g}": {"share": share} for share in SHARES},
+                "trials": trials,
                 "ns": NS,
                 **common,
             }
@@ -104,11 +111,9 @@ def main() -> None:
     )
 
     of = Comparison(results["uniform-mixed"], {name: [results[f"{name}-mixed"]] for name in BASELINES})
-    for variant in (*VARIANTS, *ABLATIONS):
-        for share in SHARES:
-            of.trials[f"{variant} {share:g}"] = [
-                results[f"{variant}-{seed}"][f"mixed@{share:g}"] for seed in arguments.seeds
-            ]
+    for variant, trials in names.items():
+        for name in trials:
+            of.trials[f"{variant} {name}"] = [results[f"{variant}-{seed}"][name] for seed in arguments.seeds]
     curves = of.curves(of.trials)
     of.successes(ours, NS)
     of.rival("uniform", NS)
@@ -147,6 +152,9 @@ def main() -> None:
                 "Halton: nothing is learned, and it is the sampler to beat"
             ),
             "effort": EFFORT,
+            "with near_ends": (
+                f"{SHARE / 2:g} of the states learned and as many around start and goal, the rest Halton; not tuned"
+            ),
             "curves": curves,
             "cost_ratio_to_uniform": of.costs(name for name in of.trials if name not in BASELINES),
             f"effort for a success of {LEVEL}": of.effort(LEVEL),

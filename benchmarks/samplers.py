@@ -79,8 +79,9 @@ def learned(
         run: The run's folder; a finished run there is taken as it is.
         recipe: Arguments of ``planning.train``, and ``beta``, the weight of the KL.
         seed: Of the training.
-        trials: By name the ``share`` of learned states, how they are drawn (``draw``, options of
-            ``planning.Learned``) if not as usual, and arguments of ``baseline``.
+        trials: By name the ``share`` of learned states, what gives the others (``rest``) if not Halton's sequence,
+            how the learned ones are drawn (``draw``, options of ``planning.Learned``) if not as usual, and arguments
+            of ``baseline``.
         **common: Arguments of ``baseline`` for all trials.
     """
     trained = Path(run) / "train_seconds.json"
@@ -93,8 +94,9 @@ def learned(
     result: dict[str, Any] = {"train_seconds": json.loads(trained.read_text())}
     for name, trial in trials.items():
         sampler, _ = planning.load_sampler(run, **trial.get("draw", {}))
-        options = {key: value for key, value in trial.items() if key not in ("share", "draw")}
-        result[name] = baseline(planning.Mixed(sampler, trial["share"]), **common, **options)
+        options = {key: value for key, value in trial.items() if key not in ("share", "rest", "draw")}
+        mixed = planning.Mixed(sampler, trial["share"], trial.get("rest", planning.Halton()))
+        result[name] = baseline(mixed, **common, **options)
     return result
 
 
