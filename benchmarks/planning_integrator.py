@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
-from samplers import BASELINES, EFFORT, Comparison, baseline, draw_picture, learned, training_set
+from samplers import BASELINES, EFFORT, Comparison, baseline, draw_picture, learned, loaded, training_set
 
 from lowerbound import planning
 
@@ -70,6 +70,8 @@ def main() -> None:
             of.trials[f"{variant} {share:g}"] = [
                 results[f"integrator-{variant}-{seed}"][f"integrator@{share:g}"] for seed in arguments.seeds
             ]
+    first = arguments.seeds[0]
+    runs = {f"{variant} {SHARE:g}": keep / f"run-integrator-{variant}-{first}" for variant in VARIANTS}
     ours = f"{OURS} {SHARE:g}"
     of.successes(ours, NS[:3])
     of.rival("uniform", NS[:3])
@@ -100,7 +102,7 @@ def main() -> None:
             "ratios": f"uniform over {OURS}, at a success of {LEVEL}, interpolated in log n",
             "effort": EFFORT,
             "curves": of.curves(of.trials),
-            f"effort for a success of {LEVEL}": of.effort(LEVEL),
+            f"effort for a success of {LEVEL}": of.effort(LEVEL, FAMILY, {}, BASELINES | loaded(runs, SHARE)),
             "cost_ratio_to_uniform": costs,
         },
         seeds=arguments.seeds,

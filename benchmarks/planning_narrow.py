@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
-from samplers import BASELINES, EFFORT, Comparison, at, baseline, draw_picture, learned, shown, training_set
+from samplers import (
+    BASELINES,
+    EFFORT,
+    Comparison,
+    at,
+    baseline,
+    draw_picture,
+    learned,
+    loaded,
+    shown,
+    training_set,
+)
 
 from lowerbound import planning
 
@@ -91,6 +102,11 @@ def main() -> None:
         comparison.rival("uniform", [50], f"_{gap}")
         comparison.rival("bridge", [50], f"_{gap}")
         comparison.ratios(ours, LEVEL, f"_{gap}")
+
+    def effort(comparison: Comparison, gap: str, variants: Iterable[str], family: Any) -> dict[str, Any]:
+        runs = {f"{variant} {SHARE}": keep / f"run-{variant}-{gap}-{seeds[0]}" for variant in variants}
+        return comparison.effort(LEVEL, family, PLAN, BASELINES | loaded(runs, SHARE))
+
     # The ablations have a table of their own.
     plain = [name for name in of.trials if name.split()[0] not in ABLATIONS and "as_decoded" not in name]
     curves = of.curves(plain)
@@ -120,8 +136,8 @@ def main() -> None:
             "effort": EFFORT,
             "curves": curves,
             "curves_gap010": wide.curves(wide.trials),
-            f"effort for a success of {LEVEL}": of.effort(LEVEL),
-            f"effort for a success of {LEVEL}, gap010": wide.effort(LEVEL),
+            f"effort for a success of {LEVEL}": effort(of, GAP, VARIANTS, FAMILY),
+            f"effort for a success of {LEVEL}, gap010": effort(wide, WIDE, WIDE_VARIANTS, WIDE_FAMILY),
             "ablated": ablations(of),
             "cost_ratio_to_uniform": of.costs(label for label in plain if label not in BASELINES),
             "beyond_training": {name: beyond(name, results, seeds[0]) for name in OTHERS},

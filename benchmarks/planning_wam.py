@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from common import read_arguments, run_jobs, write_result
 from samplers import BASELINES as PLAIN
-from samplers import EFFORT, Comparison, at, baseline, draw_picture, learned, shown, training_set
+from samplers import EFFORT, Comparison, at, baseline, draw_picture, learned, loaded, shown, training_set
 
 from lowerbound import planning
 
@@ -114,6 +114,7 @@ def main() -> None:
     for variant, trials in names.items():
         for name in trials:
             of.trials[f"{variant} {name}"] = [results[f"{variant}-{seed}"][name] for seed in arguments.seeds]
+    runs = {f"{variant} {SHARE:g}": keep / f"run-wam-{variant}-{arguments.seeds[0]}" for variant in VARIANTS}
     curves = of.curves(of.trials)
     of.successes(ours, NS)
     of.rival("uniform", NS)
@@ -157,7 +158,7 @@ def main() -> None:
             ),
             "curves": curves,
             "cost_ratio_to_uniform": of.costs(name for name in of.trials if name not in BASELINES),
-            f"effort for a success of {LEVEL}": of.effort(LEVEL),
+            f"effort for a success of {LEVEL}": of.effort(LEVEL, FAMILY, {}, BASELINES | loaded(runs, SHARE)),
             "by_scene": by_scene,
             "bullet": bullet,
             "fast_checkers": (

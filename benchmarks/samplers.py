@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from common import RESULTS
 
 from lowerbound import planning
@@ -24,8 +25,9 @@ Costs = Mapping[str, Sequence[float | None]]  # of every problem by number of sa
 # What a protocol says of the table that ``Comparison.effort`` gives.
 EFFORT = (
     "means per problem, interpolated like the numbers of samples; states and edges that were checked for collisions; "
-    "the clock is of two runs at a time, the network included"
+    "milliseconds of one thread, the network included, the sides alternating"
 )
+TIMED = 50  # problems
 
 # Samplers that learn nothing. Those that test for narrow places give half of the states, as a learned one might: by
 # themselves they leave wide rooms empty.
@@ -98,6 +100,11 @@ def learned(
         mixed = planning.Mixed(sampler, trial["share"], trial.get("rest", planning.Halton()))
         result[name] = baseline(mixed, **common, **options)
     return result
+
+
+def loaded(runs: Mapping[str, Path], share: float) -> dict[str, planning.Sampler]:
+    """Return the samplers of runs by label, each with this share of learned states."""
+    return {label: planning.Mixed(planning.load_sampler(run)[0], share) for label, run in runs.items()}
 
 
 def at(curve: Curve, n: int, what: str = "success") -> float:
@@ -175,21 +182,35 @@ class Comparison:
             told[label] = {n: round(statistics.fmean(r[n] for r in ratios), 4) for n in both}
         return told
 
-    def effort(self, level: float) -> dict[str, dict[str, float]]:
-        """Return what a success of ``level`` takes, for every sampler that reaches it; see ``EFFORT``."""
-        told = {}
+    def effort(
+        self,
+        level: float,
+        options: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        samplers: Mapping[str, planning.Sampler],
+    ) -> dict[str, dict[str, float]]:
+        """Return what a success of ``level`` takes, for every sampler that starts below and reaches it; see ``EFFORT``.
+
+        Args:
+            level: Success.
+            options: The family of problems, for the clock.
+            plan: Arguments of ``planning.plan``.
+            samplers: By label, those whose time is taken too; nothing else may run meanwhile.
+        """
+        told: dict[str, dict[str, float]] = {}
         for label in self.trials:
             curve = self.curve(label)
-            samples, states, edges, seconds = (
-                planning.samples_for(curve, level, of) for of in ("n", "states", "edges", "seconds")
-            )
-            if samples and states and edges and seconds:
-                told[label] = {
-                    "samples": round(samples, 1),
-                    "states": round(states, 1),
-                    "edges": round(edges, 1),
-                    "milliseconds": round(1000 * seconds, 2),
-                }
+            found = {of: planning.samples_for(curve, level, of) for of in ("n", "states", "edges")}
+            if curve[0]["success"] < level and found["n"]:
+                told[label] = {of: round(value, 1) for of, value in found.items() if value is not None}
+        records: dict[str, list[planning.Record]] = {label: [] for label in samplers if label in told}
+        torch.set_num_threads(1)
+        for i, problem in enumerate(planning.family_from(options).problems("test", TIMED)):
+            for label, of in records.items():
+                of += planning.measure(samplers[label], [problem], [round(told[label]["n"])], seed=i, **plan)
+        for label, of in records.items():
+            mean = statistics.fmean(r.draw_seconds + r.plan_seconds for r in of)
+            told[label]["milliseconds"] = round(1000 * mean, 2)
         return told
 
     def successes(self, label: str, ns: Iterable[int], end: str = "") -> None:
