@@ -189,7 +189,9 @@ class Comparison:
         plan: Mapping[str, Any],
         samplers: Mapping[str, planning.Sampler],
     ) -> dict[str, dict[str, float]]:
-        """Return what a success of ``level`` takes, for every sampler that starts below and reaches it; see ``EFFORT``.
+        """Return what a success of ``level`` takes, for every sampler that starts below it and reaches it.
+
+        See ``EFFORT``.
 
         Args:
             level: Success.
