@@ -50,8 +50,15 @@ HEADLINES = {
     (
         "planning_wam",
         "success_near_ends_n200",
-    ): "... with 200 samples, 90 % of them around start and goal: nothing learned, and the one to beat",
-    ("planning_wam", "sample_ratio"): "... uniform samples needed for one of these, at a success of 0.3",
+    ): "... with 200 samples, 90 % of them around start and goal: nothing learned",
+    (
+        "planning_wam",
+        "success_n200_with_near_ends",
+    ): "... with 200 samples, 45 % of them learned and 45 % around start and goal",
+    (
+        "planning_wam",
+        "sample_ratio",
+    ): "... uniform samples needed for one that is learned, at a success of 0.3",
     (
         "planning_wam",
         "wall_time_ratio_pybullet",
