@@ -132,8 +132,15 @@ def main() -> None:
         )
     metrics["decode_1000_ms"] = bullet["decode_1000_ms"]
     metrics["edge_check_pybullet_ms"] = bullet["edge_ms"]
-    told = ("uniform", "halton", f"near_ends {SHARE:g}", f"cvae_path {SHARE:g}", ours, "ours with near_ends")
-    draw_picture("planning_wam", {name: curves[name] for name in told})
+    told = {
+        "uniform": "uniform",
+        "halton": "halton",
+        "near ends": f"near_ends {SHARE:g}",
+        "cvae_path": f"cvae_path {SHARE:g}",
+        "ours": ours,
+        "ours + ends": "ours with near_ends",
+    }
+    draw_picture("planning_wam", {short: curves[name] for short, name in told.items()})
     write_result(
         "planning_wam",
         metrics,
