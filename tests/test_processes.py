@@ -239,7 +239,7 @@ def test_a_launch_knows_its_own_run_and_no_other(tmp_path, monkeypatch):
 
 def test_a_restart_before_the_first_checkpoint_begins_again(tmp_path, monkeypatch):
     data = lb.data.load("digits")
-    options = {"epochs": 1, "out": tmp_path, "progress": False}
+    options = {"epochs": 1, "batch_size": 256, "out": tmp_path, "progress": False}  # six steps
     monkeypatch.setenv(LAUNCH, "night")
     lb.fit(lb.VAE.for_data(data, latent=2), data, **options)
     with pytest.raises(RunError, match="holds another run"):
