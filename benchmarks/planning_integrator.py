@@ -71,7 +71,7 @@ def main() -> None:
                 results[f"integrator-{variant}-{seed}"][f"integrator@{share:g}"] for seed in arguments.seeds
             ]
     first = arguments.seeds[0]
-    runs = {f"{variant} {SHARE:g}": keep / f"run-integrator-{variant}-{first}" for variant in VARIANTS}
+    runs = {f"{variant} {SHARE:g}": jobs[f"integrator-{variant}-{first}"]["run"] for variant in VARIANTS}
     ours = f"{OURS} {SHARE:g}"
     of.successes(ours, NS[:3])
     of.rival("uniform", NS[:3])

@@ -72,7 +72,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "kl_weight_4": {**OURS, "beta": 4.0},
 }
 OF_GRID = {"grid_40": 40}
-# Beyond the training problems: other gaps, thicknesses, and numbers of walls. The grid is the same.
+# Beyond the training problems: other gaps, thicknesses, numbers of walls, and orientations. The grid is the same.
 OTHERS: dict[str, dict[str, Any]] = {
     "gap_010": {"gap": 0.1},
     "gap_002": {"gap": 0.02},
@@ -81,8 +81,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "walls_5": {"walls": 5, "thickness": (0.05, 0.1)},
     "turned": {"orientation": "vertical"},
 }
-# Of the orientations the usual training knows both: "turned" is for what was trained on one of them.
-UPRIGHT = "horizontal"
+# The usual training knows both orientations: "turned" is for what was trained on the other one only.
+OTHER_WAY = "horizontal"
+TRAINED_ON = {"turned": OTHER_WAY}
 
 
 def main() -> None:
@@ -108,7 +109,7 @@ def main() -> None:
         comparison.ratios(ours, LEVEL, f"_{gap}")
 
     def effort(comparison: Comparison, gap: str, variants: Iterable[str], family: Any) -> dict[str, Any]:
-        runs = {f"{variant} {SHARE}": keep / f"run-{variant}-{gap}-{seeds[0]}" for variant in variants}
+        runs = {f"{variant} {SHARE}": jobs[f"{variant}-{gap}-{seeds[0]}"]["run"] for variant in variants}
         return comparison.effort(LEVEL, family, PLAN, BASELINES | loaded(runs, SHARE))
 
     # The ablations have a table of their own.
@@ -176,15 +177,12 @@ def trainings(seeds: list[int], keep: Path, workers: int) -> dict[str, dict[str,
     recipes = VARIANTS | ABLATIONS
     sets = [(variant, GAP, family_of(variant), trials_of(variant)) for variant in recipes]
     sets += [(variant, WIDE, WIDE_FAMILY, wide) for variant in WIDE_VARIANTS]
-    others = {
-        name: {"share": SHARE, "options": {**FAMILY, **other}, "ns": SHORT} for name, other in OTHERS.items()
-    }
-    sets.append(("ours", UPRIGHT, {**FAMILY, "orientation": UPRIGHT}, {"turned": others.pop("turned")}))
+    sets.append(("ours", OTHER_WAY, {**FAMILY, "orientation": OTHER_WAY}, {}))
     jobs: dict[str, dict[str, Any]] = {}
     for variant, gap, family, own in sets:
         data = training_set(family, TRAINING, 16, keep, workers)
+        trials = own | (elsewhere(gap) if variant == "ours" else {})
         for seed in seeds:
-            trials = own | (others if (variant, gap) == ("ours", GAP) else {})
             jobs[f"{variant}-{gap}-{seed}"] = {
                 "data": str(data),
                 "run": str(keep / f"run-{variant}-{gap}-{seed}"),
@@ -218,9 +216,18 @@ def trials_of(variant: str) -> dict[str, dict[str, Any]]:
     )
 
 
+def elsewhere(gap: str) -> dict[str, dict[str, Any]]:
+    """Return the trials, beyond its training problems, of what was trained on this set."""
+    return {
+        name: {"share": SHARE, "options": {**FAMILY, **options}, "ns": SHORT}
+        for name, options in OTHERS.items()
+        if TRAINED_ON.get(name, GAP) == gap
+    }
+
+
 def beyond(name: str, results: dict[str, Any], seeds: list[int]) -> dict[str, Any]:
     """Return curves on problems unlike those of the training."""
-    gap = UPRIGHT if name == "turned" else GAP
+    gap = TRAINED_ON.get(name, GAP)
     return {
         "uniform": shown(results[f"uniform-{name}"]["curve"]),
         "bridge": shown(results[f"bridge-{name}"]["curve"]),

@@ -22,12 +22,13 @@ Curve = Sequence[Mapping[str, Any]]
 Trial = Mapping[str, Any]  # a curve and costs, as ``baseline`` returns them
 Costs = Mapping[str, Sequence[float | None]]  # of every problem by number of samples; None where not solved
 
+TIMED = 50  # problems
 # What a protocol says of the table that ``Comparison.effort`` gives.
 EFFORT = (
     "means per problem, interpolated like the numbers of samples; states and edges that were checked for collisions; "
-    "milliseconds of one thread, the network included, the sides alternating"
+    f"milliseconds of one thread for the first {TIMED} problems, samplers of the first seed, network included, the "
+    "sides alternating. Left out are those that do not reach the success, and those whose fewest samples exceed it"
 )
-TIMED = 50  # problems
 
 # Samplers that learn nothing. Those that test for narrow places give half of the states, as a learned one might: by
 # themselves they leave wide rooms empty.
@@ -96,13 +97,13 @@ def learned(
     result: dict[str, Any] = {"train_seconds": json.loads(trained.read_text())}
     for name, trial in trials.items():
         sampler, _ = planning.load_sampler(run, **trial.get("draw", {}))
+        mixing = {key: trial[key] for key in ("share", "rest") if key in trial}
         options = {key: value for key, value in trial.items() if key not in ("share", "rest", "draw")}
-        mixed = planning.Mixed(sampler, trial["share"], trial.get("rest", planning.Halton()))
-        result[name] = baseline(mixed, **common, **options)
+        result[name] = baseline(planning.Mixed(sampler, **mixing), **common, **options)
     return result
 
 
-def loaded(runs: Mapping[str, Path], share: float) -> dict[str, planning.Sampler]:
+def loaded(runs: Mapping[str, str], share: float) -> dict[str, planning.Sampler]:
     """Return the samplers of runs by label, each with this share of learned states."""
     return {label: planning.Mixed(planning.load_sampler(run)[0], share) for label, run in runs.items()}
 

@@ -23,6 +23,8 @@ from common import write_result
 from contest import Numbers, Worker
 from mnist_mlp import SAMPLES, train_and_evaluate
 
+from lowerbound.training import Settings
+
 EPOCHS = 20
 LATENT = 40
 # Those of its README; the latent size and the likelihood are those of its settings for binary MNIST.
@@ -41,8 +43,13 @@ DOCUMENTED: dict[str, Any] = {
         "scheduler_params": {"patience": 5, "factor": 0.5},
     },
 }
-# Batch size, learning rate and weight decay of ``lb.fit``.
-SAME: dict[str, Any] = {"latent": LATENT, "batch": 200, "learning_rate": 2.5e-3, "weight_decay": 0.0}
+USUAL = Settings(epochs=1)  # batch size, learning rate and weight decay of ``lb.fit``
+SAME: dict[str, Any] = {
+    "latent": LATENT,
+    "batch": USUAL.batch_size,
+    "learning_rate": USUAL.learning_rate,
+    "weight_decay": USUAL.weight_decay,
+}
 
 
 def recipes(epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -181,9 +188,9 @@ def main() -> None:
             "off at the target",
             "ours_command": "lowerbound train mnist: importance-weighted bound of 8 samples, which is slower to this "
             "bound and better in the end, 50 epochs, cut off at the target",
-            "our_settings": "pythae, plain and Pyro with our network and latent size, batches of 200, AdamW at "
-            f"2.5e-3, cosine schedule of {arguments.epochs} epochs; the evidence lower bound, without our warm-up, "
-            "average of weights or clipping",
+            "our_settings": "pythae, plain and Pyro with our network and latent size, batches of "
+            f"{SAME['batch']}, AdamW at {SAME['learning_rate']}, cosine schedule of {arguments.epochs} epochs; the "
+            "evidence lower bound, without our warm-up, average of weights or clipping",
             "ratio": "their seconds over ours, seed by seed; given where all seeds reached the target",
             "sides": "pythae with its own settings and ours: all seeds; the others: the first seed",
             "nll_10_minutes": f"-log p(x) of all 10,000 test images, {SAMPLES} samples, after lowerbound train mnist "

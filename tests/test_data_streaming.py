@@ -587,7 +587,7 @@ def test_a_long_pass_tells_how_far_it_is_and_only_once(tmp_path, images, monkeyp
     assert capsys.readouterr().err == ""
 
 
-def test_a_killed_run_on_streamed_data_ends_as_if_nothing_had_been(rng, tmp_path, one_thread):
+def test_a_killed_run_on_streamed_data_ends_as_if_nothing_had_been(rng, tmp_path):
     np.save(tmp_path / "x.npy", rng.integers(0, 256, (4000, 256), dtype=np.uint8))
     write = f"""
 import os, signal, sys
@@ -623,19 +623,17 @@ lb.fit(
     for arguments in ([whole], [parts, "resume"]):
         if "resume" in arguments:
             assert run(parts, "die").returncode == -signal.SIGKILL
-            assert 80 <= read_state(parts)["step"] < 90
+            assert 80 <= checkpoint_of(parts)[1]["step"] < 90
         ended = run(*arguments)
         assert ended.returncode == 0, ended.stderr[-2000:]
-    assert read_state(whole)["step"] == read_state(parts)["step"] == 150
-    weights = [
-        load_tensors(Path(folder) / "checkpoint" / "state.safetensors")[0] for folder in (whole, parts)
-    ]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    (weights, state), (others, other_state) = checkpoint_of(whole), checkpoint_of(parts)
+    assert state["step"] == other_state["step"] == 150
+    assert weights.keys() == others.keys()
+    assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
-def read_state(run):
-    return load_tensors(Path(run) / "checkpoint" / "state.safetensors")[1]
+def checkpoint_of(run):
+    return load_tensors(Path(run) / "checkpoint" / "state.safetensors")
 
 
 # ------------------------------------------------------------------ under a cap of memory
