@@ -23,7 +23,7 @@ from lowerbound.evaluation import (
     posterior_means,
     summary,
 )
-from lowerbound.evaluation.importance import evenly, log_weights, stream
+from lowerbound.evaluation.importance import evenly, joined, log_weights, stream
 from lowerbound.evaluation.pareto import fewest_samples, fit_generalised_pareto, pareto_khat, tail_length
 from lowerbound.evaluation.stream import frozen, tile_rows
 from lowerbound.likelihoods import Bernoulli, ContinuousBernoulli
@@ -293,6 +293,21 @@ def test_streamed_is_the_one_shot_result_on_the_same_draws():
     with frozen(model, seed=3):
         first = model(x, samples=len(tiles[0])).log_weight
     torch.testing.assert_close(tiles[0], first, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("least", [1, 10, 25, 1000])
+def test_joined_tiles_lose_nothing_and_are_no_shorter_than_asked(least):
+    tiles = [torch.arange(7 * n, 7 * n + 7).unsqueeze(1) for n in range(6)]
+    parts = list(joined(iter(tiles), least))
+    assert torch.equal(torch.cat(parts), torch.arange(42).unsqueeze(1))
+    assert all(least <= len(part) < least + 7 for part in parts[:-1])
+
+
+def test_the_largest_weights_are_found_in_more_tiles_than_are_joined():
+    w = 3 * torch.randn(3000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    _, _, khat = stream(w.split(7), keep=tail_length(3000) + 1)
+    once = pareto_khat(w.sort(0, descending=True).values[: tail_length(3000) + 1])
+    torch.testing.assert_close(khat, once, atol=1e-12, rtol=0)
 
 
 def test_effective_sample_size_of_a_small_case():

@@ -52,6 +52,9 @@ Proposal = Literal["posterior", "prior"]
 
 _TOLERATED_SHARE = 0.1
 
+# How many times the weights that are kept for k-hat are collected before the largest are sought again.
+_REDUCED_TOGETHER = 8
+
 
 @dataclass(frozen=True)
 class NLL:
@@ -222,16 +225,29 @@ def stream(tiles: Iterable[Tensor], keep: int) -> tuple[Tensor, Tensor, Tensor]:
         tiles: Log weights, (s, B) each.
         keep: How many of the largest weights k-hat is fitted to, the threshold included.
     """
-    tiles = iter(tiles)
-    first = next(tiles)
+    # A tile holds few weights: each reduction of many of them costs what one of a single tile does.
+    parts = joined(tiles, _REDUCED_TOGETHER * keep)
+    first = next(parts)
     log_sum = log_square_sum = first.new_full(first.shape[1:], -torch.inf)
     largest = first[:0]
-    for tile in itertools.chain([first], tiles):
-        log_sum = torch.logaddexp(log_sum, tile.logsumexp(0))
-        log_square_sum = torch.logaddexp(log_square_sum, (2 * tile).logsumexp(0))
-        largest = torch.cat([largest, tile])
+    for part in itertools.chain([first], parts):
+        log_sum = torch.logaddexp(log_sum, part.logsumexp(0))
+        log_square_sum = torch.logaddexp(log_square_sum, (2 * part).logsumexp(0))
+        largest = torch.cat([largest, part])
         largest = largest.topk(min(keep, len(largest)), dim=0).values
     return log_sum.cpu().double(), log_square_sum.cpu().double(), pareto_khat(largest.cpu())
+
+
+def joined(tiles: Iterable[Tensor], least: int) -> Iterator[Tensor]:
+    """Yield tiles (s, B) joined along their first axis until they have ``least`` rows; the last may have fewer."""
+    waiting: list[Tensor] = []
+    for tile in tiles:
+        waiting.append(tile)
+        if sum(map(len, waiting)) >= least:
+            yield torch.cat(waiting)
+            waiting = []
+    if waiting:
+        yield torch.cat(waiting)
 
 
 def evenly(total: int, most: int) -> list[int]:
