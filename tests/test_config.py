@@ -120,7 +120,7 @@ OPTIONS = {
         "samples": 3,
         "analytic_kl": True,
     },
-    ("objective", "importance_weighted"): {"samples": 5, "gradient": "dreg"},
+    ("objective", "importance_weighted"): {"samples": 5, "gradient": "dreg", "kept": 2},
     ("objective", "switch"): {
         "first": {
             "type": "elbo",
@@ -129,7 +129,7 @@ OPTIONS = {
             "samples": 1,
             "analytic_kl": False,
         },
-        "then": {"type": "importance_weighted", "samples": 7, "gradient": "stl"},
+        "then": {"type": "importance_weighted", "samples": 7, "gradient": "stl", "kept": 3},
         "at": 0.75,
     },
     ("schedule", "constant"): {"value": 0.5},

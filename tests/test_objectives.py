@@ -3,7 +3,9 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from exact import bernoulli_vae, linear_gaussian, linear_vae
 from torch import nn
@@ -23,6 +25,7 @@ from lowerbound.objectives import (
     reparameterised_surrogate,
     score_function_surrogate,
 )
+from lowerbound.objectives.resampling import choose, inclusion
 from lowerbound.posteriors import FullCovarianceGaussian
 from lowerbound.priors import StandardNormal
 
@@ -259,9 +262,12 @@ def test_logged_terms_hold_no_graph(linear):
 
 # ----------------------------------------------------------------------- gradients of the encoder
 def encoder_gradients(objective, model, x, n=100):
-    """Estimates of the gradient, one per row; each an average over the batch."""
+    """Estimates of the encoder's gradient, one per row; each an average over the batch."""
+    return gradients(objective, model, list(model.encoder.parameters()), x, n)
+
+
+def gradients(objective, model, parameters, x, n=100):
     rows = []
-    parameters = list(model.encoder.parameters())
     for _ in range(n):
         gradient = torch.autograd.grad(objective(model, x, None, START).loss, parameters)
         rows.append(torch.cat([g.flatten() for g in gradient]))
@@ -458,6 +464,86 @@ def test_switch_takes_over_at_its_share_of_the_run(linear):
         torch.testing.assert_close(got, wanted)
 
 
+# ------------------------------------------------------------------ the gradient through some of the draws
+@pytest.mark.parametrize("gradient", ["standard", "stl", "dreg"])
+@pytest.mark.parametrize("kept", [1, 3])
+@pytest.mark.parametrize("network", ["encoder", "decoder"])
+def test_the_gradient_through_some_draws_is_that_through_all(nonlinear, gradient, kept, network):
+    x = IMAGES[1:2].expand(500, 3)
+    parameters = list(getattr(nonlinear, network).parameters())
+    whole, some = (
+        gradients(ImportanceWeighted(8, gradient, kept=kept), nonlinear, parameters, x)
+        for kept in (None, kept)
+    )
+    assert_same_expectation(whole, some)
+    assert (whole.mean(0).abs() > 6 * standard_error(some)).any()  # a factor would show
+
+
+@pytest.mark.parametrize("gradient", ["standard", "stl", "dreg"])
+def test_the_bound_and_the_terms_are_of_all_draws_whatever_is_kept(nonlinear, gradient):
+    whole, some = (
+        same_draw(ImportanceWeighted(8, gradient, kept=kept), nonlinear, IMAGES) for kept in (None, 2)
+    )
+    torch.testing.assert_close(some.bound, whole.bound)
+    torch.testing.assert_close(some.terms, whole.terms)
+    assert not some.bound.requires_grad
+
+
+@pytest.mark.parametrize("gradient", ["stl", "dreg"])
+def test_at_the_exact_posterior_the_encoder_gradient_through_some_draws_vanishes(exact, gradient):
+    x = EXACT.sample(5)
+    assert encoder_gradients(ImportanceWeighted(4, gradient, kept=2), exact, x, 3).abs().max() < 1e-12
+
+
+def test_the_gradient_through_all_draws_named_is_the_usual_one(nonlinear):
+    torch.testing.assert_close(
+        same_draw(ImportanceWeighted(4, "dreg", kept=4), nonlinear, IMAGES).loss,
+        same_draw(ImportanceWeighted(4, "dreg"), nonlinear, IMAGES).loss,
+        rtol=0,
+        atol=0,
+    )
+
+
+def test_a_pass_can_go_on_with_some_of_its_draws(nonlinear):
+    out = nonlinear(IMAGES, samples=5)
+    index = torch.tensor([[4, 0, 2], [1, 3, 2]])
+    some = out.take(index)
+    torch.testing.assert_close(some.log_weight, out.log_weight.gather(0, index))
+    assert some.log_weight.shape == (2, 3)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 5, 8])
+def test_chances_of_being_kept_are_proportional_to_the_weight_up_to_one(kept):
+    weights = torch.randn(8, 50, dtype=torch.float64).mul(2).softmax(0)
+    p = inclusion(weights, kept)
+    torch.testing.assert_close(p.sum(0), torch.full((50,), float(kept), dtype=torch.float64))
+    for w, found in zip(weights.T.numpy(), p.T.numpy(), strict=True):
+        # The c at which they add up, found by another way; the sum falls from 8 at c = 0 to 1 at c = 1.
+        c = w.min() if kept == 8 else scipy.optimize.brentq(excess, 1e-12, 1.1, (w, kept))
+        np.testing.assert_allclose(found, (w / c).clip(max=1), atol=1e-3)
+
+
+def excess(c, weights, kept):
+    return (weights / c).clip(max=1).sum() - kept
+
+
+def test_kept_draws_are_distinct_and_come_as_often_as_they_should():
+    weights = torch.tensor([0.0, 0.5, 0.02, 0.0, 0.18, 0.3]).unsqueeze(1).expand(6, 200_000)
+    index, p = choose(weights, 3)
+    assert (index.sort(0).values.diff(dim=0) > 0).all()
+    rate = torch.bincount(index.flatten(), minlength=6) / 200_000
+    # 0.5 and 0.3 are kept whole; of the other 0.2, one: c = 0.2.
+    torch.testing.assert_close(rate, torch.tensor([0, 1, 0.1, 0, 0.9, 1]), atol=4e-3, rtol=0)
+    torch.testing.assert_close(p, inclusion(weights, 3).gather(0, index))
+
+
+def test_more_draws_can_be_kept_than_have_any_weight():
+    weights = torch.tensor([1.0, 0.0, 0.0, 0.0]).unsqueeze(1).expand(4, 1000)
+    index, p = choose(weights, 2)
+    assert (index.sort(0).values.diff(dim=0) > 0).all()
+    torch.testing.assert_close((weights.gather(0, index) / p).sum(0), torch.ones(1000))
+
+
 # ----------------------------------------------------------------------- bad options
 @pytest.mark.parametrize(
     ("call", "message"),
@@ -469,6 +555,8 @@ def test_switch_takes_over_at_its_share_of_the_run(linear):
         (lambda: ELBO(samples=0), "samples >= 1; got 0"),
         (lambda: ELBO(free_bits=0.1, analytic_kl=False), "leave analytic_kl=True"),
         (lambda: ImportanceWeighted(samples=0), "samples >= 1; got 0"),
+        (lambda: ImportanceWeighted(samples=4, kept=5), "1 <= kept <= samples=4; got 5"),
+        (lambda: ImportanceWeighted(kept=0), "1 <= kept <= samples=8; got 0"),
         (lambda: ImportanceWeighted(gradient="dregs"), "unknown gradient 'dregs'; did you mean 'dreg'"),
         (lambda: Linear(length=0), "positive length; got 0"),
         (lambda: Linear(length=-2), "positive length; got -2"),

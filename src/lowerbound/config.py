@@ -583,7 +583,7 @@ def recipe(spec: DataSpec, model: VAE) -> tuple[objectives.Objective, dict[str, 
         return objectives.ELBO(), {}
     chosen = {"batch_size": 256, "learning_rate": 3e-3, "weight_decay": 0.06}
     settings = chosen if isinstance(model.encoder, MLP) else {}
-    return objectives.ImportanceWeighted(samples=8, gradient="dreg"), settings
+    return objectives.ImportanceWeighted(samples=8, gradient="dreg", kept=2), settings
 
 
 def default_latent(spec: DataSpec) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,20 +45,27 @@ class VAEOutput:
         x: Observations, (B, *event).
         q: Approximate posterior q(z | x, c), batch (B,).
         z: Latent draws from it, (S, B, *latent).
-        p_x: Likelihood p(x | z, c), batch (S, B); of the missing elements, where the condition is the observed ones.
         p_z: Prior, batch (), or (B,) if it depends on c.
         log_volume: log |det du/dx| of the model's data transform u(x), nats.
+        decoded: p(x | z, c) of the draws, if it is known already.
+        decode: Gives p(x | z, c) of draws.
         held: Gives q(z | x) with its parameters held fixed: no gradient reaches the encoder through it.
     """
 
     x: Tensor
     q: Distribution
     z: Tensor
-    p_x: Distribution
     p_z: Distribution
     u: Tensor
     log_volume: Tensor | float
+    decoded: Distribution | None
+    decode: Callable[[Tensor], Distribution]
     held: Callable[[], Distribution]
+
+    @cached_property
+    def p_x(self) -> Distribution:
+        """Likelihood p(x | z, c), batch (S, B); of the missing elements, where the condition is the observed ones."""
+        return self.decode(self.z) if self.decoded is None else self.decoded
 
     @cached_property
     def log_likelihood(self) -> Tensor:
@@ -79,6 +86,12 @@ class VAEOutput:
     def log_weight(self) -> Tensor:
         """log p(x | z) + log p(z) − log q(z | x), the log importance weight in nats, (S, B)."""
         return self.log_likelihood + self.log_prior - self.log_posterior
+
+    def take(self, index: Tensor) -> VAEOutput:
+        """Return the same pass with some of its draws: those of number ``index``, (M, B), of each example."""
+        latent = self.z.shape[2:]
+        z = self.z.gather(0, index.reshape(*index.shape, *[1] * len(latent)).expand(*index.shape, *latent))
+        return replace(self, z=z, decoded=None)
 
     def kl(self, analytic: bool = True) -> Tensor:
         """Return KL(q(z | x) || p(z)) in nats, (B,): closed form if there is one, else over the draws."""
@@ -322,13 +335,16 @@ class VAE(nn.Module):
         return labels[0]
 
     # ------------------------------------------------------------------ the pass that objectives read
-    def forward(self, x: Tensor, c: Mapping[str, Tensor] | None = None, samples: int = 1) -> VAEOutput:
+    def forward(
+        self, x: Tensor, c: Mapping[str, Tensor] | None = None, samples: int = 1, *, decode: bool = True
+    ) -> VAEOutput:
         """Encode, draw ``samples`` latent codes each by reparameterisation, and decode them.
 
         Args:
             x: Observations, (B, *event).
             c: Entries of the condition by name, (B, ...) each, as the data's splits give them.
             samples: Number S of draws per example.
+            decode: Decode at once; if False, when the output is first asked for what needs it.
 
         Raises:
             ShapeError: x is not a batch of events, or an entry of c has another shape.
@@ -348,10 +364,11 @@ class VAE(nn.Module):
             x,
             q,
             z,
-            self._decode(z, given),
             self._prior(given),
             u,
             log_volume,
+            self._decode(z, given) if decode else None,
+            lambda z: self._decode(z, given),
             lambda: self.posterior(h.detach()),
         )
 
