@@ -50,7 +50,7 @@ class ImportanceWeighted(Objective):
         samples: Number K of importance samples; 1 is the evidence lower bound.
         gradient: "standard", "stl" or "dreg".
         kept: Number of draws that the gradient goes through; all of them if not given. A few of many cost less and
-            add little noise.
+            add little noise. They are decoded again: a decoder with dropout weighs them under another mask.
     """
 
     def __init__(self, samples: int = 8, gradient: Gradient = "standard", kept: int | None = None) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# A draw of weight zero has a chance all the same, so that M can always be found; it is one in a million.
+# Added to every weight when the chances are shared out, so that M draws can be found where fewer have any weight.
 _SMALLEST = 1e-6
 
 
