@@ -238,16 +238,19 @@ def stream(tiles: Iterable[Tensor], keep: int) -> tuple[Tensor, Tensor, Tensor]:
     return log_sum.cpu().double(), log_square_sum.cpu().double(), pareto_khat(largest.cpu())
 
 
-def joined(tiles: Iterable[Tensor], least: int) -> Iterator[Tensor]:
-    """Yield tiles (s, B) joined along their first axis until they have ``least`` rows; the last may have fewer."""
-    waiting: list[Tensor] = []
+def joined(tiles: Iterable[Tensor], most: int) -> Iterator[Tensor]:
+    """Yield tiles (s, B) joined along their first axis, as many as go into ``most`` rows; at least one."""
+    # Copied into one array at once: small ones that outlive the large ones between them would scatter the heap.
+    waiting, rows = None, 0
     for tile in tiles:
-        waiting.append(tile)
-        if sum(map(len, waiting)) >= least:
-            yield torch.cat(waiting)
-            waiting = []
-    if waiting:
-        yield torch.cat(waiting)
+        if waiting is None or rows + len(tile) > len(waiting):
+            if waiting is not None:
+                yield waiting[:rows]
+            waiting, rows = tile.new_empty(max(most, len(tile)), *tile.shape[1:]), 0
+        waiting[rows : rows + len(tile)] = tile
+        rows += len(tile)
+    if waiting is not None:
+        yield waiting[:rows]
 
 
 def evenly(total: int, most: int) -> list[int]:
