@@ -26,7 +26,9 @@ class Preset(NamedTuple):
 
 
 PRESETS: dict[str, Preset] = {
-    "default": Preset("what suits the data (for bits: importance-weighted bound of 8 samples, DReG through 2)", "", {}),
+    "default": Preset(
+        "what suits the data (for bits: importance-weighted bound of 8 samples, DReG through 2)", "", {}
+    ),
     "vae": Preset(
         "evidence lower bound, one draw per example",
         "Kingma and Welling 2014, arXiv:1312.6114",
