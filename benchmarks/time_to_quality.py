@@ -186,8 +186,8 @@ def main() -> None:
             "bound or more; the time of evaluations does not count, reading the files neither",
             "ours": "lb.fit(lb.VAE.for_data(data), data): evidence lower bound, its own schedule of 50 epochs, cut "
             "off at the target",
-            "ours_command": "lowerbound train mnist: importance-weighted bound of 8 samples, gradient through 2, which "
-            "is slower to this bound and better in the end, 50 epochs, cut off at the target",
+            "ours_command": "lowerbound train mnist: importance-weighted bound of 8 samples, gradient through 2, "
+            "which is slower to this bound and better in the end, 50 epochs, cut off at the target",
             "our_settings": "pythae, plain and Pyro with our network and latent size, batches of "
             f"{SAME['batch']}, AdamW at {SAME['learning_rate']}, cosine schedule of {arguments.epochs} epochs; the "
             "evidence lower bound, without our warm-up, average of weights or clipping",
