@@ -89,9 +89,8 @@ class VAEOutput:
 
     def take(self, index: Tensor) -> VAEOutput:
         """Return the same pass with some of its draws: those of number ``index``, (M, B), of each example."""
-        latent = self.z.shape[2:]
-        z = self.z.gather(0, index.reshape(*index.shape, *[1] * len(latent)).expand(*index.shape, *latent))
-        return replace(self, z=z, decoded=None)
+        examples = torch.arange(self.z.shape[1], device=self.z.device)
+        return replace(self, z=self.z[index, examples], decoded=None)
 
     def kl(self, analytic: bool = True) -> Tensor:
         """Return KL(q(z | x) || p(z)) in nats, (B,): closed form if there is one, else over the draws."""

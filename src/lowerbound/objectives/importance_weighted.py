@@ -13,13 +13,13 @@ expectation zero, and both vanish for every draw once q is the exact posterior.
 - "dreg", doubly reparameterised: each draw's path to the encoder is weighted by the square of its normalised
   weight. Unbiased at every K.
 
-Each is a sum over the draws, weighted by their normalised weights w̃ₖ, most of which are small. Two thirds of a step's
-work is the way back through the decoder, so only some draws go it, chosen by weight such that the expectation of the
-gradient is what it was (``resampling.py``). All K are decoded and make the bound.
+Each is a sum over the draws, weighted by their normalised weights w̃ₖ, most of which are small, and two thirds of a
+step's work is to backpropagate through the decoder. ``kept`` does so for some of the draws only, chosen by weight
+such that the expectation of the gradient is what it was (``resampling.py``). All K are decoded and make the bound.
 
 Reference:
     Importance weighted autoencoders (Burda, Grosse and Salakhutdinov, 2016), https://arxiv.org/abs/1509.00519,
-    which proposes to go back through one draw, in section 3;
+    which proposes to backpropagate through one draw, in section 3;
     Sticking the landing (Roeder, Wu and Duvenaud, 2017), https://arxiv.org/abs/1703.09194;
     Doubly reparameterized gradient estimators (Tucker et al., 2019), https://arxiv.org/abs/1810.04152, eq. 8
 """
