@@ -21,6 +21,7 @@ from lowerbound.nn import (
 )
 from lowerbound.nn.cells import lattice, place_cells, split_map
 from lowerbound.nn.layers import ACTIVATIONS, Residual, gain, initialise
+from lowerbound.nn.packing import packed
 from lowerbound.nn.resnet import group_norm
 
 IMAGE = (3, 7, 5)
@@ -507,3 +508,33 @@ def test_cells_refuse_inputs_of_another_shape(network):
         network(torch.zeros(3, 7))
     with pytest.raises(ShapeError, match="takes a context of size 0; got 2"):
         network(torch.zeros(3, *network.in_shape), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "bias"), [(3, 5, True), (300, 784, True), (512, 1, False)])
+def test_packed_layers_give_their_affine_map(inputs, outputs, bias):
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    x = torch.randn(7, 4, inputs)
+    exact = torch.einsum("...i,oi->...o", x.double(), layer.weight.double())
+    exact = exact + layer.bias.double() if bias else exact
+    with torch.inference_mode(), packed(layer):
+        torch.testing.assert_close(layer(x).double(), exact, atol=1e-5, rtol=1e-5)
+
+
+def test_packing_ends_with_its_block_and_stays_out_of_other_types():
+    network = MLP((6,), (2,), hidden=(4,))
+    x = torch.randn(3, 6)
+    before = network(x)
+    gains = torch.backends.mkldnn.is_available()
+    with torch.inference_mode(), packed(network):
+        assert ("forward" in network.output.__dict__) == gains
+        with packed(network), torch.autocast("cpu", torch.bfloat16):
+            assert network(x).dtype == torch.bfloat16
+        assert ("forward" in network.output.__dict__) == gains
+    assert all("forward" not in module.__dict__ for module in network.modules())
+    with torch.no_grad():
+        network.output.weight.mul_(2)
+        network.output.bias.mul_(2)
+    with torch.inference_mode(), packed(network):
+        torch.testing.assert_close(network(x), 2 * before)
+    with packed(network.double()):
+        assert network(x.double()).dtype == torch.float64

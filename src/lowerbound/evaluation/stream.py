@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..data import DataSpec, Split
 from ..errors import ConfigError, DataError, suggest
 from ..model import VAE
+from ..nn.packing import packed
 from ..shapes import draws, numel
 
 Precision = Literal["fp32", "bf16"]
@@ -47,8 +48,10 @@ def frozen(model: VAE, seed: int = 0, precision: Precision | None = None) -> Ite
         model.compute_dtype = network_dtype(model, precision)
         # The outer autocast is off, but while it lasts the weights' 16-bit copies are kept from tile to tile.
         cached = torch.autocast(model.device.type, enabled=False)
-        with model._evaluating(), torch.inference_mode(), cached, draws(model.device, seed ^ _LATENT_STREAM):
-            yield
+        packing = packed(model) if model.compute_dtype is None else contextlib.nullcontext()
+        with model._evaluating(), torch.inference_mode(), cached, packing:
+            with draws(model.device, seed ^ _LATENT_STREAM):
+                yield
     finally:
         model.compute_dtype = before
 
