@@ -3,12 +3,15 @@
     python benchmarks/table.py [--check]
 
 The text between ``<!-- benchmarks:begin -->`` and ``<!-- benchmarks:end -->`` is replaced; ``--check`` only says
-whether it is up to date. A result is marked if the package's code has changed since its commit.
+whether it is up to date. A result is marked if the package's code has changed since its commit: comments and
+docstrings do not count, and the planners' code counts for the planners' results only.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import functools
 import json
 import subprocess
 import sys
@@ -126,10 +129,44 @@ def results() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
 
 
+PLANNING = "src/lowerbound/planning/"
+
+
 def stale(result: dict[str, Any]) -> bool:
-    """Return whether the code under src has changed since the result's commit."""
-    command = ["git", "diff", "--quiet", result["commit"], "HEAD", "--", "src"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True).returncode != 0
+    """Return whether the code that the result may depend on has changed since its commit."""
+    files = changed(result["commit"])
+    planning = result["name"].startswith("planning")
+    return files is None or any(planning or not file.startswith(PLANNING) for file in files)
+
+
+@functools.cache
+def changed(commit: str) -> list[str] | None:
+    """Return the files under src whose statements are not those of a commit; None if it is not known."""
+    names = git("diff", "--name-only", "--no-renames", commit, "HEAD", "--", "src")
+    if names is None:
+        return None
+    return [name for name in names.split() if statements_at(commit, name) != statements_at("HEAD", name)]
+
+
+def statements_at(commit: str, name: str) -> str | None:
+    """Return a file as it was at a commit, its statements only; None if it was not there."""
+    text = git("show", f"{commit}:{name}")
+    return statements(text) if text is not None and name.endswith(".py") else text
+
+
+def statements(source: str) -> str:
+    """Return what a module does, without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[ast.get_docstring(node) is not None :]
+    return ast.dump(tree)
+
+
+def git(*arguments: str) -> str | None:
+    """Return what git prints, None if it fails."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
 
 
 def number(value: float) -> str:

@@ -219,3 +219,14 @@ def test_ten_minutes_are_the_two_commands_and_kept_runs_are_taken_up(script, mon
     assert found[0] == found[1] == [({"nll": 84.0}, [{"epoch": 2}], {"data": {"options": {}}})]
     assert [command[0] for command in commands] == ["train", "evaluate"]  # the second time nothing
     assert {"dynamic", "10", "1", "data"} <= set(commands[0])
+
+
+def test_a_result_is_marked_for_statements_only(script, monkeypatch):
+    table = script("table")
+    code = 'def double(x):\n    """Return twice x."""\n    return 2 * x\n'
+    assert table.statements(code) == table.statements("def double(x):\n\n  # twice\n  return 2*x")
+    assert table.statements(code) != table.statements(code.replace("2 *", "3 *"))
+    monkeypatch.setattr(table, "changed", lambda commit: ["src/lowerbound/planning/thinning.py"])
+    assert [table.stale({"name": name, "commit": ""}) for name in ("planning_wam", "growth")] == [True, False]
+    monkeypatch.setattr(table, "changed", lambda commit: None)
+    assert table.stale({"name": "growth", "commit": "unknown"})
