@@ -75,16 +75,19 @@ def write_result(
 
 def commit() -> str:
     """Return the commit that is checked out, marked if the package's files differ from it."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "src") else "")
-    except (OSError, subprocess.CalledProcessError):
+    head, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "src")
+    if head is None or changes is None:
         return "unknown"
+    return head.strip() + ("-dirty" if changes else "")
+
+
+def git(*arguments: str) -> str | None:
+    """Return what git prints, None if it fails or is not there."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def lowerbound(*arguments: str) -> str:

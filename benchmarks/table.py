@@ -13,12 +13,12 @@ import argparse
 import ast
 import functools
 import json
-import subprocess
 import sys
 from typing import Any
 
-from common import RESULTS, ROOT
+from common import RESULTS, ROOT, git
 
+PLANNING = "src/lowerbound/planning/"
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 
 # What the README shows of each benchmark; the documentation has everything.
@@ -133,9 +133,6 @@ def results() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
 
 
-PLANNING = "src/lowerbound/planning/"
-
-
 def stale(result: dict[str, Any]) -> bool:
     """Return whether the code that the result may depend on has changed since its commit."""
     files = changed(result["commit"])
@@ -152,6 +149,7 @@ def changed(commit: str) -> list[str] | None:
     return [name for name in names.split() if statements_at(commit, name) != statements_at("HEAD", name)]
 
 
+@functools.cache
 def statements_at(commit: str, name: str) -> str | None:
     """Return a file as it was at a commit, its statements only; None if it was not there."""
     text = git("show", f"{commit}:{name}")
@@ -165,12 +163,6 @@ def statements(source: str) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[ast.get_docstring(node) is not None :]
     return ast.dump(tree)
-
-
-def git(*arguments: str) -> str | None:
-    """Return what git prints, None if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else None
 
 
 def number(value: float) -> str:
