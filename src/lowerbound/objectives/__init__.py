@@ -1,6 +1,6 @@
 """What training maximises: bounds on log p(x) or log p(x | c), and schedules for their weights."""
 
-from .base import Objective, ObjectiveOutput
+from .base import Move, Objective, ObjectiveOutput
 from .elbo import ELBO
 from .estimators import reparameterised_surrogate, score_function_surrogate
 from .importance_weighted import ImportanceWeighted
@@ -14,6 +14,7 @@ __all__ = [
     "Cosine",
     "ImportanceWeighted",
     "Linear",
+    "Move",
     "Objective",
     "ObjectiveOutput",
     "Progress",

@@ -1,16 +1,21 @@
-"""The interface of an objective."""
+"""The interface of an objective: what a step of training minimises, with which networks, and how it is judged."""
 
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..model import VAE
 from .schedules import Progress
+
+if TYPE_CHECKING:
+    from ..data import Data
 
 
 @dataclass(frozen=True)
@@ -28,20 +33,84 @@ class ObjectiveOutput:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Objective(ABC):
-    """A function of (model, batch, condition, progress) that training minimises.
+class Move(NamedTuple):
+    """One optimiser's part of a step.
 
-    Weights stay outside the model: the same model can be trained with one objective and evaluated with another.
+    Attributes:
+        player: Whose parameters descend, a key of ``Objective.players``.
+        loss: Scalar that they descend on.
+        bound: The bound on log p(x | c), mean over the batch in nats; None for a move that has none, a critic's.
+        terms: Named scalars to log.
     """
 
-    @abstractmethod
-    def __call__(
+    player: str
+    loss: Tensor
+    bound: Tensor | None
+    terms: Mapping[str, Tensor]
+
+
+class Objective(nn.Module):
+    """What training minimises; a module, for it may own networks, such as a critic.
+
+    Weights of its terms stay outside the model: the same model can be trained with one objective and evaluated with
+    another. Most objectives have one loss and write ``forward`` alone. One with networks of its own builds them in
+    ``start``, names their parameters in ``players`` and yields a move for each player in ``moves``.
+    """
+
+    def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         """Return the loss and the bound of one batch x, (B, *event), under its condition c."""
+        raise NotImplementedError(f"{type(self).__name__} has neither forward nor moves")
 
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError if the objective does not fit the model or the length of the run."""
+
+    def start(self, model: VAE, data: Data | None = None) -> None:
+        """Build what the objective owns, now that the model is known; before the first step, and before resuming."""
+
+    def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that each optimiser moves, by name; "model" is the model's own."""
+        return {"model": [p for p in model.parameters() if p.requires_grad]}
+
+    def moves(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> Iterator[Move]:
+        """Yield the moves of one step in turn; each is made, and gradients are cleared, before the next is asked for."""
+        out = self(model, x, c, progress)
+        yield Move("model", out.loss, out.bound, out.terms)
+
+    def validate(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, samples: int
+    ) -> dict[str, Tensor]:
+        r"""Return what validation reports of one batch, by name: a value for each example that has one, (<= B,).
+
+        Of "bound" the mean over the split chooses the weights to keep. Here it is the importance-weighted bound,
+        :math:`\log \frac1S \sum_s w_s`, beside the two terms of the evidence lower bound; with a classifier also
+        whether it is wrong, where the label is known. Where it is not, the bound is that of the class found.
+
+        Args:
+            model: The model, in evaluation mode.
+            x: Observations, (B, *event).
+            c: Their condition.
+            samples: Number S of importance samples.
+        """
+        values = {}
+        if model.classifier is not None and c is not None:
+            name, found = model.label[0], model.classify(x).argmax(1)
+            known = c[name] >= 0
+            values["error"] = (found != c[name])[known].to(
+                x.dtype if x.is_floating_point() else torch.float32
+            )
+            c = {**c, name: torch.where(known, c[name], found)}
+        out = model(x, c, samples)
+        reconstruction = out.log_likelihood.mean(0)
+        return {
+            "bound": out.log_weight.logsumexp(0) - math.log(samples),
+            "reconstruction": reconstruction,
+            "kl": reconstruction - out.log_weight.mean(0),
+            **values,
+        }
 
     def __repr__(self) -> str:
         options = inspect.signature(type(self)).parameters

@@ -45,6 +45,7 @@ class ELBO(Objective):
         samples: int = 1,
         analytic_kl: bool = True,
     ) -> None:
+        super().__init__()
         if not isinstance(beta, Schedule) and not 0 <= beta < math.inf:
             raise ConfigError(f"ELBO needs a finite beta >= 0; got {beta!r}")
         if not 0 <= free_bits < math.inf:
@@ -58,7 +59,7 @@ class ELBO(Objective):
         self.samples = samples
         self.analytic_kl = analytic_kl
 
-    def __call__(
+    def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         out = model(x, c, self.samples)

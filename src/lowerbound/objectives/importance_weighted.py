@@ -54,6 +54,7 @@ class ImportanceWeighted(Objective):
     """
 
     def __init__(self, samples: int = 8, gradient: Gradient = "standard", kept: int | None = None) -> None:
+        super().__init__()
         if samples < 1:
             raise ConfigError(f"ImportanceWeighted needs samples >= 1; got {samples!r}")
         if gradient not in get_args(Gradient):
@@ -64,7 +65,7 @@ class ImportanceWeighted(Objective):
         self.gradient = gradient
         self.kept = kept
 
-    def __call__(
+    def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         kept = self.samples if self.kept is None else self.kept

@@ -49,6 +49,7 @@ class SemiSupervised(Objective):
     """
 
     def __init__(self, alpha: float = 10.0, augment: float = 0.0, beta: float | Schedule = 1.0) -> None:
+        super().__init__()
         for name, value in (("alpha", alpha), ("augment", augment)):
             if not 0 <= value < math.inf:
                 raise ConfigError(f"SemiSupervised needs a finite {name} >= 0; got {value!r}")
@@ -56,7 +57,7 @@ class SemiSupervised(Objective):
         self.augment = augment
         self.beta = beta
 
-    def __call__(
+    def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         name, label = model.label

@@ -25,13 +25,14 @@ class Switch(Objective):
     """
 
     def __init__(self, first: Objective, then: Objective, at: float = 0.5) -> None:
+        super().__init__()
         if not 0 < at < 1:
             raise ConfigError(f"Switch needs 0 < at < 1, a share of the run; got {at!r}")
         self.first = first
         self.then = then
         self.at = at
 
-    def __call__(
+    def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         return (self.first if progress.fraction < self.at else self.then)(model, x, c, progress)
