@@ -76,7 +76,7 @@ class Objective(nn.Module):
     def moves(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> Iterator[Move]:
-        """Yield the moves of one step in turn; each is made, and gradients are cleared, before the next is asked for."""
+        """Yield the moves of one step; each is made, and gradients are cleared, before the next is asked for."""
         out = self(model, x, c, progress)
         yield Move("model", out.loss, out.bound, out.terms)
 
