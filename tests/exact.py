@@ -259,7 +259,7 @@ def log_evidence_on_grid(model: VAE, x: Tensor, half_width: float = 8.0, points:
     axis = torch.linspace(-half_width, half_width, points, dtype=torch.float64)
     z = torch.cartesian_prod(*[axis] * model.latent_shape[0]).reshape(-1, 1, *model.latent_shape)
     with torch.no_grad():
-        log_joint = model.likelihood_at(z).log_prob(x) + model.prior().log_prob(z)
+        log_joint = model.likelihood_at(z).log_prob(x) + model.at().log_prior(z)
     cell = model.latent_shape[0] * math.log(2 * half_width / (points - 1))
     return log_joint.logsumexp(0) + cell
 
@@ -305,6 +305,6 @@ def log_joint_of_cells(model: VAE, x: Tensor, c=None, half_width: float = 8.0, p
     parts = []
     for chosen in torch.eye(model.prior.cells, dtype=torch.float64):
         z = torch.cat([chosen.expand(points, len(x), -1), e], -1)
-        log_joint = model.likelihood_at(z, c).log_prob(x) + model.prior_at(c).log_prob(z)
+        log_joint = model.likelihood_at(z, c).log_prob(x) + model.at(c).log_prior(z)
         parts.append(log_joint.logsumexp(0) + math.log(2 * half_width / (points - 1)))
     return torch.stack(parts, 1)

@@ -393,9 +393,6 @@ class Correlated(Likelihood):
     def check(self, x):
         pass
 
-    def initial_output(self, mean, std):
-        return mean.unsqueeze(0)
-
 
 def test_a_likelihood_that_does_not_factorise_is_refused():
     model = VAE(

@@ -170,7 +170,7 @@ def linear(request):
     exact = conditional_linear_gaussian(5, 3, 2, orthogonal=orthogonal)
     condition = Vector(2).double()
     c = torch.randn(40, 2) * torch.tensor([3.0, 0.2]) + torch.tensor([5.0, -1.0])
-    condition.fit(c)
+    condition.start(c)
     model = conditional_linear_vae(exact, condition, posterior, condition.std, condition.mean)
     return model, exact, exact.marginal(c).sample(), c
 
@@ -594,7 +594,7 @@ def test_predict_proba_is_bayes_rule():
     exact = conditional_linear_gaussian(4, 2, 3, orthogonal=True, sigma=1.0)
     label = Label(("a", "b", "c"), size=3).double()
     label.table.weight.data.copy_(torch.eye(3))
-    label.fit(torch.tensor([0] * 6 + [1] * 3 + [2]))
+    label.start(torch.tensor([0] * 6 + [1] * 3 + [2]))
     model = conditional_linear_vae(exact, label)
     x = exact.marginal(torch.eye(3)).sample((5,)).reshape(15, 4)
     frequency = torch.tensor([0.6, 0.3, 0.1])
@@ -603,7 +603,9 @@ def test_predict_proba_is_bayes_rule():
     close(model.predict_proba(x, samples=2), (log_p + frequency.log()).softmax(1), 1e-6)
     assert (log_p.softmax(1) - (log_p + frequency.log()).softmax(1)).abs().max() > 0.05
 
-    label.fit(torch.tensor([0, 0, 1, -1, -1]))  # missing labels do not count; nor can an unseen class be one
+    label.start(
+        torch.tensor([0, 0, 1, -1, -1])
+    )  # missing labels do not count; nor can an unseen class be one
     expected = (log_p[:, :2] + torch.tensor([2 / 3, 1 / 3]).log()).softmax(1)
     close(model.predict_proba(x, samples=2), torch.cat([expected, torch.zeros(15, 1)], 1), 1e-6)
 
@@ -681,7 +683,7 @@ def test_interpolation_keeps_the_condition():
 # -------------------------------------------------------------------------------------- refusals
 def seen(classes, *numbers, **options):
     label = Label(classes, **options)
-    label.fit(torch.tensor(numbers))
+    label.start(torch.tensor(numbers))
     return label
 
 
@@ -1037,7 +1039,7 @@ def test_sets_are_standardised_by_their_rows():
     values[..., 2] = 4.0
     values[torch.rand(40, 6) < 0.4] = torch.nan
     entry = PointSet((6, 3), size=4, hidden=(5,))
-    entry.fit(values)
+    entry.start(values)
     rows = values[~values.isnan().any(-1)]
     torch.testing.assert_close(entry.mean, rows.mean(0))
     torch.testing.assert_close(entry.std[:2], rows.std(0, correction=0)[:2])
@@ -1198,13 +1200,13 @@ def test_networks_with_cells_in_16_bits_find_the_same_cells():
 def test_only_completion_that_was_trained_goes_with_cells():
     model = cell_vae()
     for method in (None, "importance", "gibbs"):
-        with pytest.raises(ConfigError, match="no posterior leads out of a cell"):
+        with pytest.raises(ConfigError, match="no posterior leads out of a discrete one"):
             model.complete(torch.zeros(3, 2), torch.tensor([True, False]), method=method)
 
 
 def test_a_cell_has_no_place_in_the_prior():
     model = cell_vae(Conditions({"start": Vector(2)}))
-    with pytest.raises(ConfigError, match="a cell has none"):
+    with pytest.raises(ConfigError, match="CellPrior under a condition has none"):
         model.convert(torch.zeros(3, 2), [0.0, 0.0], [1.0, 1.0])
 
 

@@ -65,14 +65,21 @@ def test_extreme_logits_in_float32_keep_finite_densities_and_gradients(family):
 def test_initial_logits_give_the_mean_of_the_data(family, tolerance):
     mean = torch.tensor([0.05, 0.2, 0.5, 0.9])
     likelihood = family(4)
-    h = likelihood.initial_output(mean, torch.ones(4))
+    h = likelihood.start(torch.stack([mean - 0.05, mean + 0.05]), None)
     torch.testing.assert_close(likelihood(h).mean, mean, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("family", [Bernoulli, ContinuousBernoulli])
 def test_initial_logits_stay_finite_for_pixels_that_never_change(family):
-    mean = torch.tensor([0.0, 1.0])
-    assert family(2).initial_output(mean, torch.zeros(2)).isfinite().all()
+    assert family(2).start(torch.tensor([[0.0, 1.0]]).expand(5, 2), None).isfinite().all()
+
+
+def test_initial_logits_of_classes_are_their_frequencies():
+    likelihood = Categorical(2, categories=3)
+    x = torch.tensor([[0, 2], [1, 2], [1, 2], [0, 2], [2, 2], [0, 2]] * 1000)
+    p = likelihood(likelihood.start(x, None)).base_dist.probs
+    wanted = torch.tensor([[3 / 6, 2 / 6, 1 / 6], [0.0, 0.0, 1.0]])
+    torch.testing.assert_close(p, wanted, rtol=0, atol=1e-3)
 
 
 # ------------------------------------------------------------------------------------------- Gaussian
@@ -138,7 +145,7 @@ def test_gaussian_scale_stays_positive_and_finite_with_gradients_that_lead_back(
 def test_gaussian_starts_at_the_spread_of_the_data(scale, size):
     std, mean = torch.tensor([0.5, 0.8, 1.0, 3.0]), torch.randn(4)
     likelihood = Gaussian(4, scale=scale)
-    p_x = likelihood(likelihood.initial_output(mean, std))
+    p_x = likelihood(likelihood.start(torch.stack([mean - std, mean + std]), None))
     expected = std if size == 4 else std.square().mean().sqrt().expand(4)
     torch.testing.assert_close(p_x.mean, mean)
     torch.testing.assert_close(p_x.stddev, expected, rtol=0.02, atol=0)

@@ -240,7 +240,7 @@ def test_free_bits_stop_the_pull_on_dimensions_below_the_floor(linear):
 class FullNormal(StandardNormal):
     """N(0, I) that does not say it factorises."""
 
-    def forward(self):
+    def forward(self, context=None, encode=None):
         return MultivariateNormal(self.loc, torch.eye(2))
 
 

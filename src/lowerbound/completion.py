@@ -51,8 +51,10 @@ from torch.distributions import Independent, Normal
 from .data.masks import draw_masks
 from .errors import ConfigError, DataError, ShapeError, SupportError, suggest
 from .evaluation.stream import tile_rows
-from .model import VAE, Given
-from .shapes import check_event, draws, numel, sample_each
+from .model import VAE
+from .shapes import check_event, draws, numel
+from .view import View
+from .walk import Draw
 
 Method = Literal["trained", "importance", "gibbs"]
 
@@ -179,10 +181,10 @@ def complete(
         )
     c = _read_condition(model, kept.to(model.dtype), mask, c, method)
 
-    with model._evaluating(), draws(model.device, seed, generator):
+    with model.evaluating(), draws(model.device, seed, generator):
         # For the density and the volume of the observed elements, these are the scored ones.
         observed = mask.to(model.dtype)
-        u, log_volume = model._to_model(kept.to(model.dtype), Given(scored=observed))
+        u, log_volume = View(model, scored=observed).to_model(kept.to(model.dtype))
         u = torch.where(mask, u, _anything(model, c, observed))
         model.likelihood.check(u)
 
@@ -192,18 +194,18 @@ def complete(
         size = max(1, rows // (max(samples, _CHAINS) if method == "importance" else n))
         xs, found = [], []
         for at in torch.arange(len(kept), device=model.device).split(size):
-            given = model._given(None if c is None else {name: value[at] for name, value in c.items()})
-            batch = _Batch(u[at], mask[at], given)
+            view = model.under(None if c is None else {name: value[at] for name, value in c.items()})
+            batch = _Batch(u[at], mask[at], view)
             if method == "trained":
-                codes = _Codes(sample_each(model._prior(given), n, len(at)))
+                codes = _Codes(_join(view.generate(n, len(at))))
             elif method == "importance":
-                codes = _by_importance(model, batch, n, samples, steps, rows)
+                codes = _by_importance(batch, n, samples, steps, rows)
             else:
-                codes = _by_gibbs(model, batch, n, steps)
-            parts = [model._decode(z, given) for z in codes.z.split(max(1, rows // len(at)))]
+                codes = _by_gibbs(batch, n, steps)
+            parts = [view.decoded(z) for z in codes.z.split(max(1, rows // len(at)))]
             drawn = torch.cat([model.likelihood.point(p_x) if mean else p_x.sample() for p_x in parts])
             # Pasted from what was given, not from what it is in the model's units and type.
-            xs.append(torch.where(mask[at], kept[at], model._to_data(drawn, Given())))
+            xs.append(torch.where(mask[at], kept[at], View(model).to_data(drawn)))
             found.append(codes[1:])
     ess, log_observed, acceptance = (
         torch.cat(part) if isinstance(part[0], Tensor) else None for part in zip(*found, strict=True)
@@ -231,10 +233,10 @@ def _method(model: VAE, method: Any) -> Method:
             "method 'trained' needs a model of p(x_missing | x_observed), from load(..., observed='random'); "
             "this one completes by 'importance' or 'gibbs'"
         )
-    if method != "trained" and getattr(model.posterior, "cells", 0):
+    if method != "trained" and not model.prior.is_real:
         raise ConfigError(
-            f"method {method!r} moves from code to code, and no posterior leads out of a cell; train the model for "
-            "completion, with load(..., observed='random')"
+            f"method {method!r} moves from code to code, and no posterior leads out of a discrete one; train the model "
+            "for completion, with load(..., observed='random')"
         )
     return method
 
@@ -280,7 +282,7 @@ def _read_condition(model: VAE, x: Tensor, mask: Tensor, c: Any, method: Method)
             raise ConfigError(f"x and mask say what is observed; leave {name!r} out of c")
         _check_rule(model, model.condition[str(name)].masks, mask)
         c = {**(c or {}), str(name): torch.stack([x, mask.to(x.dtype)], 1)}
-    return model._read(c, len(x), each=True)
+    return model.read(c, len(x), each=True)
 
 
 def _check_rule(model: VAE, rule: str | tuple[str, ...], mask: Tensor) -> None:
@@ -301,21 +303,25 @@ def _check_rule(model: VAE, rule: str | tuple[str, ...], mask: Tensor) -> None:
 
 # ---------------------------------------------------------------------- inside: embedded and transformed
 class _Batch(NamedTuple):
-    """Observed elements of u and, at the missing places, any values; which are observed; the embedded condition."""
+    """Observed elements of u and, at the missing places, any values; which are observed; the model under c."""
 
     u: Tensor
     mask: Tensor
-    given: Given
+    view: View
 
     def chains(self, k: int) -> _Batch:
         """Return ``k`` copies of every example, copy by copy, as a batch of k B."""
         u, mask = (t.repeat(k, *[1] * (t.ndim - 1)) for t in (self.u, self.mask))
-        context = self.given.context
-        return _Batch(u, mask, replace(self.given, context=None if context is None else context.repeat(k, 1)))
+        context = self.view.context
+        return _Batch(u, mask, replace(self.view, context=None if context is None else context.repeat(k, 1)))
 
     def filled(self, u: Tensor) -> _Batch:
         """Return the same with other values at the missing places."""
         return self._replace(u=torch.where(self.mask, self.u, u))
+
+    def inferred(self) -> Tensor:
+        """Return one code of each example drawn from q, (B, *latent)."""
+        return _join(self.view.infer(self.view.evidence(self.u), len(self.u)))[0]
 
 
 class _Codes(NamedTuple):
@@ -327,12 +333,17 @@ class _Codes(NamedTuple):
     acceptance: Tensor | None = None
 
 
+def _join(draw: Draw) -> Tensor:
+    """Return the codes of a draw, (S, B, *latent)."""
+    return draw.walk.prior.join(draw.z)
+
+
 def _anything(model: VAE, c: dict[str, Tensor] | None, observed: Tensor) -> Tensor:
     """Return one draw from the model, (1, *event): values in the support, to stand at missing places."""
-    given = model._given(None if c is None else {name: value[:1] for name, value in c.items()})
+    view = model.under(None if c is None else {name: value[:1] for name, value in c.items()})
     # Refuses a likelihood in which the missing elements depend on the observed ones given z.
-    known = replace(given, scored=observed[:1])
-    return model._decode(sample_each(model._prior(given), 1, 1)[0], known).sample()
+    known = replace(view, scored=observed[:1])
+    return known.likelihood(view.generate(1).code[0]).sample()
 
 
 def _kept(steps: int) -> int:
@@ -340,39 +351,43 @@ def _kept(steps: int) -> int:
     return steps - steps // 2
 
 
-def _by_importance(model: VAE, batch: _Batch, n: int, samples: int, steps: int, rows: int) -> _Codes:
+def _by_importance(batch: _Batch, n: int, samples: int, steps: int, rows: int) -> _Codes:
     """Draw codes from a mixture of proposals, weigh them and draw ``n`` of them again by their weights."""
-    examples, p_z = len(batch.u), model._prior(batch.given)
+    view, examples = batch.view, len(batch.u)
+    latent = view.model.latent_shape
     chains = batch.chains(_CHAINS)
-    states = [sample_each(p_z, _CHAINS, examples).flatten(0, 1)]
-    outputs = []
+    states = [_join(view.generate(_CHAINS, examples)).flatten(0, 1)]
+    swept = []
     for _ in range(steps):
-        chains = chains.filled(model._decode(states[-1], chains.given).sample())
-        outputs.append(model._encode(chains.u, chains.given))
-        states.append(model.posterior(outputs[-1]).sample())
-    q = model.posterior(torch.cat(outputs[-_kept(steps) :]))
+        chains = chains.filled(chains.view.decoded(states[-1]).sample())
+        swept.append(chains.u)
+        states.append(chains.inferred())
     proposals = _kept(steps) * _CHAINS
+    several = batch.chains(proposals).view
+    evidence = several.evidence(torch.cat(swept[-_kept(steps) :]))
     # Together they may be too narrow and too few for a wide p(z | x_o); their common mean and spread are not.
     around = torch.cat(states[-_kept(steps) :]).unflatten(0, (proposals, examples))
     spread = Normal(around.mean(0), around.std(0), validate_args=False)
-    wide = Independent(spread, len(model.latent_shape), validate_args=False)
+    wide = Independent(spread, len(latent), validate_args=False)
 
     from_prior, from_wide = max(1, round(_PRIOR_SHARE * samples)), int(_WIDE_SHARE * samples)
     rest = samples - from_prior - from_wide
-    z = q.sample(torch.Size((math.ceil(rest / proposals),))).reshape(-1, examples, *model.latent_shape)
-    z = torch.cat([sample_each(p_z, from_prior, examples), wide.sample(torch.Size((from_wide,))), z[:rest]])
+    z = _join(several.infer(evidence, proposals * examples, math.ceil(rest / proposals)))
+    z = z.reshape(-1, examples, *latent)[:rest]
+    prior = _join(view.generate(from_prior, examples))
+    z = torch.cat([prior, wide.sample(torch.Size((from_wide,))), z])
     counts = torch.bincount(torch.arange(rest) % proposals, minlength=proposals).tolist()
     log_share = (z.new_tensor([from_prior, from_wide, *counts]) / samples).log().unsqueeze(1)
 
-    known = replace(batch.given, scored=batch.mask.to(batch.u.dtype))
+    known = replace(view, scored=batch.mask.to(batch.u.dtype))
     log_weights = []
     for part in z.split(max(1, rows // examples)):
         # Every code under every proposal of its example.
         each = part.unsqueeze(1).expand(-1, proposals, *part.shape[1:]).flatten(1, 2)
-        log_q = q.log_prob(each).unflatten(1, (proposals, examples))
-        log_p = p_z.log_prob(part)
+        log_q = several.along(evidence, each).log_q.unflatten(1, (proposals, examples))
+        log_p = view.log_prior(part)
         log_r = torch.cat([torch.stack([log_p, wide.log_prob(part)], 1), log_q], 1) + log_share
-        log_weights.append(model._decode(part, known).log_prob(batch.u) + log_p - log_r.logsumexp(1))
+        log_weights.append(known.decoded(part).log_prob(batch.u) + log_p - log_r.logsumexp(1))
     log_weight = torch.cat(log_weights)
     weight = log_weight.softmax(0)
     again = torch.multinomial(weight.T, n, replacement=True).T
@@ -383,26 +398,26 @@ def _by_importance(model: VAE, batch: _Batch, n: int, samples: int, steps: int, 
     )
 
 
-def _by_gibbs(model: VAE, batch: _Batch, n: int, steps: int) -> _Codes:
+def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
     """Run ``n`` chains per example and return where each of them ends."""
     chains = batch.chains(n)
-    p_z = model._prior(chains.given)
-    z = sample_each(p_z, 1, len(chains.u))[0]
+    view, k = chains.view, len(chains.u)
+    z = _join(view.generate(1, k))[0]
     for _ in range(_WARM_UP):
-        chains = chains.filled(model._decode(z, chains.given).sample())
-        z = model.posterior(model._encode(chains.u, chains.given)).sample()
-    chains = chains.filled(model._decode(z, chains.given).sample())
+        chains = chains.filled(view.decoded(z).sample())
+        z = chains.inferred()
+    chains = chains.filled(view.decoded(z).sample())
     accepted = z.new_zeros(len(z))
     for _ in range(steps):
-        q = model.posterior(model._encode(chains.u, chains.given))
-        both = torch.stack([z, q.sample()])
-        p_x = model._decode(both, chains.given)
-        log_weight = p_x.log_prob(chains.u) + p_z.log_prob(both) - q.log_prob(both)
+        evidence = view.evidence(chains.u)
+        both = view.along(evidence, torch.stack([z, _join(view.infer(evidence, k))[0]]))
+        p_x = view.likelihood(both.code)
+        log_weight = p_x.log_prob(chains.u) + both.log_p - both.log_q
         moves = (torch.rand_like(accepted).log() < log_weight[1] - log_weight[0]).long()
         # Both ends of a move have been decoded, so x is drawn from both and one of them taken.
-        chosen = moves, torch.arange(len(z), device=z.device)
-        z = both[chosen]
+        chosen = moves, torch.arange(k, device=z.device)
+        z = _join(both)[chosen]
         chains = chains.filled(p_x.sample()[chosen])
         accepted += moves
     acceptance = (accepted / steps).reshape(n, -1).mean(0)
-    return _Codes(z.reshape(n, -1, *model.latent_shape), acceptance=acceptance)
+    return _Codes(z.reshape(n, -1, *view.model.latent_shape), acceptance=acceptance)

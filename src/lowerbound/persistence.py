@@ -275,7 +275,7 @@ def check_start(model: VAE, data: Data, objective: Objective, settings: Settings
             name, _ = model.label  # where it is missing it will be summed out
             c = c | {name: c[name].clamp(min=0)}
         model.check(x, c)
-    with torch.no_grad(), model._evaluating(), draws(model.device, 0):
+    with torch.no_grad(), model.evaluating(), draws(model.device, 0):
         model(x[:2], c and {name: value[:2].to(model.device) for name, value in c.items()})
 
 

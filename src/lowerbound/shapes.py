@@ -9,7 +9,6 @@ from numbers import Integral
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from .errors import ConfigError, ShapeError
 
@@ -24,20 +23,6 @@ def event_shape_of(event_shape: int | Sequence[int], name: str = "event_shape") 
     if not sizes or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sizes):
         raise ConfigError(f"{name} must be one or more positive integers; got {event_shape!r}")
     return tuple(int(s) for s in sizes)
-
-
-def check_cells(event_shape: int | Sequence[int], cells: int) -> tuple[int, ...]:
-    """Return the latent's shape (K + L,) if it has room for ``cells`` cells and a Gaussian.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    shape = event_shape_of(event_shape)
-    if len(shape) != 1 or isinstance(cells, bool) or not 1 <= cells < shape[0]:
-        raise ConfigError(
-            f"cells={cells!r} needs a latent (K + L,) of K cells and a Gaussian of L >= 1 dimensions; got {shape}"
-        )
-    return shape
 
 
 def numel(shape: Sequence[int]) -> int:
@@ -58,14 +43,6 @@ def check_event(x: Tensor, event_shape: tuple[int, ...], what: str) -> None:
     elif numel(x.shape[1:]) == numel(event_shape) and x.ndim > 1:
         remedy = f"the sizes match after x.reshape(-1, {', '.join(map(str, event_shape))})"
     raise ShapeError(f"{what} has event shape {event_shape} but came as {tuple(x.shape)}; {remedy}")
-
-
-def sample_each(p: Distribution, samples: int, batch: int) -> Tensor:
-    """Return draws (samples, batch, *event) of a distribution of this batch, or of none and so one for all.
-
-    A prior that does not depend on the condition has no batch axis of its own.
-    """
-    return p.sample(torch.Size((samples, batch)[: 2 - len(p.batch_shape)]))
 
 
 def full_precision(h: Tensor) -> Tensor:

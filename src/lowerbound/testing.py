@@ -159,13 +159,13 @@ def check_condition(
         same = torch.equal(_embed(copy, value), _embed(entry, value))
         _require(same, "a copy with the same state_dict gives other embeddings")
         moved = build().float().to(device).eval()
-        moved.fit(value)
+        moved.start(value)
         given = _embed(moved, moved.read(value, "value"))
         _require(given.dtype == torch.float32, f"a float32 entry must embed in float32; got {given.dtype}")
         _require(
             given.device.type == torch.device(device).type, f"after .to({device!r}) embeddings stay behind"
         )
-        _require(bool(given.isfinite().all()), "embeddings must be finite after fit")
+        _require(bool(given.isfinite().all()), "embeddings must be finite after start")
 
 
 def check_likelihood(
@@ -380,10 +380,10 @@ def _check_likelihood_shapes(likelihood: Likelihood) -> None:
                 tuple(features.shape) == (batch, *likelihood.feature_shape),
                 f"features must be (B, {likelihood.feature_shape}); they are {tuple(features.shape)}",
             )
-    output = likelihood.initial_output(torch.full(event, 0.4).double(), torch.full(event, 0.3).double())
+    output = likelihood.start(likelihood(_normal((50, *likelihood.input_shape))).sample(), None)  # pyright: ignore
     _require(
-        tuple(output.shape) == likelihood.input_shape,
-        f"initial_output must be {likelihood.input_shape}; it is {tuple(output.shape)}",
+        output is None or tuple(output.shape) == likelihood.input_shape,
+        f"start must return {likelihood.input_shape} or None; it gives {None if output is None else tuple(output.shape)}",
     )
 
 

@@ -5,7 +5,7 @@ An entry is embedded as a vector. Where its value is missing, a learned vector s
 
 .. math:: e(c) = f(c) \;\text{where c is known}, \qquad e(\varnothing) = e_0
 
-To add a kind, write a class with the members below in a file of its own and name it in ``config.py``.
+To add a kind, write a class with the members below in a file of its own and register it.
 
 Reference:
     Learning structured output representation using deep conditional generative models (Sohn, Lee and Yan, 2015);
@@ -14,7 +14,6 @@ Reference:
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -23,9 +22,10 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..nn.network import probability
+from ..slots import Slot
 
 
-class Condition(nn.Module, ABC):
+class Condition(Slot, ABC):
     """Base of the kinds of entry.
 
     Args:
@@ -35,7 +35,7 @@ class Condition(nn.Module, ABC):
         missing: Values may be missing; implied by ``dropout``.
     """
 
-    fitted: ClassVar[bool] = True  # whether ``fit`` takes anything from the data
+    starts: ClassVar[bool] = True  # whether ``start`` takes anything from the data
     null: nn.Parameter | None
 
     def __init__(self, value_shape: tuple[int, ...], size: int, dropout: float, missing: bool) -> None:
@@ -71,9 +71,8 @@ class Condition(nn.Module, ABC):
             ShapeError: it has another shape.
         """
 
-    @abstractmethod
-    def fit(self, values: Tensor) -> None:
-        """Take from the training values (N, *value_shape) what the embedding should know of them."""
+    def start(self, u: Tensor, model: Any = None) -> None:
+        """Take from the training values (N, *value_shape) of the entry what the embedding should know of them."""
 
     def forward(self, value: Tensor) -> Tensor:
         """Return the context (B, E) of values (B, *value_shape), some of which may be missing."""
@@ -95,8 +94,3 @@ class Condition(nn.Module, ABC):
                 f"the condition {name!r} is missing, but the model has only seen it known; give it, or train with "
                 f"condition.{name}.dropout=0.1"
             )
-
-    def extra_repr(self) -> str:
-        """Show every constructor argument."""
-        options = inspect.signature(type(self)).parameters
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)

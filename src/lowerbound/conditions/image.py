@@ -55,7 +55,7 @@ class Image(Numbers):
         missing: Images may be missing; implied by ``dropout``.
     """
 
-    fitted = False
+    starts = False
 
     def __init__(
         self,
@@ -74,9 +74,6 @@ class Image(Numbers):
         self.event_shape = shape
         self.network, self.size, self.hidden, self.channels = network, size, tuple(hidden), tuple(channels)
         self.body = embedding_network(shape, size, network, hidden, channels)
-
-    def fit(self, values: Tensor) -> None:
-        """Do nothing: images are embedded in their own units."""
 
     def embed(self, value: Tensor) -> Tensor:
         """Return the network's embedding, (B, E)."""
@@ -99,7 +96,7 @@ class Observed(Condition):
         channels: Channels of the convolutional stages.
     """
 
-    fitted = False
+    starts = False
 
     def __init__(
         self,
@@ -119,9 +116,6 @@ class Observed(Condition):
         self.network, self.size, self.hidden, self.channels = network, size, tuple(hidden), tuple(channels)
         self.feature_shape = features
         self.body = embedding_network((features[0] + shape[0], *shape[1:]), size, network, hidden, channels)
-
-    def fit(self, values: Tensor) -> None:
-        """Do nothing: the model has the observed values in its own units already."""
 
     def embed(self, value: Tensor) -> Tensor:
         """Return the embedding (B, E) of features and mask side by side, (B, channels of both, ...)."""

@@ -48,9 +48,9 @@ class Label(Condition):
         self.table = nn.Embedding(len(names), self.context)
         self.register_buffer("frequency", torch.full((len(names),), 1 / len(names)))
 
-    def fit(self, values: Tensor) -> None:
+    def start(self, u: Tensor, model: Any = None) -> None:
         """Count the classes of the training labels (N,)."""
-        count = torch.bincount(values[values >= 0].cpu(), minlength=len(self.classes))
+        count = torch.bincount(u[u >= 0].cpu(), minlength=len(self.classes))
         self.frequency.copy_(count / count.sum())
 
     @property

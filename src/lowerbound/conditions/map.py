@@ -42,7 +42,7 @@ class Map(Numbers):
         map_shape: (F, h, w): the embedding is this map, flattened.
     """
 
-    fitted = False
+    starts = False
 
     def __init__(
         self,
@@ -75,9 +75,6 @@ class Map(Numbers):
             layers.append(Residual(*hidden_layer(convolution, before, "silu", scale=scale)))
         layers += hidden_layer(partial(nn.Conv2d, before, kernel_size=1), self.features, "silu")
         self.body = nn.Sequential(*layers)
-
-    def fit(self, values: Tensor) -> None:
-        """Do nothing: grids are embedded in their own units."""
 
     def embed(self, value: Tensor) -> Tensor:
         """Return the feature map, flattened, (B, F h w)."""

@@ -73,9 +73,9 @@ class PointSet(Numbers):
         free = max(0, self.event_shape[0] - rows.shape[-2])
         return super().read(F.pad(rows.to(self.anchor), (0, 0, 0, free), value=torch.nan), name)
 
-    def fit(self, values: Tensor) -> None:
+    def start(self, u: Tensor, model: Any = None) -> None:
         """Take mean and standard deviation of the rows of the training sets (N, rows, D)."""
-        rows = values[_rows(values)].double()
+        rows = u[_rows(u)].double()
         std = rows.std(0, correction=0)
         self.mean.copy_(rows.mean(0))
         self.std.copy_(torch.where(std > torch.finfo(torch.float32).eps * self.mean.abs(), std, 1.0))

@@ -107,9 +107,9 @@ class Vector(Numbers):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
 
-    def fit(self, values: Tensor) -> None:
+    def start(self, u: Tensor, model: Any = None) -> None:
         """Take mean and standard deviation of the known training vectors (N, D)."""
-        values = values[self.known(values)].double()
+        values = u[self.known(u)].double()
         std = values.std(0, correction=0)
         self.mean.copy_(values.mean(0))
         self.std.copy_(torch.where(std > torch.finfo(torch.float32).eps * self.mean.abs(), std, 1.0))

@@ -1,16 +1,17 @@
 """Distributions that torch lacks, or computes too slowly or too coarsely for our purpose."""
 
 from .bernoulli import BernoulliLogits
-from .cells import CellNormal, from_uniform, uniforms
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
+from .mixture import Mixture
 from .restricted import Restricted, restrict
+from .uniform import from_uniform, uniforms
 
 __all__ = [
     "BernoulliLogits",
-    "CellNormal",
     "ContinuousBernoulliLogits",
+    "Mixture",
     "Restricted",
     "bounded_exp",
     "closed_form_kl",

@@ -33,7 +33,6 @@ from torch import Tensor
 from ..data import Split
 from ..errors import ConfigError, suggest
 from ..model import VAE
-from ..shapes import sample_each
 from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
 from .stream import (
     Precision,
@@ -134,8 +133,8 @@ def nll(
     The encoder sees each example once; the samples are decoded, scored and added up in tiles, so memory does not
     grow with their number. For dequantised grey levels the value is that of the discrete original and an upper
     bound on it; for a bare tensor it is the density of what the tensor holds. With the proposal "prior" every
-    example has prior draws of its own, so that the examples' errors are independent. The posterior of a latent with
-    cells names one cell k(x), and the value is that of log p(x, k(x) | c); with "prior" every cell counts.
+    example has prior draws of its own, so that the examples' errors are independent. Where a level of the latent is
+    discrete and the posterior names one code k(x), the value is that of log p(x, k(x) | c); with "prior" all count.
 
     Args:
         model: The model; its mode and torch's global generator are left as they were.
@@ -208,14 +207,13 @@ def log_weights(
         rows: Largest number s · B of latent codes in a tile; s is at least 1.
         proposal: Where they are drawn from.
     """
-    given = model._given(c)
-    u, log_det = model._to_model(x, given)
-    q = model.posterior(model._encode(u, given)) if proposal == "posterior" else None
-    p_z = model._prior(given)
+    view = model.under(c)
+    u, log_det = view.to_model(x)
+    evidence = view.evidence(u) if proposal == "posterior" else None
     for s in evenly(samples, max(1, rows // len(x))):
-        z = sample_each(p_z, s, len(x)) if q is None else q.rsample((s,))
-        log_weight = model._decode(z, given).log_prob(u) + log_det
-        yield log_weight if q is None else log_weight + p_z.log_prob(z) - q.log_prob(z)
+        draw = view.generate(s, len(x)) if evidence is None else view.infer(evidence, len(x), s)
+        log_weight = view.likelihood(draw.code).log_prob(u) + log_det
+        yield log_weight if evidence is None else log_weight + draw.log_p - draw.log_q
 
 
 def stream(tiles: Iterable[Tensor], keep: int) -> tuple[Tensor, Tensor, Tensor]:

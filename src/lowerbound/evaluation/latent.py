@@ -73,7 +73,9 @@ def posterior_means(
     means: list[Tensor] = []
     with frozen(model, precision=precision):
         for x, c_x in batches(model, split, tile_rows(model, memory), limit, c):
-            means.append(model.infer(x, c_x).mean.flatten(1).cpu())
+            view = model.under(c_x)
+            evidence = view.evidence(view.to_model(x)[0])
+            means.append(view.points(evidence, len(x)).flatten(1).cpu())
     labels = split.labels if isinstance(split, Split) else None
     return Codes(torch.cat(means), None if labels is None else labels[:limit].cpu())
 
@@ -89,7 +91,7 @@ def active_units(
 ) -> ActiveUnits:
     """Count the latent dimensions whose posterior mean has a variance above ``threshold`` over the examples.
 
-    Of a latent with cells these are the dimensions of its Gaussian part: which cell it is counts in the KL.
+    Only real numbers count: what a level of another kind says, a class for one, is in the KL.
 
     Args:
         model: The model.
@@ -100,7 +102,7 @@ def active_units(
         precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
     """
     mean = posterior_means(model, split, c=c, limit=limit, precision=precision).mean
-    mean = mean[:, getattr(model.posterior, "cells", 0) :]
+    mean = mean[:, model.prior.real()]
     # Not over n − 1: a single example has no spread, and the variance is that of the examples at hand.
     variance = mean.double().var(0, correction=0)
     return ActiveUnits(int((variance > threshold).sum()), len(variance), variance)
@@ -119,6 +121,6 @@ def posterior_collapse_warning(units: ActiveUnits, terms: Bound) -> str | None:
             f"posterior collapse: the KL term is {terms.kl:.2g} nats per example, so the codes say nothing of x and "
             f"the decoder ignores them; {remedy}"
         )
-    if units.count <= _FEWEST_SHARE * units.total:
+    if units.total and units.count <= _FEWEST_SHARE * units.total:
         return f"only {units.count} of {units.total} latent dimensions are active; {remedy}"
     return None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..data import DataSpec, Split
 from ..errors import ConfigError, DataError, suggest
 from ..model import VAE
+from ..nn.network import context_size
 from ..nn.packing import packed
 from ..shapes import draws, numel
 
@@ -49,7 +50,7 @@ def frozen(model: VAE, seed: int = 0, precision: Precision | None = None) -> Ite
         # The outer autocast is off, but while it lasts the weights' 16-bit copies are kept from tile to tile.
         cached = torch.autocast(model.device.type, enabled=False)
         packing = packed(model) if model.compute_dtype is None else contextlib.nullcontext()
-        with model._evaluating(), torch.inference_mode(), cached, packing:
+        with model.evaluating(), torch.inference_mode(), cached, packing:
             with draws(model.device, seed ^ _LATENT_STREAM):
                 yield
     finally:
@@ -127,21 +128,21 @@ def batches(
         SupportError: x lies outside the likelihood's support.
         ConfigError: the condition is not what the model takes, or was never seen in training.
     """
-    whole = None if c is None else model._read(c, len(split))
+    whole = None if c is None else model.read(c, len(split))
     if isinstance(split, Tensor):
         parts: Iterator[tuple[Tensor, Any]] = ((x, None) for x in split[:limit].split(size))
     else:
         parts = split.batches(size, limit=limit)
     start = 0
     for raw, own in parts:
-        x = model._accept(raw)
+        x = model.accept(raw)
         # A model without a condition gives log p(x), whatever else is known of x.
         part = own if model.condition is not None else None
         if whole is not None:
             part = {k: v if len(v) == 1 else v[start : start + len(x)] for k, v in whole.items()}
-        model._check_x(x)
+        model.check_x(x)
         start += len(x)
-        yield x, model._read(part, len(x), each=True)
+        yield x, model.read(part, len(x), each=True)
 
 
 def tile_rows(model: VAE, memory: float) -> int:
@@ -166,8 +167,8 @@ def tile_rows(model: VAE, memory: float) -> int:
     hooks = [module.register_forward_hook(note) for module in model.decoder.modules()]
     try:
         # Not through __call__: hooks that others have put on the decoder see the samples and nothing else.
-        probe = [torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)]
-        if size := getattr(model.decoder, "context", 0):
+        probe = [torch.zeros(1, *model.prior.code_shape, device=model.device, dtype=model.dtype)]
+        if size := context_size(model.decoder):
             probe.append(probe[0].new_zeros(1, size))
         output = model.decoder.forward(*probe)
     finally:

@@ -110,7 +110,7 @@ def summary(
             warning
             for warning in (
                 result.warning,
-                _other_cells_warning(result, naive) if getattr(model.posterior, "cells", 0) else None,
+                None if model.prior.is_real else _other_codes_warning(result, naive),
                 posterior_collapse_warning(units, terms),
             )
             if warning
@@ -122,17 +122,18 @@ def summary(
     return {key: _plain(value) for key, value in numbers.items()}
 
 
-def _other_cells_warning(result: NLL, naive: NLL) -> str | None:
-    """Say in a sentence that x comes from other cells too than the one that q(z | x) names, or return None.
+def _other_codes_warning(result: NLL, naive: NLL) -> str | None:
+    """Say in a sentence that x comes from other codes too than the one that q(z | x) names, or return None.
 
-    Either estimate is below log p(x) in the mean, but the second one counts all cells.
+    Either estimate is below log p(x) in the mean, but the second one counts all codes.
     """
     gap = naive.per_example - result.per_example[: naive.n]
     if not gap.mean() > max(_GAP, 3 * standard_error(gap)):
         return None
     return (
-        "-log p(x) counts only the one cell that x lies in, and others could have given x too: with z from the prior "
-        f"it is {gap.mean():.2f} nats lower on {naive.n} examples; take that value, or a smaller scale or fewer cells"
+        "-log p(x) counts only the one discrete code that q(z | x) names, and others could have given x too: with z "
+        f"from the prior it is {gap.mean():.2f} nats lower on {naive.n} examples; take that value, or a smaller scale "
+        "or fewer codes"
     )
 
 

@@ -2,24 +2,25 @@
 
 The decoder gives ``input_shape`` numbers per example, a leading axis of P parameters before the event's own
 axes; the likelihood makes of them a distribution over x, normalised over its stated support. To add one,
-write a class with the five members below in a file of its own and name it in ``config.py``.
+write a class with the members below in a file of its own and register it; ``start`` (see ``slots.py``) returns the
+decoder's output at which p(x | z) has the data's mean and spread.
 """
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from ..errors import SupportError
 from ..shapes import event_shape_of
+from ..slots import Family
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Family, ABC):
     """Base of the observation families.
 
     Args:
@@ -40,15 +41,6 @@ class Likelihood(nn.Module, ABC):
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless every element of ``x`` lies in the support."""
 
-    @abstractmethod
-    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Return the decoder output (*input_shape) at which p(x | z) has the data's mean and spread.
-
-        Args:
-            mean: Mean of the training data, (*event_shape).
-            std: Its standard deviation, (*event_shape).
-        """
-
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of one observation as the encoder sees it."""
@@ -58,16 +50,7 @@ class Likelihood(nn.Module, ABC):
         """Return ``x`` as real numbers for the encoder, (B, *feature_shape)."""
         return x
 
-    def point(self, p_x: Distribution) -> Tensor:
-        """Return the observation that stands for p(x | z) in a picture: its mean, or its mode if it has none."""
-        return p_x.mean
-
-    def extra_repr(self) -> str:
-        """Show every constructor argument."""
-        options = inspect.signature(type(self)).parameters
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
-
-    def _refuse(self, x: Tensor, outside: Tensor, support: str, remedy: str) -> None:
+    def refuse(self, x: Tensor, outside: Tensor, support: str, remedy: str) -> None:
         """Raise SupportError, with an example value, if any element is marked as ``outside``."""
         if bool(outside.any()):
             low, high = x.min().item(), x.max().item()
@@ -80,4 +63,4 @@ class Likelihood(nn.Module, ABC):
 
 def refuse_non_finite(likelihood: Likelihood, x: Tensor) -> None:
     """Raise SupportError if ``x`` holds a NaN or an infinity."""
-    likelihood._refuse(x, ~torch.isfinite(x), "the real numbers", "remove or fill missing values first")
+    likelihood.refuse(x, ~torch.isfinite(x), "the real numbers", "remove or fill missing values first")

@@ -9,6 +9,7 @@ continuous Bernoulli, which has the normaliser.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.distributions import Distribution, Independent
@@ -35,16 +36,16 @@ class Bernoulli(Likelihood):
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless x is 0 or 1 everywhere."""
-        self._refuse(
+        self.refuse(
             x,
             (x != 0) & (x != 1),
             "{0, 1}",
             "binarise the data (binarize='dynamic'), or use 'continuous_bernoulli'",
         )
 
-    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+    def start(self, u: Tensor, model: Any) -> Tensor:
         """Return the logit of the mean, away from ±∞ where a pixel never changes."""
-        return mean.clamp(0.01, 0.99).logit().unsqueeze(0)
+        return u.mean(0).clamp(0.01, 0.99).logit().unsqueeze(0)
 
 
 class ContinuousBernoulli(Likelihood):
@@ -67,11 +68,11 @@ class ContinuousBernoulli(Likelihood):
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless 0 <= x <= 1 everywhere."""
-        self._refuse(x, ~((x >= 0) & (x <= 1)), "[0, 1]", "rescale the data, or use 'gaussian'")
+        self.refuse(x, ~((x >= 0) & (x <= 1)), "[0, 1]", "rescale the data, or use 'gaussian'")
 
-    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+    def start(self, u: Tensor, model: Any) -> Tensor:
         """Return a logit whose mean is near the data's, away from ±∞ where a pixel never changes."""
         # The mean is ½ + ½ L(l/2) with the Langevin function L(t) = coth t − 1/t, whose inverse is
         # y (3 − y²) / (1 − y²) within 5 % (Cohen, 1991).
-        y = 2 * mean.clamp(0.05, 0.95) - 1
+        y = 2 * u.mean(0).clamp(0.05, 0.95) - 1
         return (2 * y * (3 - y**2) / (1 - y**2)).unsqueeze(0)

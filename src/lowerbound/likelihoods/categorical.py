@@ -6,6 +6,7 @@ r"""Likelihood for unordered classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,14 +53,15 @@ class Categorical(Likelihood):
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless x is a whole number from 0 to K - 1 everywhere."""
         outside = (x < 0) | (x >= self.categories) | (x != x.round() if x.is_floating_point() else False)
-        self._refuse(
+        self.refuse(
             x, outside, f"{{0, ..., {self.categories - 1}}}", "number the classes from 0, or raise categories"
         )
 
-    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Return equal logits: the mean of class numbers says nothing of their frequencies."""
-        return mean.new_zeros(self.input_shape)
+    def start(self, u: Tensor, model: Any) -> Tensor:
+        """Return the logarithms of the classes' frequencies at each place, none of which is taken for 0."""
+        counts = torch.stack([(u == k).sum(0) for k in range(self.categories)]).to(torch.get_default_dtype())
+        return ((counts + 1) / (len(u) + self.categories)).log()
 
-    def point(self, p_x: Distribution) -> Tensor:
+    def point(self, p: Distribution) -> Tensor:
         """Return the most probable class: a mean of class numbers has no meaning."""
-        return p_x.mode
+        return p.mode

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -101,9 +101,9 @@ class Gaussian(Likelihood):
         """Raise SupportError if x is not finite."""
         refuse_non_finite(self, x)
 
-    def initial_output(self, mean: Tensor, std: Tensor) -> Tensor:
+    def start(self, u: Tensor, model: Any) -> Tensor:
         """Return the mean and, if predicted, the logarithm of the spread; sets σ where it is a parameter."""
-        spread = std.clamp(min=1e-2)
+        mean, spread = u.mean(0), u.std(0, correction=0).clamp(min=1e-2)
         with torch.no_grad():
             if self.scale == "learned":
                 self.log_scale.copy_(spread.square().mean().sqrt().log())

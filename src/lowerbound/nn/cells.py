@@ -19,18 +19,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..shapes import check_cells, full_precision
+from ..shapes import event_shape_of, full_precision
 from .layers import initialise
 from .mlp import MLP
 from .network import Network, features, size, sizes
 
 # Log-probability of another cell than the nearest: its exponential is 0 in any type, and it is finite itself.
 _IMPOSSIBLE = -1e4
+
+
+def check_cells(event_shape: int | Sequence[int], cells: int) -> tuple[int, ...]:
+    """Return the latent's shape (K + L,) if it has room for ``cells`` cells and a Gaussian.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    shape = event_shape_of(event_shape)
+    if len(shape) != 1 or isinstance(cells, bool) or not 1 <= cells < shape[0]:
+        raise ConfigError(
+            f"cells={cells!r} needs a latent (K + L,) of K cells and a Gaussian of L >= 1 dimensions; got {shape}"
+        )
+    return shape
 
 
 def lattice(low: Sequence[float], high: Sequence[float], counts: Sequence[int]) -> Tensor:
@@ -116,6 +131,42 @@ class CellEncoder(Network):
         discrete = torch.stack([nearest, torch.zeros_like(nearest)], 1)
         return torch.cat([discrete, rest.to(discrete.dtype)], -1)
 
+    def start(self, u: Tensor, model: Any) -> None:
+        """Take the decoder's centres if it has any; else cut the space of the data into cells.
+
+        Evenly where the decoder's map has a place for each (the map is taken to span the range of the data; where it
+        spans another, ``place_cells`` says so), else by k-means.
+
+        Raises:
+            ConfigError: there are fewer different examples than cells, or a map and no points in its plane.
+        """
+        decoder = model.decoder
+        if isinstance(decoder, CellDecoder) and bool(decoder.centres.any()):
+            centres, reach = decoder.centres, decoder.reach
+        else:
+            centres, reach = self._cut(u.flatten(1).cpu(), getattr(decoder, "map_shape", None))
+        with torch.no_grad():
+            self.centres.copy_(centres)
+            self.reach.copy_(torch.where(reach > 0, reach, 1.0))
+
+    def _cut(self, u: Tensor, map_shape: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
+        if self.between:
+            return self.centres, u.std(0) / 2  # the centres go with the condition
+        if map_shape is not None:
+            if u.shape[1] != 2:
+                raise ConfigError(f"cells on a map need data (x, y); an example has {u.shape[1]} numbers")
+            low, high, counts = u.amin(0), u.amax(0), map_shape[:0:-1]
+            return lattice(low.tolist(), high.tolist(), counts), (high - low) / torch.tensor(counts)
+        if self.cells > len(different := u.unique(dim=0)):
+            raise ConfigError(
+                f"{self.cells} cells are more than the {len(different)} different examples; use fewer"
+            )
+        from sklearn.cluster import KMeans
+
+        fitted = KMeans(self.cells, n_init=1, random_state=0)  # pyright: ignore[reportArgumentType]
+        fitted.fit(u.numpy())
+        return torch.from_numpy(fitted.cluster_centers_), u.std(0) / 2
+
     def set_output_bias(self, value: Tensor) -> None:
         """Set the Gaussian's part of the bias; which cell it is has none.
 
@@ -199,6 +250,11 @@ class CellDecoder(Network):
         moved = moved.to(self.centres.dtype)
         near = centre + self.reach * moved[:, 0].flatten(1)
         return torch.cat([near.reshape(-1, 1, *self.out_shape[1:]), moved[:, 1:]], 1)
+
+    def start(self, u: Tensor, model: Any) -> None:
+        """Take the encoder's centres and reach."""
+        if isinstance(model.encoder, CellEncoder):
+            place_cells(model.encoder, self, model.encoder.centres, model.encoder.reach)
 
     def set_output_bias(self, value: Tensor) -> None:
         """Set the bias of all parameters but the first, which starts at the centre of its cell.

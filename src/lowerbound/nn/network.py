@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,9 @@ class Network(nn.Module):
 
     def _last(self, h: Tensor, context: Tensor | None) -> Tensor:
         return self.output(h)
+
+    def start(self, u: Tensor, model: Any) -> None:
+        """Take from a sample of the training data (N, *event) what the network should begin with; most need nothing."""
 
     @torch.no_grad()
     def set_output_bias(self, value: Tensor) -> None:
@@ -126,3 +129,11 @@ def probability(name: str, value: float) -> float:
 def features(shape: tuple[int, ...]) -> int:
     """Count the numbers in one tensor of this shape."""
     return math.prod(shape)
+
+
+def context_size(network: nn.Module) -> int:
+    """Return the size of the context vector that a network takes, 0 for none.
+
+    A network of the user's own takes one if it says so by an attribute ``context``.
+    """
+    return getattr(network, "context", 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..model import VAE
+from ..model import VAE, VAEOutput
 from .schedules import Progress
 
 if TYPE_CHECKING:
@@ -115,3 +115,8 @@ class Objective(nn.Module):
     def __repr__(self) -> str:
         options = inspect.signature(type(self)).parameters
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in options)})"
+
+
+def mean_penalty(out: VAEOutput) -> Tensor | float:
+    """Return the mean of what the posterior adds to the loss beside the bound, such as a commitment term."""
+    return out.penalty.mean() if isinstance(out.penalty, Tensor) else out.penalty

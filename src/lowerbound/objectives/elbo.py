@@ -17,13 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from ..distributions import kl_per_dimension
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
-from .base import Objective, ObjectiveOutput
+from .base import Objective, ObjectiveOutput, mean_penalty
 from .schedules import Progress, Schedule, as_schedule
 
 
@@ -66,9 +64,9 @@ class ELBO(Objective):
         reconstruction = out.log_likelihood.mean()
         kl = out.kl(self.analytic_kl).mean()
         beta = as_schedule(self.beta)(progress)
-        penalty = self._with_free_bits(out) if self.free_bits else kl
+        weighed = self._with_free_bits(out) if self.free_bits else kl
         bound = reconstruction - kl
-        loss = beta * penalty - reconstruction
+        loss = beta * weighed - reconstruction + mean_penalty(out)
         return ObjectiveOutput(loss, bound, {"reconstruction": reconstruction.detach(), "kl": kl.detach()})
 
     def _with_free_bits(self, out: VAEOutput) -> Tensor:
@@ -79,11 +77,7 @@ class ELBO(Objective):
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError if β's schedule is longer than the run, or q has no KL of each dimension."""
         as_schedule(self.beta).check(progress)
-        shape: tuple[int, ...] = model.posterior.input_shape  # pyright: ignore[reportAssignmentType]
-        h = torch.zeros((1, *shape), device=model.device, dtype=model.dtype)
-        size = getattr(model.prior, "context", 0)
-        p_z = model.prior(h.new_zeros(1, size)) if size else model.prior()
-        if self.free_bits and kl_per_dimension(model.posterior(h), p_z) is None:
+        if self.free_bits and not model.kl_factorises():
             raise ConfigError(
                 "free_bits needs a posterior and a prior that factorise; use 'diagonal_gaussian'"
             )

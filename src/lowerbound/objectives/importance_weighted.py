@@ -36,7 +36,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, suggest
 from ..model import VAE, VAEOutput
-from .base import Objective, ObjectiveOutput
+from .base import Objective, ObjectiveOutput, mean_penalty
 from .resampling import choose
 from .schedules import Progress
 
@@ -70,7 +70,13 @@ class ImportanceWeighted(Objective):
     ) -> ObjectiveOutput:
         kept = self.samples if self.kept is None else self.kept
         some = kept < self.samples
-        out = model(x, c, self.samples, decode=not some)
+        dreg = self.gradient == "dreg"
+        out = model(x, c, self.samples, decode=not (some or dreg))
+        if dreg and not some:
+            # Backpropagation brings w̃ₖ ∂ log wₖ/∂z to the draws once; the second factor w̃ₖ reaches the encoder
+            # alone, since decoder and prior have branched off before. It is known once the weights are.
+            factor = torch.empty(out.draw.z[0].shape[:2], device=x.device, dtype=out.draw.z[0].dtype)
+            out = out.scaled(factor)
         with torch.no_grad() if some else contextlib.nullcontext():
             log_weight = self._log_weight(out)
         bound = (log_weight.logsumexp(0) - math.log(self.samples)).mean()
@@ -78,24 +84,21 @@ class ImportanceWeighted(Objective):
             "reconstruction": (reconstruction := out.log_likelihood.detach().mean()),
             "kl": reconstruction - log_weight.detach().mean(),
         }
-        if not some and self.gradient != "dreg":
-            return ObjectiveOutput(-bound, bound, terms)
-        share = normalised = log_weight.detach().softmax(0)
+        if not (some or dreg):
+            return ObjectiveOutput(-bound + mean_penalty(out), bound, terms)
+        normalised = log_weight.detach().softmax(0)
         if some:
             index, probability = choose(normalised, kept)
             normalised = normalised.gather(0, index)
-            share = normalised / probability
             out = out.take(index)
-            log_weight = self._log_weight(out)
-        if self.gradient == "dreg" and out.z.requires_grad:
-            # Backpropagation brings w̃ₖ ∂ log wₖ/∂z here once; the second factor w̃ₖ reaches the encoder
-            # alone, since decoder and prior have branched off before.
-            scale = normalised.reshape(*normalised.shape, *[1] * (out.z.ndim - 2))
-            out.z.register_hook(lambda gradient: gradient * scale)
-        return ObjectiveOutput(-(share * log_weight).sum(0).mean(), bound, terms)
+            out = out.scaled(normalised) if dreg else out
+            log_weight, share = self._log_weight(out), normalised / probability
+        else:
+            share = factor.copy_(normalised)
+        return ObjectiveOutput(-(share * log_weight).sum(0).mean() + mean_penalty(out), bound, terms)
 
     def _log_weight(self, out: VAEOutput) -> Tensor:
         """Return log w of every draw in nats, (S, B), with the gradient that the estimator takes of it."""
         if self.gradient == "standard":
             return out.log_weight
-        return out.log_likelihood + out.log_prior - out.held().log_prob(out.z)
+        return out.log_likelihood + out.log_prior - out.log_posterior_held

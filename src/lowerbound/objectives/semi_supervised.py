@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput
+from .base import Objective, ObjectiveOutput, mean_penalty
 from .schedules import Progress, Schedule, as_schedule
 
 
@@ -79,7 +79,9 @@ class SemiSupervised(Objective):
         fit = (weight * reconstruction).sum(1).mean()
         right = log_q.gather(1, y.clamp(min=0).unsqueeze(1)).squeeze(1)
         cross_entropy = -(right * known).sum() / known.sum().clamp(min=1)
-        loss = as_schedule(self.beta)(progress) * penalty - fit + self.alpha * cross_entropy
+        loss = (
+            as_schedule(self.beta)(progress) * penalty - fit + self.alpha * cross_entropy + mean_penalty(out)
+        )
         return ObjectiveOutput(
             loss,
             fit - penalty,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput
+from .base import Move, Objective, ObjectiveOutput
 from .schedules import Progress
+
+if TYPE_CHECKING:
+    from ..data import Data
 
 
 class Switch(Objective):
@@ -35,9 +39,41 @@ class Switch(Objective):
     def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
-        return (self.first if progress.fraction < self.at else self.then)(model, x, c, progress)
+        return self._now(progress)[1](model, x, c, progress)
+
+    def _now(self, progress: Progress) -> tuple[str, Objective]:
+        return ("first", self.first) if progress.fraction < self.at else ("then", self.then)
+
+    def start(self, model: VAE, data: Data | None = None) -> None:
+        """Start both."""
+        self.first.start(model, data)
+        self.then.start(model, data)
+
+    def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
+        """Return the model's parameters, and those of either objective as "first.NAME" and "then.NAME"."""
+        both = {"first": self.first.players(model), "then": self.then.players(model)}
+        own = {_player(part, name): p for part, named in both.items() for name, p in named.items()}
+        return own | super().players(model)
+
+    def moves(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> Iterator[Move]:
+        """Yield those of the objective whose turn it is."""
+        part, objective = self._now(progress)
+        for move in objective.moves(model, x, c, progress):
+            yield move._replace(player=_player(part, move.player))
+
+    def validate(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, samples: int
+    ) -> dict[str, Tensor]:
+        """Return what the second objective reports: the weights to keep are chosen by one criterion throughout."""
+        return self.then.validate(model, x, c, samples)
 
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError if either objective does not fit the model or the run."""
         self.first.check(model, progress)
         self.then.check(model, progress)
+
+
+def _player(part: str, name: str) -> str:
+    return name if name == "model" else f"{part}.{name}"

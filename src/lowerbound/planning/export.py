@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, OneHotCategorical
 
 from .. import __version__
 from ..data import Standardize
-from ..distributions import CellNormal, uniforms
 from ..errors import ConfigError
 from ..likelihoods import Gaussian
 from ..model import VAE
@@ -82,17 +81,14 @@ def _ratio(above: tuple[float, ...], below: tuple[float, ...], x: Tensor) -> Ten
 
 def _from_uniform(p: Distribution, u: Tensor) -> Tensor:
     """What ``distributions.from_uniform`` computes, of operations that ONNX has."""
-    normal = p.normal if isinstance(p, CellNormal) else p
-    loc, scale = (t.reshape(-1, t.shape[-1]) for t in (normal.mean, normal.stddev))
     u = u.double()
-    e = loc + scale * inverse_normal(u[:, u.shape[1] - loc.shape[1] :]).to(loc)
-    if not isinstance(p, CellNormal):
-        return e
-    edges = p.log_probs.reshape(-1, p.cells)[0].double().exp().cumsum(-1)
-    # Cell k has the numbers above edge k - 1, up to edge k.
-    above = (u[:, :1] > edges / edges[-1]).to(e.dtype)
+    if not isinstance(p, OneHotCategorical):
+        return p.mean + p.stddev * inverse_normal(u).to(p.mean)
+    edges = p.probs.reshape(-1, p.probs.shape[-1])[0].double().cumsum(-1)
+    # Class k has the numbers above edge k - 1, up to edge k.
+    above = (u > edges / edges[-1]).to(p.probs.dtype)
     below = torch.cat([torch.ones_like(above[:, :1]), above[:, :-1]], 1)
-    return torch.cat([below - above, e], -1)
+    return below - above
 
 
 class _Graph(nn.Module):
@@ -106,9 +102,9 @@ class _Graph(nn.Module):
         self.outputs = ["states"] if isinstance(model.likelihood.scale, float) else ["states", "sd"]
 
     def forward(self, u: Tensor, values: list[Tensor]) -> tuple[Tensor, ...]:
-        given = self.model._given(dict(zip(self.names, values, strict=True)))
-        p_x = self.model._decode(_from_uniform(self.model._prior(given), u), given)
-        states = self.model._to_data(p_x.mean, given)
+        view = self.model.under(dict(zip(self.names, values, strict=True)))
+        p_x = view.likelihood(view.carried(u, _from_uniform).code.squeeze(1))
+        states = view.to_data(p_x.mean)
         if len(self.outputs) == 1:
             return (states,)
         linear = self.model.transform
@@ -146,9 +142,7 @@ def export_onnx(model: VAE, path: str | os.PathLike[str]) -> None:
     graph = _Graph(model).eval()
     values = [torch.zeros((1, *entry.value_shape), dtype=model.dtype) for _, entry in model.condition.items()]
     with torch.no_grad():
-        size = uniforms(model._prior(model._given(dict(zip(graph.names, values, strict=True)))))
-    if size is None:
-        raise ConfigError("the prior has no inverse distribution function; export needs a Gaussian or cells")
+        size = model.under(dict(zip(graph.names, values, strict=True))).uniforms()
     u = torch.full((4, size), 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what torch's exporter itself uses

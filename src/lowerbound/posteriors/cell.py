@@ -21,16 +21,18 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, OneHotCategorical
 
-from ..distributions import CellNormal, bounded_exp
-from ..shapes import check_cells, full_precision
+from ..distributions import diagonal_gaussian
+from ..nn.cells import check_cells
+from ..shapes import full_precision
+from .base import Posterior
 
 
-class CellGaussian(nn.Module):
-    """Cell number, one-hot, and a factorised Gaussian.
+class CellGaussian(Posterior):
+    """Cell number, one-hot, and below it a factorised Gaussian.
 
     Args:
         event_shape: (K + L,).
@@ -38,20 +40,17 @@ class CellGaussian(nn.Module):
     """
 
     def __init__(self, event_shape: int | Sequence[int], cells: int = 256) -> None:
-        super().__init__()
-        self.event_shape = check_cells(event_shape, cells)
+        shape = check_cells(event_shape, cells)
+        super().__init__(shape, (2, *shape))
         self.cells = cells
-        self.input_shape = (2, *self.event_shape)
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return q(z | x), batch (B,), from (B, 2, K + L): log-probabilities and means; nothing and log-scales.
+    def level(self, number: int, evidence: Any, state: Any, p: Distribution) -> Distribution:
+        """Return q of the cell or of the Gaussian, batch (B,), from (B, 2, K + L).
 
-        The log-probabilities must not depend on parameters: a draw of the cell would not train these.
+        These are log-probabilities and means; nothing and log-scales. The log-probabilities must not depend on
+        parameters: a draw of the cell would not train these.
         """
-        first, second = full_precision(h).unbind(-2)
-        k = self.cells
-        return CellNormal(first[..., :k].detach(), first[..., k:], bounded_exp(second[..., k:]))
-
-    def extra_repr(self) -> str:
-        """Show every constructor argument."""
-        return f"event_shape={self.event_shape}, cells={self.cells}"
+        if number == 0:
+            logits = full_precision(evidence)[..., 0, : self.cells]
+            return OneHotCategorical(logits=logits.detach(), validate_args=False)
+        return diagonal_gaussian(evidence[..., self.cells :], 1)

@@ -1,9 +1,5 @@
 r"""Gaussian posteriors, drawn by the reparameterisation z = μ + L ε with ε ~ N(0, I).
 
-A posterior owns no parameters of its own: it states in ``input_shape`` what it wants from the encoder and
-turns that into a distribution. So q with its parameters held fixed, which the sticking-the-landing and
-doubly reparameterised gradients need, is simply the posterior of a detached encoder output.
-
 Reference:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114, section 2.4
 """
@@ -13,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
 from ..distributions import bounded_exp, diagonal_gaussian
 from ..errors import ConfigError
-from ..shapes import event_shape_of, full_precision, numel
+from ..shapes import event_shape_of, full_precision
+from .base import Posterior
 
 
-class DiagonalGaussian(nn.Module):
+class DiagonalGaussian(Posterior):
     r"""Factorised Gaussian, :math:`q(z \mid x) = \mathcal{N}(z; \mu(x), \operatorname{diag} \sigma(x)^2)`.
 
     Args:
@@ -29,20 +26,14 @@ class DiagonalGaussian(nn.Module):
     """
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.event_shape = event_shape_of(event_shape)
-        self.input_shape = (2, *self.event_shape)
+        super().__init__(event_shape, (2, *event_shape_of(event_shape)))
 
     def forward(self, h: Tensor) -> Distribution:
         """Return q(z | x) with batch (B,) from the encoder's output (B, 2, *event): means, log-scales."""
         return diagonal_gaussian(h, len(self.event_shape))
 
-    def extra_repr(self) -> str:
-        """Show the latent's shape."""
-        return f"event_shape={self.event_shape}"
 
-
-class FullCovarianceGaussian(nn.Module):
+class FullCovarianceGaussian(Posterior):
     r"""Gaussian with correlated latents, :math:`q(z \mid x) = \mathcal{N}(z; \mu(x), L(x) L(x)^\top)`.
 
     L is lower triangular with a positive diagonal; the encoder gives its k (k + 1) / 2 entries.
@@ -52,12 +43,10 @@ class FullCovarianceGaussian(nn.Module):
     """
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.event_shape = event_shape_of(event_shape)
-        if len(self.event_shape) != 1:
-            raise ConfigError(f"FullCovarianceGaussian needs a vector latent (k,); got {self.event_shape}")
-        k = numel(self.event_shape)
-        self.input_shape = (k + k * (k + 1) // 2,)
+        shape = event_shape_of(event_shape)
+        if len(shape) != 1:
+            raise ConfigError(f"FullCovarianceGaussian needs a vector latent (k,); got {shape}")
+        super().__init__(shape, (shape[0] + shape[0] * (shape[0] + 1) // 2,))
 
     def forward(self, h: Tensor) -> Distribution:
         """Return q(z | x) with batch (B,) from the encoder's output (B, k + k (k + 1) / 2)."""
@@ -67,7 +56,3 @@ class FullCovarianceGaussian(nn.Module):
         tril = torch.diag_embed(bounded_exp(diagonal))
         tril[..., rows, columns] = below
         return MultivariateNormal(loc, scale_tril=tril, validate_args=False)
-
-    def extra_repr(self) -> str:
-        """Show the latent's shape."""
-        return f"event_shape={self.event_shape}"

@@ -14,20 +14,21 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 
-from ..distributions import CellNormal
 from ..nn import MLP
-from ..nn.cells import check_map, split_map
+from ..nn.cells import check_cells, check_map, split_map
 from ..nn.network import sizes
-from ..shapes import check_cells, full_precision
+from ..shapes import full_precision
+from .base import Encode, Level, Prior
 
 
-class CellPrior(nn.Module):
-    """Categorical over cells, and N(0, I).
+class CellPrior(Prior):
+    """Categorical over cells, one-hot, and N(0, I): two levels.
 
     Args:
         event_shape: (K + L,).
@@ -47,12 +48,12 @@ class CellPrior(nn.Module):
         map_shape: Sequence[int] | None = None,
         context: int = 0,
     ) -> None:
-        super().__init__()
-        self.event_shape = check_cells(event_shape, cells)
-        self.cells, self.context = cells, context
+        shape = check_cells(event_shape, cells)
+        super().__init__(shape, context, (Level((cells,), "one-hot"), Level((shape[0] - cells,))))
+        self.cells = cells
         self.hidden = sizes("hidden", hidden, may_be_empty=True)
         self.map_shape = check_map(map_shape, cells, context)
-        self.register_buffer("loc", torch.zeros(self.event_shape[0] - cells), persistent=False)
+        self.register_buffer("loc", torch.zeros(shape[0] - cells), persistent=False)
         self.logits = None if context else nn.Parameter(torch.zeros(cells))
         self.network: MLP | None = None
         if self.map_shape is not None:
@@ -61,10 +62,24 @@ class CellPrior(nn.Module):
         elif context:
             self.network = MLP((context,), (cells,), hidden=self.hidden)
 
-    def forward(self, context: Tensor | None = None) -> Distribution:
-        """Return p(z | c), batch (B,), from the context (B, E); batch () without one."""
-        logits, loc = full_precision(self._logits(context)), full_precision(self.loc)
-        return CellNormal(logits, loc, torch.ones_like(loc))
+    def begin(self, context: Tensor | None, encode: Encode | None) -> Tensor:
+        """Return the scores of the cells, (K,) or (B, K)."""
+        return full_precision(self._logits(context))
+
+    def level(
+        self,
+        number: int,
+        state: Any,
+    ) -> Distribution:
+        """Return p(k | c), batch (B,), or () without a context; then N(0, I), batch ()."""
+        if number == 0:
+            return OneHotCategorical(logits=state, validate_args=False)
+        loc = full_precision(self.loc)
+        return Independent(Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False)
+
+    def absorb(self, number: int, state: Any, z: Tensor) -> Tensor:
+        """Return the cell, then cell and Gaussian side by side."""
+        return z if number == 0 else torch.cat([state, z], -1)
 
     def _logits(self, context: Tensor | None) -> Tensor:
         """Return the scores of the cells, (K,) or (B, K)."""
@@ -78,10 +93,3 @@ class CellPrior(nn.Module):
         # (K, B, F): the last axis before the features is that of the context.
         scores = self.network(places.transpose(0, 1), beside if self.network.context else None)
         return scores.squeeze(-1).T
-
-    def extra_repr(self) -> str:
-        """Show every constructor argument."""
-        return (
-            f"event_shape={self.event_shape}, cells={self.cells}, hidden={self.hidden}, "
-            f"map_shape={self.map_shape}, context={self.context}"
-        )

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions import diagonal_gaussian
 from ..errors import ConfigError
 from ..nn import MLP
-from ..shapes import event_shape_of
+from .base import Encode, Prior
 
 
-class ConditionalGaussian(nn.Module):
+class ConditionalGaussian(Prior):
     """Factorised Gaussian whose means and scales are a network of the context.
 
     Args:
@@ -37,18 +37,12 @@ class ConditionalGaussian(nn.Module):
     def __init__(
         self, event_shape: int | Sequence[int], context: int = 0, hidden: Sequence[int] = (256,)
     ) -> None:
-        super().__init__()
         if context < 1:
             raise ConfigError("the prior 'conditional_gaussian' needs a condition; use 'standard_normal'")
-        self.event_shape = event_shape_of(event_shape)
-        self.context = context
+        super().__init__(event_shape, context)
         self.network = MLP((context,), (2, *self.event_shape), hidden=tuple(hidden))
         self.hidden = self.network.hidden
 
-    def forward(self, context: Tensor) -> Distribution:
+    def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
         """Return p(z | c), batch (B,), from the context (B, E)."""
         return diagonal_gaussian(self.network(context), len(self.event_shape))
-
-    def extra_repr(self) -> str:
-        """Show every constructor argument."""
-        return f"event_shape={self.event_shape}, context={self.context}, hidden={self.hidden}"

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from ..shapes import event_shape_of
+from .base import Encode, Prior
 
 
-class StandardNormal(nn.Module):
+class StandardNormal(Prior):
     """Standard normal prior, without parameters.
 
     Args:
@@ -31,16 +31,11 @@ class StandardNormal(nn.Module):
     loc: Tensor
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.event_shape = event_shape_of(event_shape)
+        super().__init__(event_shape)
         # A buffer, so that the prior follows the model's device and floating-point type.
         self.register_buffer("loc", torch.zeros(self.event_shape), persistent=False)
 
-    def forward(self) -> Distribution:
+    def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
         """Return p(z), batch shape (), event shape of the latent."""
         normal = Normal(self.loc, torch.ones_like(self.loc), validate_args=False)
         return Independent(normal, len(self.event_shape), validate_args=False)
-
-    def extra_repr(self) -> str:
-        """Show the latent's shape."""
-        return f"event_shape={self.event_shape}"

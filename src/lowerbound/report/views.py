@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ..conditions import Label, Vector
 from ..data import Data
-from ..distributions import kl_per_dimension
 from ..errors import ConfigError
 from ..model import VAE
 from ..shapes import draws, numel
+from ..using import place
 from . import charts
 from .grids import image_grid, tile_size, value_range
 
@@ -77,7 +77,7 @@ def views(
         numbers: What an evaluation gave, for its KL per dimension; validation examples give it otherwise.
         seed: Of all draws, and of the choice of examples.
     """
-    with torch.no_grad(), model._evaluating():
+    with torch.no_grad(), model.evaluating():
         examples = Examples(model, data, seed)
         write = notation(model)
         parts = [_curves(history, write)]
@@ -102,7 +102,7 @@ def notation(model: VAE) -> Callable[[str], str]:
     """Return what writes the condition c into a text's formulas, p(x | z) as p(x | z, c), if the model has one."""
     if model.condition is None:
         return str
-    alone = ("z",) if getattr(model.prior, "context", 0) == 0 else ()
+    alone = () if model.prior.context else ("z",)
 
     def given_c(formula: re.Match[str]) -> str:
         family, inside = formula.groups()
@@ -143,18 +143,21 @@ class Examples:
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:most]
         with draws(split.rows.device, seed):
             x, c = split.batch(order.to(split.rows.device))
-        self.x = model._accept(x)
-        self.c = model._read(c, len(x))
+        self.x = model.accept(x)
+        self.c = model.read(c, len(x))
         self._label(None if split.labels is None else split.labels.cpu()[order])
         parts = torch.arange(len(x)).split(250)
-        q = [model.infer(self.x[part], self.given(part)) for part in parts]
-        self.means = torch.cat([part.mean for part in q])
-        p = [model.prior_at(self.given(part)) for part in parts]
-        self.one_prior = not p[0].batch_shape
-        kl = [kl_per_dimension(*pair) for pair in zip(q, p, strict=True)]
+        views = [model.under(self.given(part)) for part in parts]
+        seen = [
+            view.evidence(view.to_model(self.x[part])[0]) for view, part in zip(views, parts, strict=True)
+        ]
+        middle = [v.middle(e, len(i)) for v, e, i in zip(views, seen, parts, strict=True)]
+        self.means = torch.cat([model.prior.join(draw.z)[0] for draw in middle])
+        self.one_prior = not views[0].prior().batch_shape
+        kl = [draw.kl_per_dimension() for draw in middle]
         whole = [part for part in kl if part is not None]
         # (L,) in nats, or None if the posterior does not factorise.
-        self.kl = torch.cat(whole).mean(0).flatten().cpu().double().numpy() if len(whole) == len(q) else None
+        self.kl = torch.cat(whole).mean(0).flatten().cpu().double().numpy() if len(whole) == len(kl) else None
         self.latent = numel(model.latent_shape)
         self.low, self.high = value_range(self.x, self.spec)
 
@@ -308,9 +311,9 @@ def _conversions(examples: Examples) -> View | None:
         name, _ = model.label
     except ConfigError:
         return None
-    if rows is None or getattr(model.posterior, "cells", 0):
-        return None
     x, c = examples.x[:8], examples.given(slice(8))
+    if rows is None or (model.prior.context and place(model.under(c)) is None):
+        return None
     versions = [model.convert(x, c, {**(c or {}), name: k}) for k in rows.c[name]]
     sheet = torch.stack([x, *versions], 1)
     return View(
@@ -416,8 +419,8 @@ def _latent_map(examples: Examples) -> View | None:
         points, axes = means, ["z₁", "z₂"]
         what = "Means of q(z | x)"
         if examples.latent == 2 and examples.one_prior:
-            p = examples.model.prior_at(examples.given(slice(1)))
-            prior = p.mean.flatten().cpu().numpy(), p.stddev.flatten().cpu().numpy()
+            found = place(examples.model.under(examples.given(slice(1))))
+            prior = found and tuple(part.flatten().cpu().numpy() for part in found)
     elif len(means) < 3:
         return None
     else:
@@ -453,12 +456,14 @@ def _latent_map(examples: Examples) -> View | None:
     )
 
 
-def _latent_grid(examples: Examples) -> View:
+def _latent_grid(examples: Examples) -> View | None:
     model, latent = examples.model, examples.latent
     n = examples.tiles()
     c = examples.given(slice(1))
-    p = model.prior_at(c)
-    center, scale = p.mean.flatten(), p.stddev.flatten()
+    found = place(model.under(c))
+    if found is None:
+        return None
+    center, scale = (part.flatten() for part in found)
     quantiles = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).to(center)
     if latent == 1:
         z = center + scale * quantiles[:, None]

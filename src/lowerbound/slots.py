@@ -1,0 +1,63 @@
+"""What all slots of a model have in common: how they start from data, and a family, which makes numbers a distribution.
+
+To add a slot, write a class in a file of its own under ``priors/``, ``posteriors/``, ``likelihoods/`` or ``conditions/``
+and register it; ``docs/how-to/extend.md`` has one of each kind. The constructor's arguments are kept as attributes of
+the same names: from these a saved model is built again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+if TYPE_CHECKING:
+    from .model import VAE
+
+
+class Slot(nn.Module):
+    """Base of the parts of a model."""
+
+    def start(self, u: Tensor, model: VAE) -> Tensor | None:
+        """Take from a sample of the training data what the slot should begin with; ``VAE.for_data`` calls it once.
+
+        Called in the order encoder, posterior, prior, decoder, likelihood, so that each finds the ones before it
+        started. It draws from torch's global generator where it needs chance.
+
+        Args:
+            u: Examples (N, *event), as the model sees them: after its transform.
+            model: The model that the slot is a part of.
+
+        Returns:
+            The output, (*input_shape), at which the network that feeds the slot should begin; None if any will do.
+        """
+        return None
+
+    def extra_repr(self) -> str:
+        """Show every constructor argument."""
+        options = inspect.signature(type(self)).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+
+
+class Family(Slot):
+    """Numbers to a distribution: ``forward(h)`` makes of (..., *input_shape) a distribution of batch (...).
+
+    It may own parameters.
+
+    Attributes:
+        event_shape: Shape of one value.
+        input_shape: What it reads of a network, per value.
+    """
+
+    event_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return the distribution, batch (...), from a network's output (..., *input_shape)."""
+        raise NotImplementedError
+
+    def point(self, p: Distribution) -> Tensor:
+        """Return the one value that stands for ``p``: its mean, unless that has no meaning."""
+        return p.mean
