@@ -221,7 +221,7 @@ class VAE(nn.Module):
         Raises:
             ConfigError: unknown names or options, or an impossible combination.
         """
-        from .config import model_for_data
+        from .defaults import model_for_data
 
         return model_for_data(data, latent=latent, **slots)
 

@@ -2,7 +2,7 @@
 
 The decoder gives ``input_shape`` numbers per example, a leading axis of P parameters before the event's own
 axes; the likelihood makes of them a distribution over x, normalised over its stated support. To add one,
-write a class with the five members below in a file of its own and name it in ``config.py``.
+write a class with the five members below in a file of its own and name it by ``lowerbound.register``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,13 @@ class Likelihood(nn.Module, ABC):
     Args:
         event_shape: Shape of one observation; an integer D stands for (D,).
         parameters: Number P of decoder outputs per element of x.
+
+    Attributes:
+        scores: Kinds of value (``DataSpec.values``) that it can score; empty if the class does not say, and then
+            ``check`` alone decides.
     """
+
+    scores: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:
         super().__init__()

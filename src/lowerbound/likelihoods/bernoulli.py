@@ -25,6 +25,8 @@ class Bernoulli(Likelihood):
         event_shape: Shape of one observation.
     """
 
+    scores = frozenset({"binary"})
+
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape)
 
@@ -56,6 +58,8 @@ class ContinuousBernoulli(Likelihood):
     Reference:
         The continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019), https://arxiv.org/abs/1907.06845
     """
+
+    scores = frozenset({"binary", "unit"})
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape)
