@@ -1,4 +1,4 @@
-"""The package is built in layers: imports point down the code map of CONTRIBUTING.md, and what is private stays so."""
+"""Imports point down the code map of CONTRIBUTING.md, and what a module keeps to itself no other uses."""
 
 import ast
 import re

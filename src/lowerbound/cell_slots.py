@@ -1,4 +1,4 @@
-"""What the choice of slots knows of a latent with cells: four slots go together, and their centres lie in the data."""
+"""What the choice of slots knows of a latent with cells: four slots go together, and centres lie in the data."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a user chooses, in layers: presets, files, flags and ``--set``, laid over each other and checked.
 
-A choice is a table of sections, ``{"latent": 8, "encoder": {"type": "mlp"}, "training": {"epochs": 3}}``. All that can
-be wrong without the data is refused before they are read.
+A choice is a table of sections, ``{"latent": 8, "encoder": {"type": "mlp"}, "training": {"epochs": 3}}``. All that
+can be wrong without the data is refused before they are read.
 """
 
 from __future__ import annotations

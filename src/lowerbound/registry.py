@@ -145,7 +145,8 @@ def _check_constructor(kind: str, cls: type) -> None:
     unknown = getattr(cls, "derived", frozenset()) - ON_REQUEST.keys()
     if unknown:
         raise ConfigError(
-            f"{kind} {cls.__name__} asks for {min(unknown)!r} by its attribute derived; there are {', '.join(ON_REQUEST)}"
+            f"{kind} {cls.__name__} asks for {min(unknown)!r} by its attribute derived; "
+            f"there are {', '.join(ON_REQUEST)}"
         )
     try:
         hints = _hints(cls)
@@ -279,8 +280,8 @@ def _kept(kind: str, slot: Any, option: str) -> Any:
         json.dumps(value)
     except (AttributeError, TypeError):
         raise ConfigError(
-            f"{kind} {type(slot).__name__} does not keep its argument {option!r}: a file needs the value it was given "
-            f"as the attribute {option!r}; got {getattr(slot, option, 'no such attribute')!r}"
+            f"{kind} {type(slot).__name__} does not keep its argument {option!r}: a file needs the value it was "
+            f"given as the attribute {option!r}; got {getattr(slot, option, 'no such attribute')!r}"
         ) from None
     return value
 
