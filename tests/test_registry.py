@@ -279,3 +279,9 @@ def test_a_code_of_another_shape_is_described_and_loads(tmp_path):
     assert again.latent_shape == (2, 3, 3)
     assert torch.equal(again.sample(3, seed=1), model.sample(3, seed=1))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["latent"] == [2, 3, 3]
+
+
+def test_what_the_data_say_of_a_condition_reaches_only_the_classes_that_ask():
+    data = lb.data.load(np.random.default_rng(0).standard_normal((40, 3)), observed="half")
+    model = lb.VAE.for_data(data, latent=2)
+    assert describe("condition", model.condition["observed"], derived=True)["masks"] == "half"

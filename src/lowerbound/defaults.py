@@ -119,7 +119,8 @@ def _with_conditions(spec: DataSpec, over: Options) -> dict[str, Any]:
     for name, entry in merged.items():
         # What the data say of an entry, its shape for one, holds for any type that it is read as.
         known = DERIVED["condition"].keys() | options_of("condition", lookup("condition", entry["type"]))
-        merged[name] = {key: value for key, value in said[name].items() if key in known} | dict(entry)
+        foreign = said[name].keys() - known - {"type"}
+        merged[name] = {key: v for key, v in (said[name] | entry).items() if key not in foreign}
     return merged
 
 
