@@ -157,7 +157,7 @@ TABLE = [
     ("train good.npy --set data.values=binary", FAST, "values='binary' needs zeros and ones only"),
     # the choices
     ("train digits --preset betavae", FAST, "there is no preset 'betavae'; did you mean 'beta-vae'"),
-    ("train digits --latent -3", FAST, "latent dimensions, a positive integer; got -3"),
+    ("train digits --latent -3", FAST, "each a positive integer; got -3"),
     ("train digits --latent 2.5", FAST, "--latent", "integer"),
     ("train digits --set latent", FAST,
      "--set needs slot.option=value, for example decoder.hidden=[400, 400]; got 'latent'"),

@@ -913,8 +913,8 @@ def test_report_of_a_conditional_run(call, told, tmp_path):
 # ------------------------------------------------------------------------------------------------------- list
 def test_list_names_everything_that_is_registered(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    from lowerbound.config import REGISTRY
     from lowerbound.presets import PRESETS
+    from lowerbound.registry import REGISTRY
 
     code, out, err = call("list")
     assert (code, err) == (0, "")
@@ -927,7 +927,7 @@ def test_list_names_everything_that_is_registered(call, monkeypatch):
 
 
 def test_list_gives_options_as_set_takes_them(call):
-    from lowerbound.config import check_overrides, merge, parse_assignment
+    from lowerbound.overrides import check_overrides, merge, parse_assignment
 
     _, out, _ = call("list", "encoders")
     words = " ".join(out.split("conv ")[0].replace("[512, 512]", "[512,512]").split()[1:])

@@ -9,22 +9,15 @@ from torch import nn
 from toys import CELLS, points_on_grids, with_cells
 
 import lowerbound as lb
-from lowerbound import config, presets
+from lowerbound import presets
 from lowerbound.conditions import Conditions, Vector
-from lowerbound.config import (
-    REGISTRY,
-    build,
-    check_overrides,
-    choose,
-    describe,
-    merge,
-    options_of,
-    parse_assignment,
-)
 from lowerbound.data import DataSpec
+from lowerbound.defaults import choose, default_latent, describe_model
 from lowerbound.errors import ConfigError, LowerboundError
 from lowerbound.nn.cells import lattice
 from lowerbound.objectives import ELBO, ImportanceWeighted, Linear, Progress, Switch
+from lowerbound.overrides import check_overrides, merge, parse_assignment
+from lowerbound.registry import REGISTRY, build, build_objective, describe, options_of
 
 SHAPES = {
     "encoder": {"in_shape": (1, 8, 8), "out_shape": (2, 3)},
@@ -57,7 +50,7 @@ WITH_CELLS = {
 def shapes(kind, name, options=None):
     if kind == "condition":
         return CONDITIONS[name]
-    cells = options_of(REGISTRY[kind][name]).get("cells")
+    cells = options_of(kind, REGISTRY[kind][name]).get("cells")
     if cells is None:
         return SHAPES[kind]
     return WITH_CELLS[kind]((options or {}).get("cells", cells.default))
@@ -165,7 +158,7 @@ def test_the_table_of_options_covers_every_registered_class_and_option():
     registered = {(kind, name): cls for kind, classes in REGISTRY.items() for name, cls in classes.items()}
     assert set(OPTIONS) == set(registered)
     for key, cls in registered.items():
-        assert set(OPTIONS[key]) == set(options_of(cls)), key
+        assert set(OPTIONS[key]) == set(options_of(key[0], cls)), key
 
 
 @pytest.mark.parametrize(("kind", "name"), OPTIONS)
@@ -180,9 +173,9 @@ def test_describe_gives_back_every_option_that_build_took(kind, name):
 @pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] != "schedule"])
 def test_a_type_alone_has_the_defaults_of_its_class(kind, name):
     cls = REGISTRY[kind][name]
-    needed = {k: OPTIONS[kind, name][k] for k, p in options_of(cls).items() if p.default is p.empty}
+    needed = {k: OPTIONS[kind, name][k] for k, p in options_of(kind, cls).items() if p.default is p.empty}
     described = describe(kind, build(kind, {"type": name, **needed}, **shapes(kind, name)))
-    for option, parameter in options_of(cls).items():
+    for option, parameter in options_of(kind, cls).items():
         if parameter.default is not parameter.empty:
             assert described[option] == json.loads(json.dumps(parameter.default)), option
 
@@ -191,14 +184,14 @@ def test_a_bare_name_stands_for_a_nested_objective_or_schedule():
     built = build("objective", {"type": "switch", "first": "elbo", "then": "importance_weighted"})
     assert isinstance(built, Switch)
     assert (type(built.first), type(built.then)) == (ELBO, ImportanceWeighted)
-    warm = config.build_objective({"beta": "linear"})
+    warm = build_objective({"beta": "linear"})
     assert isinstance(warm.beta, Linear)
     assert warm.beta(Progress(fraction=0.05)) == pytest.approx(0.5)
 
 
 def test_an_objective_without_a_type_is_the_elbo():
-    assert config.build_objective({"beta": 4}).beta == 4.0
-    assert config.build_objective({}).beta == 1.0
+    assert build_objective({"beta": 4}).beta == 4.0
+    assert build_objective({}).beta == 1.0
 
 
 # -------------------------------------------------------------------------------------------- choice by the data
@@ -217,7 +210,7 @@ def test_an_objective_without_a_type_is_the_elbo():
 def test_for_data_chooses_slots_by_the_schema_and_they_can_score_the_data(kind, expected):
     data = data_of(kind)
     model = lb.VAE.for_data(data, latent=3)
-    described = config.describe_model(model)
+    described = describe_model(model)
     assert {slot: described[slot]["type"] for slot in expected} == expected
     assert described["posterior"] == {"type": "diagonal_gaussian"}
     assert described["prior"] == {"type": "standard_normal"}
@@ -250,7 +243,7 @@ def test_a_fresh_model_of_bits_starts_at_their_mean():
 
 @pytest.mark.parametrize(("dimensions", "latent"), [(4, 2), (16, 2), (24, 3), (64, 8), (320, 40), (3072, 40)])
 def test_the_usual_latent_size_is_an_eighth_of_the_data_between_2_and_40(dimensions, latent):
-    assert config.default_latent(spec(shape=(dimensions,), values="real")) == latent
+    assert default_latent(spec(shape=(dimensions,), values="real")) == latent
 
 
 # --------------------------------------------------------------------------------------------------- overrides
@@ -383,10 +376,10 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
         ({"objective": {"type": "switch", "first": "elbo"}}, "'switch' needs the option 'then'"),
         ({"objective": {"type": "switch", "first": "elbow", "then": "elbo"}}, "did you mean 'elbo'"),
         ({"transform": "standardise"}, "did you mean 'standardize'"),
-        ({"latent": 0}, "a positive integer; got 0"),
-        ({"latent": -3}, "a positive integer; got -3"),
-        ({"latent": 2.5}, "a positive integer; got 2.5"),
-        ({"latent": True}, "a positive integer; got True"),
+        ({"latent": 0}, "each a positive integer; got 0"),
+        ({"latent": -3}, "each a positive integer; got -3"),
+        ({"latent": 2.5}, "each a positive integer; got 2.5"),
+        ({"latent": True}, "each a positive integer; got True"),
         ({"training": 5}, "training is a table of options; got 5"),
         ({"training": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
         ({"training": {"batch_size": 2.5}}, "batch_size must be a whole number; got 2.5"),
@@ -507,7 +500,7 @@ def test_presets_say_what_their_paper_says():
     assert presets.preset("beta-vae")["objective"]["beta"] == 4.0
     assert presets.preset("iwae")["objective"] == {"type": "importance_weighted", "samples": 50}
     assert presets.preset("dreg")["objective"]["gradient"] == "dreg"
-    warm = config.build_objective(presets.preset("kl-warm-up")["objective"]).beta
+    warm = build_objective(presets.preset("kl-warm-up")["objective"]).beta
     assert [warm(Progress(fraction=f)) for f in (0.0, 0.05, 0.1, 1.0)] == pytest.approx([0, 0.5, 1, 1])
     assert all(preset.summary for preset in presets.PRESETS.values())
 
@@ -793,7 +786,7 @@ def test_a_set_becomes_an_embedding_that_knows_its_rows():
     assert entry.event_shape == (4, 3)
     rows = torch.from_numpy(sets[~np.isnan(sets).any(-1)]).float()
     torch.testing.assert_close(entry.mean, rows.mean(0))
-    assert config.describe_model(model)["condition"]["boxes"] == {
+    assert describe_model(model)["condition"]["boxes"] == {
         "type": "set",
         "event_shape": [4, 3],
         "size": 6,

@@ -23,10 +23,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-import lowerbound.config
 from lowerbound.cli import app
-from lowerbound.config import REGISTRY, check_overrides, options_of, parse_assignment
+from lowerbound.overrides import check_overrides, parse_assignment
 from lowerbound.presets import PRESETS, preset
+from lowerbound.registry import REGISTRY, options_of
 from lowerbound.training import RunFolder, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -66,8 +66,8 @@ def test_the_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # classes of a page find their module
-    own = {kind: dict(classes) for kind, classes in REGISTRY.items()}  # a page may register names
-    monkeypatch.setattr(lowerbound.config, "REGISTRY", own)
+    for kind, classes in REGISTRY.items():  # a page may register names
+        monkeypatch.setitem(REGISTRY, kind, dict(classes))
     for line, code in blocks(page, "python"):
         # Blank lines before it, so that a traceback has the page's line numbers.
         exec(compile("\n" * (line - 1) + code, str(page), "exec"), module.__dict__)
@@ -259,7 +259,7 @@ def slot_table() -> str:
         for name, cls in classes.items():
             options = [
                 f"`{option}`" if p.default is p.empty else f"`{option}={json.dumps(p.default)}`"
-                for option, p in options_of(cls).items()
+                for option, p in options_of(kind, cls).items()
             ]
             rows.append(f"| `{kind}` | `{name}` | {cell(', '.join(options))} |")
     return "\n".join(["| Section | `type` | Options |", "|---|---|---|", *rows])

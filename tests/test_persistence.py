@@ -389,8 +389,8 @@ def test_the_trial_before_a_run_changes_neither_the_model_nor_the_random_numbers
 
 def test_saving_a_model_that_cannot_be_described_leaves_the_old_run_whole(model, saved):
     before = digest(saved)
-    model.posterior.event_shape = (2, 1)
-    with pytest.raises(ConfigError, match="cannot be described"):
+    model.encoder.hidden = nn.Linear(1, 1)
+    with pytest.raises(ConfigError, match="encoder MLP does not keep its argument 'hidden'"):
         lb.save(model, saved, overwrite=True)
     assert digest(saved) == before
 

@@ -8,12 +8,12 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
-from lowerbound.config import REGISTRY
 from lowerbound.distributions import CellNormal
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian
 from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
+from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
     check_condition,
     check_likelihood,

@@ -13,7 +13,7 @@ import torch
 from loading import bits, trained
 
 import lowerbound as lb
-from lowerbound import config
+from lowerbound import defaults
 
 
 def model_for(data: lb.data.Data, network: str, latent: int = networks.LATENT) -> lb.VAE:
@@ -142,7 +142,7 @@ class Quality:
         given = {"evaluations": 1000} | (recipe or {})  # an evaluation at every epoch's end
         objective = None
         if given.pop("command", False):
-            objective, usual = config.recipe(data.spec, model)
+            objective, usual = defaults.recipe(data.spec, model)
             given = usual | given
         bounds, pauses = [], []
 

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from . import evaluation as evaluate
     from .model import VAE
     from .persistence import fit, load, save
+    from .registry import register
     from .training import Run
 
 _HOME = {
     "VAE": "model",
     "fit": "persistence",
     "load": "persistence",
+    "register": "registry",
     "save": "persistence",
     "Run": "training",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "objectives",
     "posteriors",
     "priors",
+    "register",
     "report",
     "save",
 ]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -32,6 +32,7 @@ from .nn.network import context_size
 from .posteriors import Posterior
 from .priors import Prior
 from .shapes import draws, full_precision, numel
+from .slots import Level
 from .view import VAEOutput, View
 
 if TYPE_CHECKING:
@@ -97,6 +98,11 @@ class VAE(nn.Module):
         latent, posterior = self.prior.event_shape, self.posterior.event_shape
         if posterior != latent:
             raise ShapeError(f"posterior has latent shape {posterior} but prior has {latent}")
+        if self.posterior.levels != self.prior.levels:
+            raise ShapeError(
+                f"the levels of posterior {type(self.posterior).__name__} are {_words(self.posterior.levels)}, but those "
+                f"of prior {type(self.prior).__name__} are {_words(self.prior.levels)}"
+            )
         size = 0 if self.condition is None else self.condition.context
         taken = {
             "encoder": context_size(self.encoder),
@@ -144,7 +150,7 @@ class VAE(nn.Module):
         Raises:
             ConfigError: unknown names or options, or an impossible combination.
         """
-        from .config import model_for_data
+        from .defaults import model_for_data
 
         return model_for_data(data, latent=latent, **slots)
 
@@ -553,3 +559,7 @@ class VAE(nn.Module):
 def _check_samples(samples: int) -> None:
     if samples < 1:
         raise ConfigError(f"a pass needs samples >= 1; got {samples}")
+
+
+def _words(levels: Sequence[Level]) -> str:
+    return ", ".join(f"{kind} {shape}" for shape, kind in levels)

@@ -17,22 +17,14 @@ import torch
 from torch import nn
 
 from . import __version__
-from .config import (
-    DATA_OPTIONS,
-    SLOTS,
-    build_model,
-    build_objective,
-    build_settings,
-    check_settings,
-    describe,
-    describe_model,
-    describe_settings,
-)
 from .data import Data, DataSpec, load_like
 from .data.files import find
+from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
 from .objectives import Objective, Progress
+from .overrides import DATA_OPTIONS, build_settings, check_settings, describe_settings
+from .registry import SLOTS, build_objective, describe
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device

@@ -1,6 +1,6 @@
 """One table: a name from the literature, the choices it stands for, and what to read.
 
-A preset is an overlay on the choice by the data (``config.choose``); a configuration file, flags and ``--set``
+A preset is an overlay on the choice by the data (``defaults.choose``); a configuration file, flags and ``--set``
 are laid over it in turn.
 """
 

@@ -8,7 +8,8 @@ the same names: from these a saved model is built again.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -17,8 +18,29 @@ if TYPE_CHECKING:
     from .model import VAE
 
 
+class Level(NamedTuple):
+    """One level of a latent.
+
+    Attributes:
+        shape: Shape of its value.
+        kind: What its numbers are: "real"; "one-hot"; "embedding", vectors out of a finite set; "simplex"; "sphere".
+            Tools ask for it: only real numbers are active or not, have a temperature, or can be moved.
+    """
+
+    shape: tuple[int, ...]
+    kind: str = "real"
+
+
 class Slot(nn.Module):
-    """Base of the parts of a model."""
+    """Base of the parts of a model.
+
+    Attributes:
+        partners: Registered names that other slots must have beside this one, by kind.
+        agree: Options on which it and its partners must agree.
+    """
+
+    partners: ClassVar[Mapping[str, str]] = {}
+    agree: ClassVar[Sequence[str]] = ()
 
     def start(self, u: Tensor, model: VAE) -> Tensor | None:
         """Take from a sample of the training data what the slot should begin with; ``VAE.for_data`` calls it once.

@@ -72,15 +72,16 @@ def _entries(kind: str) -> list[tuple[str, list[str]]]:
             ("FOLDER", ["images in it and below; sub-folders are labels"]),
             ("FILE", [".npy, .npz, .csv, .parquet or .tar"]),
         ]
-    from ..config import REGISTRY, options_of
+    from ..registry import REGISTRY, options_of
 
     if kind == "training":
         from ..training import Settings
 
-        return [(name, [_value(option.default)]) for name, option in options_of(Settings).items()]
+        return [(name, [_value(option.default)]) for name, option in options_of(kind, Settings).items()]
+    slot = kind.removesuffix("s")
     return [
-        (name, ["  ".join(_option(option) for option in options_of(cls).values())])
-        for name, cls in REGISTRY[kind.removesuffix("s")].items()
+        (name, ["  ".join(_option(option) for option in options_of(slot, cls).values())])
+        for name, cls in REGISTRY[slot].items()
     ]
 
 

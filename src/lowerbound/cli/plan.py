@@ -325,7 +325,7 @@ def _family(name: str, assignments: list[str] | None) -> Family:
 
 def _options(assignments: list[str] | None) -> dict[str, Any]:
     """Return what --set says of a family."""
-    from ..config import parse_assignment
+    from ..overrides import parse_assignment
 
     options: dict[str, Any] = {}
     for text in assignments or ():

@@ -158,7 +158,7 @@ def _first_process() -> bool:
 
 def _choices(preset: str, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> dict[str, Any]:
     """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
-    from ..config import check_overrides, merge, parse_assignment
+    from ..overrides import check_overrides, merge, parse_assignment
     from ..presets import preset as preset_overrides
 
     given = {
@@ -196,7 +196,9 @@ def _start(
     import torch
 
     from .. import data as sources
-    from ..config import build_objective, build_settings, model_for_data, recipe
+    from ..defaults import model_for_data, recipe
+    from ..overrides import build_settings
+    from ..registry import build_objective
     from ..training import RunFolder
     from ..training.devices import choose_device
     from ..training.engine import is_restarted
@@ -226,8 +228,8 @@ def _continue(
     source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
 ) -> tuple[Path, Data, VAE, Objective, dict[str, Any]]:
     """Return the parts of the run in ``out`` as it was started; the checkpoint then fills in the weights."""
-    from ..config import build_objective
     from ..persistence import FREE_SETTINGS, build_stored, open_data, read_config
+    from ..registry import build_objective
     from ..training import RunFolder
 
     if out is None or overwrite:

@@ -5,7 +5,7 @@ An entry is embedded as a vector. Where its value is missing, a learned vector s
 
 .. math:: e(c) = f(c) \;\text{where c is known}, \qquad e(\varnothing) = e_0
 
-To add a kind, write a class with the members below in a file of its own and register it.
+To add a kind, write a class with the members below in a file of its own and name it by ``lowerbound.register``.
 
 Reference:
     Learning structured output representation using deep conditional generative models (Sohn, Lee and Yan, 2015);

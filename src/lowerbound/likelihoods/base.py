@@ -2,14 +2,15 @@
 
 The decoder gives ``input_shape`` numbers per example, a leading axis of P parameters before the event's own
 axes; the likelihood makes of them a distribution over x, normalised over its stated support. To add one,
-write a class with the members below in a file of its own and register it; ``start`` (see ``slots.py``) returns the
-decoder's output at which p(x | z) has the data's mean and spread.
+write a class with the members below in a file of its own and name it by ``lowerbound.register``; ``start`` (see
+``slots.py``) returns the decoder's output at which p(x | z) has the data's mean and spread.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,13 @@ class Likelihood(Family, ABC):
     Args:
         event_shape: Shape of one observation; an integer D stands for (D,).
         parameters: Number P of decoder outputs per element of x.
+
+    Attributes:
+        scores: Kinds of value (``DataSpec.values``) that it can score; empty if the class does not say, and then
+            ``check`` alone decides.
     """
+
+    scores: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ class Bernoulli(Likelihood):
         event_shape: Shape of one observation.
     """
 
+    scores = frozenset({"binary"})
+
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape)
 
@@ -57,6 +59,8 @@ class ContinuousBernoulli(Likelihood):
     Reference:
         The continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019), https://arxiv.org/abs/1907.06845
     """
+
+    scores = frozenset({"binary", "unit"})
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape)

@@ -27,6 +27,8 @@ class Categorical(Likelihood):
         categories: Number of classes K, at least 2.
     """
 
+    scores = frozenset({"binary", "categorical"})
+
     def __init__(self, event_shape: int | Sequence[int], categories: int) -> None:
         if isinstance(categories, bool) or not isinstance(categories, int) or categories < 2:
             raise ConfigError(f"Categorical needs categories >= 2; got {categories!r}")

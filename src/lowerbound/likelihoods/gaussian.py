@@ -51,6 +51,8 @@ class Gaussian(Likelihood):
     variance: Tensor
     seen: Tensor
 
+    scores = frozenset({"binary", "unit", "real"})
+
     def __init__(self, event_shape: int | Sequence[int], scale: float | Scale = "optimal") -> None:
         if isinstance(scale, str) and scale not in SCALES:
             raise ConfigError(

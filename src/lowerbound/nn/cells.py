@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,8 @@ class CellEncoder(Network):
         reach: (D,), how far a cell reaches from its centre, about.
     """
 
+    partners: ClassVar = {"posterior": "cell_gaussian"}
+    agree: ClassVar = ("cells",)
     centres: Tensor
     reach: Tensor
 
@@ -194,6 +196,9 @@ class CellDecoder(Network):
         reach: (D,), how far an output of 1 moves from the centre.
     """
 
+    # Its means lie near the centres of cells, which other likelihoods do not read.
+    partners: ClassVar = {"prior": "cell", "likelihood": "gaussian"}
+    agree: ClassVar = ("cells",)
     centres: Tensor
     reach: Tensor
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, TypeGuard
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class Network(nn.Module):
         context: Size E of the context vector, 0 for none.
     """
 
+    # As of ``slots.Slot``.
+    partners: ClassVar[Mapping[str, str]] = {}
+    agree: ClassVar[Sequence[str]] = ()
     layers: nn.Module
     output: nn.Linear | nn.ConvTranspose2d
 

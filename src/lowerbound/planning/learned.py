@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from ..conditions import Map
-from ..config import model_for_data
 from ..data import Data, Standardize
+from ..defaults import model_for_data
 from ..errors import ConfigError, ShapeError, suggest
 from ..model import VAE
 from ..nn.cells import CellDecoder, CellEncoder, lattice, place_cells

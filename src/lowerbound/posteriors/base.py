@@ -9,14 +9,14 @@ prior has found of the levels above: its state, and its own p(z_l | z_<l, c).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ..shapes import event_shape_of
-from ..slots import Family
+from ..slots import Family, Level
 
 
 class Posterior(Family):
@@ -25,12 +25,21 @@ class Posterior(Family):
     Args:
         event_shape: Shape of one latent code, as the prior's.
         input_shape: Shape of what it reads of the encoder, per example.
+        levels: The levels, coarse to fine, as the prior's; one of ``event_shape`` with real numbers if not given.
     """
 
-    def __init__(self, event_shape: int | Sequence[int], input_shape: Sequence[int]) -> None:
+    def __init__(
+        self, event_shape: int | Sequence[int], input_shape: Sequence[int], levels: Sequence[Level] = ()
+    ) -> None:
         super().__init__()
         self.event_shape = event_shape_of(event_shape)
         self.input_shape = event_shape_of(input_shape, "input_shape")
+        self.levels = tuple(levels) or (Level(self.event_shape),)
+
+    @classmethod
+    def room(cls, options: Mapping[str, Any]) -> int:
+        """Return how many numbers of a code are not real ones and so come beside the usual latent dimensions."""
+        return 0
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:
         """Return what the levels are told of x: tensors, or tuples, lists or dicts of them.

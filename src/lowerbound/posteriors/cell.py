@@ -20,14 +20,15 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch.distributions import Distribution, OneHotCategorical
 
 from ..distributions import diagonal_gaussian
 from ..nn.cells import check_cells
 from ..shapes import full_precision
+from ..slots import Level
 from .base import Posterior
 
 
@@ -39,10 +40,18 @@ class CellGaussian(Posterior):
         cells: Number K of cells.
     """
 
+    partners: ClassVar = {"encoder": "cells", "prior": "cell"}
+    agree: ClassVar = ("cells",)
+
     def __init__(self, event_shape: int | Sequence[int], cells: int = 256) -> None:
         shape = check_cells(event_shape, cells)
-        super().__init__(shape, (2, *shape))
+        super().__init__(shape, (2, *shape), (Level((cells,), "one-hot"), Level((shape[0] - cells,))))
         self.cells = cells
+
+    @classmethod
+    def room(cls, options: Mapping[str, Any]) -> int:
+        """Return the number of cells."""
+        return options.get("cells", 256)
 
     def level(self, number: int, evidence: Any, state: Any, p: Distribution) -> Distribution:
         """Return q of the cell or of the Gaussian, batch (B,), from (B, 2, K + L).

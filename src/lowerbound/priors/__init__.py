@@ -1,6 +1,7 @@
 """Priors p(z) and p(z | c): the distribution that new latent codes are drawn from."""
 
-from .base import Encode, Level, Prior
+from ..slots import Level
+from .base import Encode, Prior
 from .cell import CellPrior
 from .conditional import ConditionalGaussian
 from .normal import StandardNormal

@@ -12,29 +12,16 @@ Most latents have one level: their prior writes ``forward`` alone. One of severa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ..shapes import event_shape_of, numel
-from ..slots import Slot
+from ..slots import Level, Slot
 
 Encode = Callable[[Tensor], Distribution]
-
-
-class Level(NamedTuple):
-    """One level of a latent.
-
-    Attributes:
-        shape: Shape of its value.
-        kind: What its numbers are: "real"; "one-hot"; "embedding", vectors out of a finite set; "simplex"; "sphere".
-            Tools ask for it: only real numbers are active or not, have a temperature, or can be moved.
-    """
-
-    shape: tuple[int, ...]
-    kind: str = "real"
 
 
 class Prior(Slot):

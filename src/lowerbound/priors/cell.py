@@ -14,7 +14,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ from ..nn import MLP
 from ..nn.cells import check_cells, check_map, split_map
 from ..nn.network import sizes
 from ..shapes import full_precision
-from .base import Encode, Level, Prior
+from ..slots import Level
+from .base import Encode, Prior
 
 
 class CellPrior(Prior):
@@ -38,6 +39,8 @@ class CellPrior(Prior):
         context: Size of the context vector; with 0 the probabilities are parameters.
     """
 
+    partners: ClassVar = {"posterior": "cell_gaussian", "decoder": "cells"}
+    agree: ClassVar = ("cells",)
     loc: Tensor
 
     def __init__(

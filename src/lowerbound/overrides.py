@@ -1,0 +1,227 @@
+"""What a user chooses, in layers: presets, files, flags and ``--set``, laid over each other and checked.
+
+A choice is a table of sections, ``{"latent": 8, "encoder": {"type": "mlp"}, "training": {"epochs": 3}}``. All that
+can be wrong without the data is refused before they are read.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from .conditions import Condition
+from .data import load as load_data
+from .errors import ConfigError, suggest
+from .registry import (
+    DERIVED,
+    ON_REQUEST,
+    REGISTRY,
+    SLOTS,
+    Options,
+    as_options,
+    build,
+    check_all,
+    check_value,
+    lookup,
+    options_of,
+    plain,
+    unknown_option,
+)
+from .shapes import event_shape_of
+from .training import Settings
+
+DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name != "source")
+# Options that the data give a value to, where the user does not; each with one to check the others with.
+FROM_DATA: dict[str, dict[str, Any]] = {"likelihood": {"categories": 2}}
+_LARGE = 2**16
+_SECTIONS = ("latent", "network", *SLOTS, "objective", "training", "data")
+
+
+def merge(base: Options, over: Options) -> dict[str, Any]:
+    """Return ``base`` with ``over`` laid on it, section by section; a new ``type`` drops the old one's options."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        old = {"type": old} if isinstance(old, str) and isinstance(value, Mapping) else old
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same = "type" not in old or "type" not in value or old["type"] == value["type"]
+            merged[key] = merge(old if same else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Return ``slot.option=value`` as a nested dict; the value is TOML, or else a plain string.
+
+    Raises:
+        ConfigError: there is no equals sign or no name.
+    """
+    import tomllib
+
+    path, equals, raw = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(
+            f"--set needs slot.option=value, for example decoder.hidden=[400, 400]; got {text!r}"
+        )
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    nested: Any = value
+    for key in reversed(keys):
+        nested = {key: nested}
+    return nested
+
+
+def check_overrides(overrides: Options, where: str | None = None) -> None:
+    """Refuse unknown sections, types and options, and values of a wrong type, before any data are read.
+
+    Args:
+        overrides: Sections with their options.
+        where: What they come from, for the messages.
+
+    Raises:
+        ConfigError: with the nearest valid name.
+    """
+    try:
+        if not isinstance(overrides, Mapping):
+            raise ConfigError(f"a configuration is a table of sections; got {overrides!r}")
+        for section, value in overrides.items():
+            if section not in _SECTIONS:
+                raise ConfigError(f"there is no section {section!r}; {suggest(str(section), _SECTIONS)}")
+            _check_section(section, value)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+
+
+def _check_section(section: str, value: Any) -> None:
+    if section in ("training", "data"):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{section} is a table of options; got {value!r}")
+        check_settings(value) if section == "training" else check_data_options(value)
+    elif section == "latent":
+        latent_shape_of(value)
+    elif section == "condition":
+        _check_condition(value)
+    elif not isinstance(value, nn.Module) or section == "network":
+        _check_slot("decoder" if section == "network" else section, as_options(section, value))
+
+
+def _check_slot(kind: str, options: Options) -> None:
+    """Build a slot for its checks; without a type, the options must be those of some type of that kind."""
+    if "type" in options:
+        known = options_of(kind, lookup(kind, options["type"]))
+        given = {name: value for name, value in FROM_DATA.get(kind, {}).items() if name in known}
+        shapes = ON_REQUEST | DERIVED.get(kind, {})
+        refusals = [_refusal(kind, given | dict(options), s) for s in (shapes, shapes | _large(kind))]
+        # What is refused for one size only, or in words that name it, depends on the data.
+        if refusals[0] is not None and str(refusals[0]) == str(refusals[1]):
+            raise refusals[0]
+        return None
+    known = {option for cls in REGISTRY[kind].values() for option in options_of(kind, cls)}
+    for name in options:
+        if name not in known:
+            raise unknown_option(kind, name, known)
+    refusals = []
+    for name, cls in REGISTRY[kind].items():
+        if set(options) <= set(options_of(kind, cls)):
+            try:
+                return _check_slot(kind, {"type": name, **options})
+            except ConfigError as error:
+                refusals.append(error)
+    raise refusals[0] if refusals else ConfigError(f"no {kind} has all the options {', '.join(options)}")
+
+
+def _refusal(kind: str, options: Options, shapes: Mapping[str, Any]) -> ConfigError | None:
+    try:
+        # On the meta device nothing is computed or stored, however large the networks are.
+        with torch.device("meta"):
+            build(kind, options, **shapes)
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _large(kind: str) -> dict[str, Any]:
+    """Return other shapes to check a slot with: a large latent, and a context."""
+    latent = (_LARGE,)
+    side = {"encoder": {"out_shape": (2, *latent)}, "decoder": {"in_shape": latent}}
+    return {"latent_shape": latent, "context": 128, **side.get(kind, {"event_shape": latent})}
+
+
+def _check_condition(entries: Any) -> None:
+    """Check the options of a condition's entries; what their values can be depends on the data."""
+    if not isinstance(entries, Mapping):
+        raise ConfigError(f"condition is a table of entries with their options; got {entries!r}")
+    for name, value in entries.items():
+        if isinstance(value, Condition):
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"condition.{name} is a table of options, or a Condition; got {value!r}")
+        kinds = [lookup("condition", value["type"])] if "type" in value else REGISTRY["condition"].values()
+        known = {option: cls for cls in kinds for option in options_of("condition", cls)}
+        for option in value.keys() - {"type"}:
+            if option not in known:
+                raise unknown_option(f"condition {name!r}", option, known)
+            check_value(f"condition.{name}", known[option], option, value[option])
+
+
+def latent_shape_of(latent: Any) -> tuple[int, ...]:
+    """Return the shape of a code from the number of its dimensions, or from its sizes.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        return event_shape_of(plain(latent), "latent")
+    except ConfigError:
+        raise ConfigError(
+            "latent is the number of latent dimensions, or a list of sizes: each a positive integer; "
+            f"got {latent!r}"
+        ) from None
+
+
+def check_settings(options: Options) -> dict[str, Any]:
+    """Return training options checked for their names and types.
+
+    Raises:
+        ConfigError: unknown name, with the nearest valid one, or wrong type.
+    """
+    return check_all("training", Settings, [f.name for f in fields(Settings)], options)
+
+
+def check_data_options(options: Options) -> dict[str, Any]:
+    """Return the options of ``lowerbound.data.load`` checked for their names and types.
+
+    Raises:
+        ConfigError: unknown name, with the nearest valid one, or wrong type.
+    """
+    return check_all("data", load_data, DATA_OPTIONS, options)
+
+
+def build_settings(options: Options, epochs: float = 50) -> Settings:
+    """Return the settings of a run.
+
+    Args:
+        options: Fields of ``Settings``.
+        epochs: Length of the run if the options give none.
+
+    Raises:
+        ConfigError: unknown name, with the nearest valid one, or wrong type or value.
+    """
+    checked = check_settings(options)
+    if checked.get("epochs") is None and checked.get("minutes") is None:
+        checked["epochs"] = epochs
+    return Settings(**checked)
+
+
+def describe_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON has them."""
+    return plain(asdict(settings))
