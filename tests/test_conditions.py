@@ -975,7 +975,7 @@ def test_a_bright_place_of_the_map_is_the_cell_at_that_place(size, beside):
         for draw in (model.sample(8, c, seed=0), model.sample(8, c, spread=True, seed=0)):
             close(draw, middle.expand(8, 2))
         near = (middle + torch.tensor([0.1, -0.02])).unsqueeze(0)
-        k = model.infer(near, c).mean[0, :cells].argmax().item()
+        k = model.encode(near, c)[0, :cells].argmax().item()
         assert k == row * columns + column == model.prior_at(c).probs.argmax().item()
 
 

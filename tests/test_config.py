@@ -725,20 +725,23 @@ def test_networks_of_the_users_own_keep_their_centres():
 @pytest.mark.parametrize(
     ("slots", "message"),
     [
-        ({"prior": "standard_normal"}, "cells need four slots together: .* prior 'standard_normal'"),
-        ({"encoder": "mlp"}, "cells need four slots together: .* encoder 'mlp'"),
-        ({"decoder": "mlp"}, "cells need four slots together"),
-        ({"posterior": "diagonal_gaussian"}, "cells need four slots together"),
+        (
+            {"prior": "standard_normal"},
+            "'cell_gaussian' goes with prior 'cell'; got prior 'standard_normal'",
+        ),
+        ({"encoder": "mlp"}, "posterior 'cell_gaussian' goes with encoder 'cells'; got encoder 'mlp'"),
+        ({"decoder": "mlp"}, "prior 'cell' goes with decoder 'cells'; got decoder 'mlp'"),
+        ({"posterior": "diagonal_gaussian"}, "goes with posterior 'cell_gaussian'"),
         (
             {"encoder": {"type": "cells", "cells": 5}},
-            "disagree on the number of cells: posterior 6, prior 6, encoder 5",
+            "encoder and posterior disagree on cells: 5 and 6; set the option cells of both",
         ),
-        ({"decoder": "cells"}, "disagree on the number of cells: .* decoder 256"),
-        ({"prior": lb.priors.CellPrior(9, cells=7)}, "disagree on the number of cells: .* prior 7"),
+        ({"decoder": "cells"}, "disagree on cells: 6 and 256"),
+        ({"prior": lb.priors.CellPrior(9, cells=7)}, "posterior and prior disagree on cells: 6 and 7"),
         (with_cells(7), "is not one of 7 cells in a context of 20; set cells to rows x columns"),
         ({"latent": CELLS}, r"cells=6 needs a latent \(K \+ L,\)"),
-        ({"prior": {"cells": 0}}, r"cells=0 needs a latent"),
-        ({"prior": {"cells": -3}}, r"cells=-3 needs a latent"),
+        ({"prior": {"cells": 0}}, r"disagree on cells: 6 and 0"),
+        (with_cells(-3), r"cells=-3 needs a latent|cells must be a positive integer"),
         ({"encoder": {"cells": 2.5}}, "encoder.cells must be a whole number"),
     ],
 )
@@ -754,22 +757,21 @@ def test_cells_for_data_that_have_too_few_places_or_examples_are_refused():
     with pytest.raises(ConfigError, match="40 cells are more than the 32 different examples; use fewer"):
         lb.VAE.for_data(lb.data.load(x), **with_cells(40))
     grids = {"grid": np.ones((40, 8, 12))}
-    with pytest.raises(ConfigError, match=r"cells on a map need data \(x, y\); array has 3 numbers"):
+    with pytest.raises(ConfigError, match=r"cells on a map need data \(x, y\); an example has 3 numbers"):
         lb.VAE.for_data(lb.data.load(x, condition=grids), condition=MAP, **with_cells())
     bits = data_of("bits")
-    with pytest.raises(ConfigError, match="which likelihood 'bernoulli' does not read; use 'gaussian'"):
+    with pytest.raises(ConfigError, match="goes with likelihood 'gaussian'; got likelihood 'bernoulli'"):
         lb.VAE.for_data(bits, **with_cells())
 
 
 def test_a_slot_of_the_users_own_may_stand_with_the_cells():
-    class Flat(nn.Module):
-        event_shape = (CELLS + 2,)
+    class Flat(lb.priors.CellPrior):
+        def begin(self, context, encode):
+            return torch.zeros(CELLS)
 
-        def forward(self):
-            zero = torch.zeros(2)
-            return lb.distributions.CellNormal(torch.zeros(CELLS), zero, zero + 1)
-
-    model = lb.VAE.for_data(points_on_grids(), condition=MAP, **with_cells() | {"prior": Flat()})
+    model = lb.VAE.for_data(
+        points_on_grids(), condition=MAP, **with_cells() | {"prior": Flat(CELLS + 2, cells=CELLS)}
+    )
     assert model.sample(5, {"grid": torch.zeros(1, 8, 12), "start": [0, 0]}, spread=True).shape == (5, 2)
 
 

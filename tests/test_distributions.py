@@ -11,6 +11,7 @@ from torch.distributions import (
     Categorical,
     Independent,
     Laplace,
+    MixtureSameFamily,
     MultivariateNormal,
     Normal,
     StudentT,
@@ -18,10 +19,12 @@ from torch.distributions import (
 )
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
+import lowerbound
 from lowerbound.distributions import (
     BernoulliLogits,
-    CellNormal,
     ContinuousBernoulliLogits,
+    Mixture,
+    OneHot,
     closed_form_kl,
     from_uniform,
     kl_per_dimension,
@@ -272,129 +275,99 @@ def test_kl_per_dimension_is_none_unless_both_factorise():
     assert kl_per_dimension(joint, joint) is None
 
 
-# ---------------------------------------------------------------------------------------------- cells
-def cell_normal(*batch, cells=4, k=2):
-    return CellNormal(torch.randn(*batch, cells), torch.randn(*batch, k), torch.rand(*batch, k) + 0.3)
-
-
-def one_hot(k, cells):
-    return torch.eye(cells)[torch.as_tensor(k)]
+# -------------------------------------------------------------------------------------------- one of K
+def one_hot(k, values):
+    return torch.eye(values)[torch.as_tensor(k)]
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (5,)])
-def test_cell_density_is_that_of_the_cell_times_that_of_the_gaussian(batch):
-    p = cell_normal(*batch)
-    k, e = torch.randint(4, (3, 5)), torch.randn(3, 5, 2)
-    log_prob = p.log_prob(torch.cat([one_hot(k, 4), e], -1))
+def test_one_hot_probabilities_are_those_of_the_categorical_and_sum_to_one(batch):
+    p = OneHot(torch.randn(*batch, 4))
+    k = torch.randint(4, (3, 5))
+    log_prob = p.log_prob(one_hot(k, 4))
     assert log_prob.shape == (3, 5)
-    by_cell = Categorical(logits=p.log_probs).log_prob(k)
-    by_gaussian = Normal(p.normal.mean, p.normal.stddev).log_prob(e).sum(-1)
-    torch.testing.assert_close(log_prob, by_cell + by_gaussian)
+    torch.testing.assert_close(log_prob, Categorical(logits=p.log_probs).log_prob(k))
+    total = sum(p.log_prob(one_hot(k, 4)).exp() for k in range(4))
+    torch.testing.assert_close(total, torch.ones(batch))
 
 
-def test_cell_density_sums_and_integrates_to_one():
-    p = CellNormal(torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.7]), torch.tensor([0.4]))
-    parts = [
-        integrate.quad(lambda e, k=k: p.log_prob(torch.cat([k, torch.tensor([e])])).exp().item(), -4, 5)[0]
-        for k in torch.eye(3)
-    ]
-    assert sum(parts) == pytest.approx(1, abs=1e-8)
-    assert parts == pytest.approx(torch.tensor([2.0, -1.0, 0.5]).softmax(0).tolist(), abs=1e-8)
-
-
-def test_cell_moments_are_sums_over_the_cells():
-    p = cell_normal(5)
-    probs = p.log_probs.exp()
-    mean = sum(probs[:, k, None] * one_hot(k, 4) for k in range(4))
-    square = sum(probs[:, k, None] * (one_hot(k, 4) - mean).square() for k in range(4))
-    torch.testing.assert_close(p.mean, torch.cat([mean, p.normal.mean], -1))
-    torch.testing.assert_close(p.variance, torch.cat([square, p.normal.variance], -1))
-    torch.testing.assert_close(p.stddev, p.variance.sqrt())
-    torch.testing.assert_close(p.probs.sum(-1), torch.ones(5))
-
-
-def test_cell_draws_have_its_frequencies_and_the_gradient_of_the_gaussian():
-    n = 40_000
-    parts = torch.randn(3, 4), torch.randn(3, 2), torch.rand(3, 2) + 0.3
-    for part in parts:
-        part.requires_grad_()
-    p = CellNormal(*parts)
-    z = p.rsample((n,))
-    assert z.shape == (n, 3, 6)
-    k, e = z[..., :4], z[..., 4:]
-    assert ((k == 0) | (k == 1)).all()
-    assert (k.sum(-1) == 1).all()
-    probs = p.probs.detach()
-    assert ((k.mean(0) - probs).abs() < 4 * (probs * (1 - probs) / n).sqrt()).all()
-    assert ((e.mean(0) - parts[1]).abs() < 4 * parts[2] / math.sqrt(n)).all()
-    assert (
-        stats.kstest(e[:, 0, 0].detach(), "norm", (parts[1][0, 0].item(), parts[2][0, 0].item())).pvalue
-        > 1e-3
-    )
-    # Cell and Gaussian are independent: the mean of e is the same in every cell.
-    for j in range(4):
-        inside = e[:, 1, 0][k[:, 1, j] == 1]
-        assert (inside.mean() - parts[1][1, 0]).abs() < 4 * parts[2][1, 0] / math.sqrt(len(inside))
-    by_logits, by_loc, by_scale = torch.autograd.grad(z.sum(), parts, allow_unused=True)
-    assert by_logits is None
-    torch.testing.assert_close(by_loc, torch.full((3, 2), float(n)))
-    assert by_scale.any()
+def test_one_hot_moments_and_draws_are_those_of_its_frequencies():
+    n, logits = 40_000, torch.randn(3, 4)
+    p = OneHot(logits)
+    torch.testing.assert_close(p.probs, logits.softmax(-1))
+    square = sum(p.probs[:, k, None] * (one_hot(k, 4) - p.mean).square() for k in range(4))
+    torch.testing.assert_close(p.variance, square)
+    z = p.sample((n,))
+    assert z.shape == (n, 3, 4)
+    assert ((z == 0) | (z == 1)).all()
+    assert (z.sum(-1) == 1).all()
+    assert ((z.mean(0) - p.mean).abs() < 4 * (p.variance / n).sqrt()).all()
+    assert not p.has_rsample
 
 
 @pytest.mark.parametrize("batches", [((4,), ()), ((4,), (1,)), ((4,), (4,)), ((), ())])
-def test_cell_kl_is_a_sum_over_cells_and_that_of_the_gaussians(batches):
-    q, p = (cell_normal(*batch) for batch in batches)
+def test_one_hot_kl_is_a_sum_over_the_values(batches):
+    q, p = (OneHot(torch.randn(*batch, 4)) for batch in batches)
     kl = closed_form_kl(q, p)
     assert kl.shape == batches[0]
-    cells = sum(q.probs[..., k] * (q.probs[..., k] / p.probs[..., k]).log() for k in range(4))
-    torch.testing.assert_close(kl, cells + kl_divergence(q.normal, p.normal))
-    assert (kl > 0).all()
-    torch.testing.assert_close(closed_form_kl(q, q), torch.zeros(batches[0]))
-    n = 20_000
-    z = q.sample((n,))
-    difference = q.log_prob(z) - p.log_prob(z)
-    error = difference.std(0) / math.sqrt(n)
-    assert ((difference.mean(0) - kl).abs() < 4 * error).all()
+    torch.testing.assert_close(
+        kl, sum(q.probs[..., k] * (q.probs[..., k] / p.probs[..., k]).log() for k in range(4))
+    )
+    assert torch.equal(closed_form_kl(q, q), torch.zeros(batches[0]))
     assert kl_per_dimension(q, p) is None
-    assert closed_form_kl(q, standard(6)) is None
+    assert closed_form_kl(q, standard(4)) is None
 
 
-def test_kl_of_a_certain_cell_is_the_cross_entropy():
-    p, k = cell_normal(5), torch.tensor([2, 0, 3, 3, 1])
-    q = CellNormal(torch.where(one_hot(k, 4) > 0, 0.0, -1e4), p.normal.mean, p.normal.stddev)
+def test_one_hot_kl_of_a_certain_value_is_the_cross_entropy():
+    p, k = OneHot(torch.randn(5, 4)), torch.tensor([2, 0, 3, 3, 1])
+    q = OneHot(torch.where(one_hot(k, 4) > 0, 0.0, -1e4))
     torch.testing.assert_close(
         closed_form_kl(q, p), torch.nn.functional.cross_entropy(p.log_probs, k, reduction="none")
     )
 
 
-def test_cells_of_no_probability_are_never_drawn_and_do_no_harm():
+def test_values_of_no_probability_are_never_drawn_and_do_no_harm():
     logits = torch.tensor([0.3, -torch.inf, 1.0], requires_grad=True)
-    p = CellNormal(logits, torch.zeros(1), torch.ones(1))
+    p = OneHot(logits)
     z = p.sample((1000,))
     assert not z[:, 1].any()
     assert p.log_prob(z).isfinite().all()
-    assert p.log_prob(torch.tensor([0.0, 1.0, 0.0, 0.0])) == -torch.inf
-    q = CellNormal(torch.tensor([0.0, -torch.inf, 0.0]), torch.ones(1), torch.ones(1))
-    other = CellNormal(torch.zeros(3), torch.ones(1), torch.ones(1))
+    assert p.log_prob(torch.tensor([0.0, 1.0, 0.0])) == -torch.inf
+    q = OneHot(torch.tensor([0.0, -torch.inf, 0.0]))
     kl = closed_form_kl(q, p)
-    assert kl.item() == pytest.approx(-0.5 * (p.probs[0] * p.probs[2]).log().item() - math.log(2) + 0.5)
-    assert closed_form_kl(other, p) == torch.inf
+    assert kl.item() == pytest.approx(-0.5 * (p.probs[0] * p.probs[2]).log().item() - math.log(2))
+    assert closed_form_kl(OneHot(torch.zeros(3)), p) == torch.inf
     (gradient,) = torch.autograd.grad(kl - p.log_prob(z).mean(), logits)
     assert gradient.isfinite().all()
-    assert not from_uniform(p, torch.rand(1000, 2).clamp(1e-9))[:, 1].any()
+    assert not from_uniform(p, torch.rand(1000, 1).clamp(1e-9))[:, 1].any()
 
 
-def test_cells_expand_and_broadcast():
-    p = cell_normal(1)
-    expanded = p.expand((3,))
-    z = p.sample()
-    assert expanded.batch_shape == (3,)
-    assert expanded.sample((2,)).shape == (2, 3, 6)
-    torch.testing.assert_close(expanded.log_prob(z), p.log_prob(z).expand(3))
-    mixed = CellNormal(torch.randn(3, 4), torch.zeros(2), torch.ones(2))
-    assert mixed.batch_shape == (3,)
-    assert mixed.rsample((2,)).shape == (2, 3, 6)
-    assert mixed.mean.shape == mixed.variance.shape == (3, 6)
+# ------------------------------------------------------------------------------------------ mixtures
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_a_mixture_is_that_of_torch_with_the_parts_on_the_first_axis(batch):
+    loc, scale, logits = torch.randn(3, *batch, 2), torch.rand(3, *batch, 2) + 0.3, torch.randn(3, *batch)
+    p = Mixture(Independent(Normal(loc, scale), 1), logits)
+    last = Independent(Normal(loc.movedim(0, -2), scale.movedim(0, -2)), 1)
+    truth = MixtureSameFamily(Categorical(logits=logits.movedim(0, -1)), last)
+    z = torch.randn(7, *batch, 2)
+    assert (p.batch_shape, p.event_shape) == (torch.Size(batch), (2,))
+    torch.testing.assert_close(p.log_prob(z), truth.log_prob(z))
+    torch.testing.assert_close(p.mean, truth.mean)
+    torch.testing.assert_close(p.variance, truth.variance)
+    equal = Mixture(Independent(Normal(loc, scale), 1))
+    truth = MixtureSameFamily(Categorical(logits=torch.zeros(*batch, 3)), last)
+    torch.testing.assert_close(equal.log_prob(z), truth.log_prob(z))
+
+
+def test_draws_of_a_mixture_are_its_own(monkeypatch):
+    monkeypatch.setattr(lowerbound.distributions.mixture, "_AT_ONCE", 9 * 5000)  # in several parts
+    loc, logits = torch.tensor([[-3.0], [0.0], [4.0]]), torch.tensor([0.2, 0.5, 0.3]).log()
+    z = Mixture(Independent(Normal(loc, 0.1 * torch.ones(3, 1)), 1), logits).sample((20_000, 2))
+    assert z.shape == (20_000, 2, 1)
+    for centre, share in zip(loc.flatten(), (0.2, 0.5, 0.3), strict=True):
+        near = (z - centre).abs() < 1
+        assert abs(near.double().mean().item() - share) < 4 * math.sqrt(share * (1 - share) / z.numel())
+        assert z[near].std().item() == pytest.approx(0.1, rel=0.05)
 
 
 # -------------------------------------------------------------------------- from points of the unit cube
@@ -404,33 +377,33 @@ def test_points_of_the_cube_become_values_by_the_inverse_distribution_functions(
     gaussian = diagonal(*batch)
     assert uniforms(gaussian) == 3
     torch.testing.assert_close(from_uniform(gaussian, u), gaussian.base_dist.icdf(u).reshape(500, 3))
-    p = cell_normal(*batch)
-    assert uniforms(p) == 3
-    z = from_uniform(p, u)
-    torch.testing.assert_close(z[:, 4:], p.normal.base_dist.icdf(u[:, 1:]).reshape(500, 2))
+    p = OneHot(torch.randn(*batch, 4))
+    assert uniforms(p) == 1
+    z = from_uniform(p, u[:, :1])
     edges = [0.0, *p.probs.flatten().cumsum(0).tolist()]
     for k, (low, high) in enumerate(itertools.pairwise(edges)):
         assert torch.equal(z[:, k] == 1, (u[:, 0] > low) & (u[:, 0] <= high))
-    assert (z[:, :4].sum(1) == 1).all()
+    assert (z.sum(1) == 1).all()
 
 
-def test_even_points_give_every_cell_its_share_to_one_point():
+def test_even_points_give_every_value_its_share_to_one_point():
     n = 1000
-    p = cell_normal(cells=50)
-    u = torch.stack([(torch.arange(n) + 0.5) / n, *torch.rand(2, n).clamp(1e-9)], 1)
-    assert ((from_uniform(p, u)[:, :50].sum(0) - n * p.probs).abs() <= 1).all()
+    p = OneHot(torch.randn(50))
+    u = ((torch.arange(n) + 0.5) / n).unsqueeze(1)
+    assert ((from_uniform(p, u).sum(0) - n * p.probs).abs() <= 1).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_outermost_points_are_finite(dtype):
-    u = torch.tensor([[2.0**-31] * 3, [1 - 2.0**-31] * 3])
-    p = CellNormal(torch.zeros(4, dtype=dtype), torch.zeros(2, dtype=dtype), torch.ones(2, dtype=dtype))
-    for given in (p, p.normal):
-        z = from_uniform(given, u[:, : uniforms(given)])
-        assert z.dtype == dtype
-        assert z.isfinite().all()
-        assert z[1, -1].item() == pytest.approx(stats.norm.isf(2.0**-31), abs=1e-5)
-    assert torch.equal(from_uniform(p, u)[:, :4].argmax(1), torch.tensor([0, 3]))
+    u = torch.tensor([[2.0**-31] * 2, [1 - 2.0**-31] * 2])
+    gaussian = Independent(Normal(torch.zeros(2, dtype=dtype), torch.ones(2, dtype=dtype)), 1)
+    z = from_uniform(gaussian, u)
+    assert z.dtype == dtype
+    assert z.isfinite().all()
+    assert z[1, -1].item() == pytest.approx(stats.norm.isf(2.0**-31), abs=1e-5)
+    assert torch.equal(
+        from_uniform(OneHot(torch.zeros(4, dtype=dtype)), u[:, :1]).argmax(1), torch.tensor([0, 3])
+    )
 
 
 def test_points_become_no_values_of_what_does_not_factorise_over_a_vector():

@@ -8,10 +8,10 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
-from lowerbound.distributions import CellNormal
+from lowerbound.distributions import OneHot
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
-from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian
+from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
 from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
 from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
@@ -117,7 +117,10 @@ def every(table):
 
 @every(POSTERIORS)
 def test_posterior(build, device):
-    check_posterior(build, device=device)
+    posterior = build()
+    cells = {"cells": posterior.cells} if isinstance(posterior, CellGaussian) else {}
+    prior = CellPrior if cells else StandardNormal
+    check_posterior(build, prior=lambda: prior(posterior.event_shape, **cells), device=device)
 
 
 @every(PRIORS)
@@ -165,13 +168,12 @@ class _Wide(Independent):
         return self.rsample(sample_shape).detach()
 
 
-class _Broken(nn.Module):
+class _Broken(Posterior):
     """A diagonal Gaussian with one fault of choice; ``kind`` names it."""
 
     def __init__(self, kind):
-        super().__init__()
+        super().__init__(2, (2, 2))
         self.kind = kind
-        self.event_shape, self.input_shape = (2,), (2, 2)
         if kind == "unused parameter":
             self.weight = nn.Parameter(torch.ones(()))
 
@@ -214,33 +216,29 @@ class _BrokenCells(CellGaussian):
         super().__init__(5, cells=3)
         self.kind = kind
 
-    def forward(self, h):
-        p = super().forward(h)
-        made = {"flat": _Flat, "soft": _Soft, "constant": _Louder}.get(self.kind, CellNormal)
-        return made(p.log_probs, p.normal.mean, p.normal.stddev)
-
-    def extra_repr(self):
-        return f"kind={self.kind!r}"
+    def level(self, number, evidence, state, p):
+        q = super().level(number, evidence, state, p)
+        if number == 0:
+            return {"flat": _Flat, "soft": _Soft, "louder": _Louder}.get(self.kind, OneHot)(q.log_probs)
+        return _Shifted(q.base_dist, 1) if self.kind == "constant" else q
 
 
-class _Flat(CellNormal):
-    """Draws every cell equally often, whatever its probability."""
+class _Flat(OneHot):
+    """Draws every value equally often, whatever its probability."""
 
-    def rsample(self, sample_shape=()):
-        other = CellNormal(torch.zeros_like(self.log_probs), self.normal.mean, self.normal.stddev)
-        return other.rsample(sample_shape)
-
-
-class _Soft(CellNormal):
-    """Draws the probabilities in place of a cell."""
-
-    def rsample(self, sample_shape=()):
-        z = super().rsample(sample_shape)
-        return torch.cat([self.probs.expand(*z.shape[:-1], -1), z[..., self.cells :]], -1)
+    def sample(self, sample_shape=()):
+        return OneHot(torch.zeros_like(self.log_probs)).sample(sample_shape)
 
 
-class _Louder(CellNormal):
-    """A density off by a constant."""
+class _Soft(OneHot):
+    """Draws the probabilities in place of a value."""
+
+    def sample(self, sample_shape=()):
+        return self.probs.expand(*sample_shape, *self.probs.shape)
+
+
+class _Louder(OneHot):
+    """Probabilities off by a factor."""
 
     def log_prob(self, value):
         return super().log_prob(value) + 0.1
@@ -250,17 +248,18 @@ class _Louder(CellNormal):
     ("kind", "message"),
     [
         ("constant", "density integrates to 1.1"),
+        ("louder", "total mass is 1.1"),
         ("flat", "do not follow its log_prob: moment 1"),
-        ("soft", "must name one cell"),
+        ("soft", "must be one-hot"),
     ],
 )
-def test_posterior_contract_notices_wrong_cells(kind, message):
+def test_posterior_contract_notices_wrong_levels(kind, message):
     with pytest.raises(AssertionError, match=message):
-        check_posterior(lambda: _BrokenCells(kind))
+        check_posterior(lambda: _BrokenCells(kind), prior=lambda: CellPrior(5, cells=3))
 
 
 def test_posterior_contract_passes_the_same_class_without_a_fault():
-    check_posterior(_BrokenCells)
+    check_posterior(_BrokenCells, prior=lambda: CellPrior(5, cells=3))
     check_posterior(lambda: _Broken("none"))
 
 

@@ -235,8 +235,8 @@ def _method(model: VAE, method: Any) -> Method:
         )
     if method != "trained" and not model.prior.is_real:
         raise ConfigError(
-            f"method {method!r} moves from code to code, and no posterior leads out of a discrete one; train the model "
-            "for completion, with load(..., observed='random')"
+            f"method {method!r} moves from code to code, and no posterior leads out of a discrete one; train the "
+            "model for completion, with load(..., observed='random')"
         )
     return method
 

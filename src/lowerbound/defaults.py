@@ -162,18 +162,22 @@ def _check_partners(chosen: Mapping[str, Options]) -> None:
             came = chosen[other]
             if came["type"] not in (name, "custom"):
                 raise ConfigError(
-                    f"{kind} {options['type']!r} goes with {other} {name!r}; got {other} {came['type']!r}: choose both"
+                    f"{kind} {options['type']!r} goes with {other} {name!r}; got {other} {came['type']!r}: "
+                    "choose both"
                 )
             for option in getattr(cls, "agree", ()):
                 mine, theirs = (_option_of(k, o, option) for k, o in ((kind, options), (other, came)))
-                if came["type"] == name and theirs is not None and mine != theirs:
+                if None not in (mine, theirs) and mine != theirs:
                     raise ConfigError(
-                        f"{kind} and {other} disagree on {option}: {mine} and {theirs}; set the option {option} of both"
+                        f"{kind} and {other} disagree on {option}: {mine} and {theirs}; "
+                        f"set the option {option} of both"
                     )
 
 
 def _option_of(kind: str, options: Options, name: str) -> Any:
     """Return an option's value, given or usual; None if the class has none of that name."""
+    if options["type"] == "custom":
+        return None
     option = options_of(kind, lookup(kind, options["type"])).get(name)
     return None if option is None else options.get(name, option.default)
 

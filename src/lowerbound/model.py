@@ -100,8 +100,8 @@ class VAE(nn.Module):
             raise ShapeError(f"posterior has latent shape {posterior} but prior has {latent}")
         if self.posterior.levels != self.prior.levels:
             raise ShapeError(
-                f"the levels of posterior {type(self.posterior).__name__} are {_words(self.posterior.levels)}, but those "
-                f"of prior {type(self.prior).__name__} are {_words(self.prior.levels)}"
+                f"the levels of posterior {type(self.posterior).__name__} are {_words(self.posterior.levels)}, but "
+                f"those of prior {type(self.prior).__name__} are {_words(self.prior.levels)}"
             )
         size = 0 if self.condition is None else self.condition.context
         taken = {
@@ -481,8 +481,8 @@ class VAE(nn.Module):
 
         It is a lower bound in expectation that rises to log p(x | c) with ``samples`` (Burda et al., 2016).
         All samples of an example are held at once, and as many examples as go with them into little memory; for a
-        data set use ``lowerbound.evaluate.nll``, which streams samples too and gives the standard error. Where c holds
-        the observed elements, those of x that it marks as missing are scored.
+        data set use ``lowerbound.evaluate.nll``, which streams samples too and gives the standard error. Where c
+        holds the observed elements, those of x that it marks as missing are scored.
         """
         _check_samples(samples)
         x = self.accept(x)

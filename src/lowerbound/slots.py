@@ -1,8 +1,8 @@
-"""What all slots of a model have in common: how they start from data, and a family, which makes numbers a distribution.
+"""What all slots of a model have in common: how they start from data; and a family, from numbers to a distribution.
 
-To add a slot, write a class in a file of its own under ``priors/``, ``posteriors/``, ``likelihoods/`` or ``conditions/``
-and register it; ``docs/how-to/extend.md`` has one of each kind. The constructor's arguments are kept as attributes of
-the same names: from these a saved model is built again.
+To add a slot, write a class in a file of its own under ``priors/``, ``posteriors/``, ``likelihoods/`` or
+``conditions/`` and register it; ``docs/how-to/extend.md`` has one of each kind. The constructor's arguments are
+kept as attributes of the same names: from these a saved model is built again.
 """
 
 from __future__ import annotations

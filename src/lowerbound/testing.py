@@ -17,25 +17,26 @@ Example:
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
-from torch.nn.functional import one_hot
 
 from .conditions import Condition, Observed
-from .distributions import CellNormal
 from .errors import ConfigError, SupportError
 from .likelihoods import Gaussian, Likelihood
 from .model import VAE
-from .objectives import Objective, Progress
+from .objectives import ImportanceWeighted, Objective, Progress
 from .posteriors import DiagonalGaussian
-from .priors import StandardNormal
+from .priors import Prior, StandardNormal
 from .shapes import draws
+from .walk import Draw, Walk
 
 _Z_MAX = 5.0
 _DRAWS = 20_000
@@ -43,70 +44,184 @@ _BATCHES = (1, 5)
 _SAMPLES = ((), (3,))
 
 
-def check_posterior(build: Callable[[], Any], *, device: str = "cpu") -> None:
+def check_posterior(
+    build: Callable[[], Any], *, prior: Callable[[], Prior] | None = None, device: str = "cpu"
+) -> None:
     """Check a family of q(z | x).
 
-    It turns h (B, *input_shape) into a distribution of batch (B,) and event ``event_shape`` that can be drawn
-    by reparameterisation; the gradient reaches h both through a draw and through the density.
+    It turns h (B, *input_shape) into a distribution of batch (B,) of each level of the latent. Real levels are drawn
+    by reparameterisation; the gradient reaches h both through a draw and through the density. Scored with parameters
+    held fixed, no gradient reaches h nor the posterior's own parameters, and the path through z stays alive.
 
     Args:
         build: Gives a fresh posterior.
+        prior: Gives the prior whose levels it goes with; N(0, I) if not given.
         device: Where to check the move to.
 
     Raises:
         AssertionError: The contract is broken.
     """
     with draws("cpu", seed=0):
-        _check_module(build, device, lambda slot, h: slot(h), inputs=lambda slot: _normal(slot.input_shape))
-        slot = build().double()
-        for batch in _BATCHES:
-            _check_shapes(slot(_normal((batch, *slot.input_shape))), (batch,), slot.event_shape)
+        shape = build().event_shape
+        levels = prior or (lambda: StandardNormal(shape))
+        kept = levels().double()
+        _require(
+            build().levels == kept.levels, f"its levels {build().levels} are not the prior's {kept.levels}"
+        )
 
-        h = _normal((2, *slot.input_shape)).requires_grad_()
-        _require(slot(h).has_rsample, "a posterior must be drawn by reparameterisation; it has no rsample")
-        z = slot(h).rsample((3,))
-        _require_gradient(z.square().sum(), [("h, through a draw", h), *slot.named_parameters()])
-        _require_gradient(slot(h).log_prob(z.detach()).sum(), [("h, through log_prob", h)])
-        _check_density(slot(_normal((1, *slot.input_shape))), "posterior")
+        def infer(slot: Any, h: Tensor, samples: int = 1) -> Draw:
+            p = kept if h.dtype == torch.float64 else copy.deepcopy(kept).float().to(h.device)
+            return Walk(p, slot, slot.read(h, None), begun=p.begin(None, None)).draw(samples, len(h))
+
+        for number, (_, kind) in enumerate(kept.levels):
+            _check_module(
+                build,
+                device,
+                lambda slot, h, n=number: infer(slot, h).q[n],
+                inputs=lambda slot: _normal(slot.input_shape),
+            )
+            slot = build().double()
+            for batch in _BATCHES:
+                q = infer(slot, _normal((batch, *slot.input_shape))).q[number]
+                _require(
+                    tuple(q.batch_shape) in ((batch,), (1, batch)),
+                    f"batch shape must be {(batch,)}; it is {tuple(q.batch_shape)}",
+                )
+                _check_shapes(q, tuple(q.batch_shape), kept.levels[number].shape)
+            if kind == "real":
+                h = _normal((2, *slot.input_shape)).requires_grad_()
+                draw = infer(slot, h, 3)
+                _require(
+                    draw.q[number].has_rsample,
+                    "a posterior must be drawn by reparameterisation; it has no rsample",
+                )
+                _require_gradient(draw.z[number].square().sum(), [("h, through a draw", h)])
+                log_q = infer(slot, h).q[number].log_prob(draw.z[number].detach()).sum()
+                _require_gradient(log_q, [("h, through log_prob", h)])
+            _check_level(infer(slot, _normal((1, *slot.input_shape))).q[number], kind, "posterior")
+        _check_held(build().double(), kept, infer)
 
 
-def check_prior(build: Callable[[], Any], *, device: str = "cpu") -> None:
-    """Check a family of p(z), which takes no arguments and has batch shape (), or of p(z | c).
+def _check_held(slot: Any, prior: Prior, infer: Callable[..., Draw]) -> None:
+    """Scored with all parameters held fixed: the same value, and a gradient by way of z alone."""
+    h = _normal((2, *slot.input_shape)).requires_grad_()
+    draw = infer(slot, h, 3)
+    real = [z for z, (_, kind) in zip(draw.z, prior.levels, strict=True) if kind == "real"]
+    if real:
+        _require_gradient(sum(z.square().sum() for z in real), slot.named_parameters())  # pyright: ignore
+        draw = infer(slot, h, 3)
+    codes = [z.detach().requires_grad_() for z in draw.z]
+    held = draw.walk.held(codes)
+    _require(torch.allclose(held, draw.log_q), "held fixed, log q has another value")
+    if held.requires_grad:
+        reached = torch.autograd.grad(
+            held.sum(), [h, *slot.parameters(), *prior.parameters()], allow_unused=True, retain_graph=True
+        )
+        _require(all(g is None or not g.any() for g in reached), "held fixed, log q still has a gradient")
+    if real:
+        (path, *_) = torch.autograd.grad(
+            held.sum(), [z for z, (_, kind) in zip(codes, prior.levels, strict=True) if kind == "real"]
+        )
+        _require(bool(path.isfinite().all() and path.any()), "held fixed, log q has no gradient in z")
 
-    This one has an attribute ``context`` > 0, is called with a context (B, E) and has batch shape (B,).
+
+def check_prior(
+    build: Callable[[], Any], *, encode: Callable[[Tensor], Distribution] | None = None, device: str = "cpu"
+) -> None:
+    """Check a family of p(z), of batch shape (), or of p(z | c).
+
+    This one has ``context`` > 0, and of a context (B, E) it gives distributions of batch (B,).
 
     Args:
         build: Gives a fresh prior.
+        encode: Gives q(z | u) of pseudo-inputs, for a prior that is made of them.
         device: Where to check the move to.
 
     Raises:
-        AssertionError: The contract is broken.
+        AssertionError: The contract is broken; for instance a level whose q is p has a KL that is not 0.
     """
     with draws("cpu", seed=0):
         slot = build().double()
-        size = getattr(slot, "context", 0)
-        if not size:
-            _check_module(build, device, lambda slot, h: slot(), inputs=lambda slot: torch.zeros(1))
-            p_z = slot()
-            _check_shapes(p_z, (), slot.event_shape)
-            z = p_z.sample((3,))
-            _require_gradient(p_z.log_prob(z).sum(), slot.named_parameters())
-            _check_density(p_z, "prior")
-            return
-        # A context has the parameters' own type: only what comes out of a network can be in 16 bits.
-        _check_module(
-            build,
-            device,
-            lambda slot, h: slot(h.float() if h.dtype == torch.bfloat16 else h),
-            inputs=lambda slot: _normal((size,)),
+        size = slot.context
+
+        def generate(slot: Any, context: Tensor | None, samples: int = 1) -> Draw:
+            batch = 1 if context is None else len(context)
+            return Walk(slot, context=context, encode=encode, begun=slot.begin(context, encode)).draw(
+                samples, batch
+            )
+
+        for number, (shape, kind) in enumerate(slot.levels):
+
+            def level(slot: Any, h: Tensor, n: int = number) -> Distribution:
+                # A context has the parameters' own type: only what comes out of a network can be in 16 bits.
+                h = h.float() if h.dtype == torch.bfloat16 else h
+                return generate(slot, h if size else None).p[n]
+
+            _check_module(
+                build, device, level, inputs=lambda slot: _normal((size,)) if size else torch.zeros(1)
+            )
+            for batch in _BATCHES if size else (None,):
+                p = generate(slot, None if batch is None else _normal((batch, size))).p[number]
+                allowed = ((), (1, 1)) if batch is None else ((), (batch,), (1, batch))
+                _require(
+                    tuple(p.batch_shape) in allowed,
+                    f"batch shape must be {allowed[min(len(allowed) - 1, 1 if size else 0)]}; "
+                    f"it is {tuple(p.batch_shape)}",
+                )
+                _check_shapes(p, tuple(p.batch_shape), shape)
+            _check_level(generate(slot, _normal((1, size)) if size else None).p[number], kind, "prior")
+        context = _normal((2, size)).requires_grad_() if size else None
+        draw = generate(slot, context, 3)
+        named = [("context", context)] if context is not None else []
+        scored = Walk(slot, context=context, encode=encode, begun=slot.begin(context, encode))
+        log_p = scored.along([z.detach() for z in draw.z]).log_p
+        _require_gradient(log_p.sum(), [*named, *slot.named_parameters()])
+        kl = _same(draw).kl()
+        _require(
+            bool((kl == 0).all()),
+            f"of a q that is p itself, KL(q || p) must be 0; it is {kl.abs().max():.3g}",
         )
-        for batch in _BATCHES:
-            _check_shapes(slot(_normal((batch, size))), (batch,), slot.event_shape)
-        context = _normal((2, size)).requires_grad_()
-        p_z = slot(context)
-        z = p_z.sample((3,))
-        _require_gradient(p_z.log_prob(z).sum(), [("context", context), *slot.named_parameters()])
-        _check_density(slot(_normal((1, size))), "prior")
+
+
+def _same(draw: Draw) -> Draw:
+    """Return a draw whose q is its p, each level afresh."""
+    return replace(draw, q=list(draw.p), taken=[None] * len(draw.p))
+
+
+def check_exact(model: VAE, x: Tensor, log_prob: Tensor, c: Any = None, samples: int = 5) -> None:
+    """Check a model whose q is the exact posterior: importance weights are log p(x), and two gradients vanish.
+
+    The sticking-the-landing and the doubly reparameterised gradient are zero there for every draw, in the parameters
+    of the encoder and of the posterior, also where the posterior owns some or is built on what the prior finds.
+
+    Args:
+        model: The model, in float64.
+        x: Observations, (B, *event).
+        log_prob: log p(x | c) in nats, (B,).
+        c: Their condition, tensors by name.
+        samples: Draws per example.
+
+    Raises:
+        AssertionError: The weights are not constant, or a gradient is not zero.
+    """
+    with draws("cpu", seed=0):
+        weight = model(x, c, samples).log_weight
+        off = (weight - log_prob).abs().max().item()
+        _require(off < 1e-8, f"at the exact posterior every weight is log p(x); one is {off:.3g} nats off")
+        own = {
+            name: p
+            for name, p in model.named_parameters()
+            if name.split(".")[0] in ("encoder", "posterior") and p.requires_grad
+        }
+        for gradient, k in (("stl", 1), ("stl", samples), ("dreg", samples)):
+            out = ImportanceWeighted(k, gradient)(model, x, c, Progress())  # pyright: ignore[reportArgumentType]
+            found = torch.autograd.grad(out.loss, list(own.values()), allow_unused=True)
+            for name, value in zip(own, found, strict=True):
+                worst = 0.0 if value is None else value.abs().max().item()
+                _require(
+                    worst < 1e-8,
+                    f"{gradient!r} with {k} samples: the gradient of {name} is {worst:.3g}, not 0",
+                )
 
 
 def check_condition(
@@ -383,7 +498,7 @@ def _check_likelihood_shapes(likelihood: Likelihood) -> None:
     output = likelihood.start(likelihood(_normal((50, *likelihood.input_shape))).sample(), None)  # pyright: ignore
     _require(
         output is None or tuple(output.shape) == likelihood.input_shape,
-        f"start must return {likelihood.input_shape} or None; it gives {None if output is None else tuple(output.shape)}",
+        f"start must return {likelihood.input_shape} or None; it gives {None if output is None else output.shape}",
     )
 
 
@@ -401,31 +516,44 @@ def _check_support(likelihood: Likelihood, outside: Iterable[float]) -> None:
 
 
 # ---------------------------------------------------------------------- draws against densities
-def _check_density(p: Distribution, what: str) -> None:
-    """Over R^n: integrate p by importance sampling from a wider Student t, and compare with its draws.
+def _check_level(p: Distribution, kind: str, what: str) -> None:
+    if kind == "real":
+        _check_density(p, what)
+    elif kind == "one-hot":
+        _check_one_hot(p, what)
 
-    Of a latent with cells the integral is over R^n for each cell in turn.
-    """
+
+def _check_one_hot(p: Distribution, what: str) -> None:
+    """Over the K values: their probabilities sum to 1, and draws have these frequencies."""
+    z = p.sample((_DRAWS,)).reshape(_DRAWS, -1)
+    _require(
+        bool(((z == 0) | (z == 1)).all() and (z.sum(1) == 1).all()), f"the {what}'s draws must be one-hot"
+    )
+    k = p.event_shape[0]
+    probability = p.log_prob(torch.eye(k).double().reshape(k, *[1] * len(p.batch_shape), k)).exp().reshape(k)
+    total = probability.sum().item()
+    _require(abs(total - 1) < 1e-9, f"the {what}'s total mass is {total:.4f}, not 1")
+    off = (z.mean(0) - probability).abs() / (probability * (1 - probability) / _DRAWS + 1e-12).sqrt()
+    _require(
+        bool((off < _Z_MAX).all()),
+        f"the {what}'s draws do not follow its log_prob: moment 1 is {off.max():.1f} standard errors off",
+    )
+
+
+def _check_density(p: Distribution, what: str) -> None:
+    """Over R^n: integrate p by importance sampling from a wider Student t, and compare with its draws."""
     z = p.sample((_DRAWS,)).flatten(1)
     event = torch.Size((*p.batch_shape, *p.event_shape))
-    cells = p.cells if isinstance(p, CellNormal) else 0
-    e = z[:, cells:]
     # Location and spread of the proposal need not be exact, only wide enough; five degrees of freedom are.
-    proposal = MultivariateNormal(e.mean(0), torch.cov(e.T).reshape(e.shape[1], e.shape[1]))
+    proposal = MultivariateNormal(z.mean(0), torch.cov(z.T).reshape(z.shape[1], z.shape[1]))
     tails = torch.distributions.Chi2(torch.tensor(5.0).double()).sample((_DRAWS, 1)) / 5
     y = proposal.loc + (proposal.sample((_DRAWS,)) - proposal.loc) / tails.sqrt()
-    log_proposal = _student_log_prob(proposal, y)
-    if cells:
-        chosen = z[:, :cells]
-        _require(
-            bool(((chosen == 0) | (chosen == 1)).all() and (chosen.sum(1) == 1).all()),
-            f"the {what}'s draws must name one cell, one-hot",
-        )
-        y = torch.cat([one_hot(torch.arange(_DRAWS) % cells, cells).to(y), y], 1)
-        log_proposal = log_proposal - math.log(cells)
-    log_weight = p.log_prob(y.reshape(_DRAWS, *event)).reshape(_DRAWS) - log_proposal
+    log_weight = p.log_prob(y.reshape(_DRAWS, *event)).reshape(_DRAWS) - _student_log_prob(proposal, y)
     _require_moments(log_weight.exp(), y, z, what)
-    _require_mean(p, z, what)
+    try:
+        _require_mean(p, z, what)
+    except NotImplementedError:  # a flow has no mean in closed form
+        return
 
 
 def _require_moments(weight: Tensor, y: Tensor, z: Tensor, what: str) -> None:

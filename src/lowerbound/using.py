@@ -26,12 +26,14 @@ def convert(model: VAE, x: Tensor, c_from: Any, c_to: Any) -> Tensor:
     .. math:: z' = \mu(c') + \sigma(c') \frac{z - \mu(c)}{\sigma(c)}
 
     Args:
+        model: The model.
         x: Observations, (B, *event).
         c_from: The condition that x was seen under, for all or one each.
         c_to: The condition that is wanted, for all or one each.
 
     Raises:
-        ConfigError: the model takes no condition, one of these was never seen in training, or the prior depends on the
+        ConfigError: the model takes no condition, one of these was never seen in training, or the prior depends on
+        the
             condition in another way than by means and scales.
     """
     if model.condition is None:
@@ -74,6 +76,7 @@ def interpolate(
     """Return observations on the way from each ``a`` to each ``b``, both included: (steps, B, *event).
 
     Args:
+        model: The model.
         a: Observations to start from, (B, *event).
         b: Observations to end at, (B, *event).
         steps: Number of points, at least 2.
@@ -109,6 +112,7 @@ def predict_proba(
     with p(y) the training frequencies and p(x | y) estimated with ``samples`` importance samples.
 
     Args:
+        model: The model.
         x: Observations, (B, *event).
         samples: Importance samples per class, where there is no classifier.
         c: The other entries of the condition, which Bayes's rule goes by; a classifier sees x alone.

@@ -1,7 +1,7 @@
-r"""A model under one condition: the three distributions, to and from the units of the data, and one pass through them.
+r"""A model under one condition: its three distributions, to and from the units of the data, and a pass through them.
 
-``view = model.at(c)`` embeds the condition once for everything that is asked under it. Evaluation, completion, export,
-report and planner go through it. Axes are always samples S, batch B, then the event's own.
+``view = model.at(c)`` embeds the condition once for everything that is asked under it. Evaluation, completion,
+export, report and planner go through it. Axes are always samples S, batch B, then the event's own.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class View:
         return self._walk().draw(samples, batch)
 
     def middle(self, evidence: Any, batch: int) -> Draw:
-        """Walk through the values that stand for q(z | x, c), (1, B, ...): of each level its mean, or another such."""
+        """Walk through the values that stand for q(z | x, c), (1, B, ...): of each level its mean or the like."""
         return self._walk(evidence).draw(1, batch, self.model.posterior.point)
 
     def points(self, evidence: Any, batch: int) -> Tensor:
@@ -145,7 +145,7 @@ class View:
         return self.model.prior.join(self.middle(evidence, batch).z)[0]
 
     def prior(self) -> Distribution:
-        """Return p(z | c), of a latent of several levels the first one's: batch (B,), or () if it does not depend on c."""
+        """Return p(z | c), of several levels the first one's: batch (B,), or () if it does not depend on c."""
         return self.model.prior.level(0, self._begun)
 
     def posterior(self, x: Tensor) -> Distribution:
@@ -233,8 +233,8 @@ class View:
         column = 0
         for shape, kind in self.model.prior.levels:
             if kind == "one-hot":
-                # Systematic in a choice, to which few draws are most sensitive: equal steps from a random start, round
-                # and round, so that each code alone has the prior's law whatever its rank.
+                # Systematic in a choice, to which few draws are most sensitive: equal steps from a random start,
+                # round and round, so that each code alone has the prior's law whatever its rank.
                 start = torch.rand((), dtype=u.dtype, device=device)
                 u[:, column] = (u[:, column].argsort().argsort() / n + start) % 1
             column += 1 if kind == "one-hot" else shape[0]
@@ -287,7 +287,7 @@ class VAEOutput:
 
     @property
     def q(self) -> Distribution:
-        """Approximate posterior q(z | x, c), batch (B,), of several levels the first one's."""
+        """The approximate posterior, batch (B,), of several levels the first one's."""
         return self.draw.q[0]
 
     @property

@@ -4,8 +4,8 @@ r"""One walk down the levels of a latent, for inference, for generation and for 
     \log p(z \mid c) = \sum_l \log p(z_l \mid z_{<l}, c), \qquad
     \log q(z \mid x, c) = \sum_l \log q(z_l \mid z_{<l}, x, c)
 
-Prior and posterior answer the same question level by level, and the walk asks them in turn. An importance weight is made
-of the log-densities at the draws, never of a KL in closed form.
+Prior and posterior answer the same question level by level, and the walk asks them in turn. An importance weight is
+made of the log-densities at the draws, never of a KL in closed form.
 """
 
 from __future__ import annotations
@@ -81,8 +81,10 @@ class Walk:
             if posterior is not None:
                 draw.penalty = draw.penalty + posterior.penalty(number, self.evidence, p, z)
             state = prior.absorb(number, state, z)
-            for found, value in ((draw.z, z), (draw.p, p), (draw.q, q), (draw.taken, log_q)):
-                found.append(value)
+            draw.z.append(z)
+            draw.p.append(p)
+            draw.q.append(q)
+            draw.taken.append(log_q)
         draw.code = state
         return draw
 

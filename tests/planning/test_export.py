@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lowerbound as lb
-from lowerbound.distributions import from_uniform, uniforms
+from lowerbound.distributions import from_uniform
 from lowerbound.errors import ConfigError
 from lowerbound.planning import (
     Learned,
@@ -81,9 +81,10 @@ def test_codes_are_those_of_the_library(sets, name):
     sampler = sampler_of(sets / f"{name}.npz")
     c = {key: value[None] for key, value in sampler.condition(FAMILIES[name].problem("test", 0)).items()}
     with torch.no_grad():
-        prior = sampler.model._prior(sampler.model._given(c))
-        u = torch.rand(500, uniforms(prior), dtype=torch.float64)
-        torch.testing.assert_close(_from_uniform(prior, u), from_uniform(prior, u), rtol=1e-5, atol=1e-6)
+        view = sampler.model.under(c)
+        u = torch.rand(500, view.uniforms(), dtype=torch.float64)
+        codes = [view.carried(u, carry).code for carry in (_from_uniform, from_uniform)]
+        torch.testing.assert_close(*codes, rtol=1e-5, atol=1e-6)
 
 
 # ----------------------------------------------------------------------------------------------------- graphs
@@ -117,9 +118,9 @@ def test_the_graph_computes_what_the_model_computes(sets, tmp_path, name, option
         u = torch.rand(n, int(told["uniforms"])).clamp(1e-6, 1 - 1e-6)
         found = session.run(None, {"u": u.numpy(), **{key: value.numpy() for key, value in c.items()}})
         with torch.no_grad():
-            given = model._given(c)
-            p_x = model._decode(from_uniform(model._prior(given), u), given)
-            truth = [model._to_data(p_x.mean, given)]
+            view = model.under(c)
+            p_x = view.likelihood(view.carried(u).code[:, 0])
+            truth = [view.to_data(p_x.mean)]
             if len(outputs) == 2:
                 unit = torch.as_tensor(problem.upper - problem.lower, dtype=torch.float32) / 2
                 truth.append(p_x.stddev * unit)

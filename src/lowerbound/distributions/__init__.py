@@ -5,6 +5,7 @@ from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
 from .mixture import Mixture
+from .one_hot import OneHot
 from .restricted import Restricted, restrict
 from .uniform import from_uniform, uniforms
 
@@ -12,6 +13,7 @@ __all__ = [
     "BernoulliLogits",
     "ContinuousBernoulliLogits",
     "Mixture",
+    "OneHot",
     "Restricted",
     "bounded_exp",
     "closed_form_kl",

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
+from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import one_hot
+
+from .one_hot import OneHot
 
 
 def uniforms(p: Distribution) -> int | None:
     """Return how many numbers ``from_uniform`` takes for one value of ``p``; None if it does not know p."""
-    if isinstance(p, OneHotCategorical):
+    if isinstance(p, OneHot):
         return 1
     factorised = isinstance(p, Independent) and isinstance(p.base_dist, Normal) and len(p.event_shape) == 1
     return p.event_shape[0] if factorised else None
@@ -32,7 +34,7 @@ def from_uniform(p: Distribution, u: Tensor) -> Tensor:
         u: The points.
     """
     u = u.double()  # 32 bits would round the uppermost points to 1, where the Gaussian is infinite
-    if isinstance(p, OneHotCategorical):
+    if isinstance(p, OneHot):
         edges = p.probs.reshape(-1, p.probs.shape[-1])[0].double().cumsum(-1)
         k = torch.searchsorted(edges / edges[-1], u[:, 0].contiguous())
         return one_hot(k, len(edges)).to(p.probs)

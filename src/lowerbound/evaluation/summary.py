@@ -132,8 +132,8 @@ def _other_codes_warning(result: NLL, naive: NLL) -> str | None:
         return None
     return (
         "-log p(x) counts only the one discrete code that q(z | x) names, and others could have given x too: with z "
-        f"from the prior it is {gap.mean():.2f} nats lower on {naive.n} examples; take that value, or a smaller scale "
-        "or fewer codes"
+        f"from the prior it is {gap.mean():.2f} nats lower on {naive.n} examples; take that value, or a smaller "
+        "scale or fewer codes"
     )
 
 

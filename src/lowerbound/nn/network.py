@@ -70,7 +70,7 @@ class Network(nn.Module):
         return self.output(h)
 
     def start(self, u: Tensor, model: Any) -> None:
-        """Take from a sample of the training data (N, *event) what the network should begin with; most need nothing."""
+        """Take from a sample of the training data (N, *event) what the network begins with; most need nothing."""
 
     @torch.no_grad()
     def set_output_bias(self, value: Tensor) -> None:

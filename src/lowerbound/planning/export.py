@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, OneHotCategorical
+from torch.distributions import Distribution
 
 from .. import __version__
 from ..data import Standardize
+from ..distributions import OneHot
 from ..errors import ConfigError
 from ..likelihoods import Gaussian
 from ..model import VAE
@@ -82,7 +83,7 @@ def _ratio(above: tuple[float, ...], below: tuple[float, ...], x: Tensor) -> Ten
 def _from_uniform(p: Distribution, u: Tensor) -> Tensor:
     """What ``distributions.from_uniform`` computes, of operations that ONNX has."""
     u = u.double()
-    if not isinstance(p, OneHotCategorical):
+    if not isinstance(p, OneHot):
         return p.mean + p.stddev * inverse_normal(u).to(p.mean)
     edges = p.probs.reshape(-1, p.probs.shape[-1])[0].double().cumsum(-1)
     # Class k has the numbers above edge k - 1, up to edge k.

@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch.distributions import Distribution, OneHotCategorical
+from torch.distributions import Distribution
 
-from ..distributions import diagonal_gaussian
+from ..distributions import OneHot, diagonal_gaussian
 from ..nn.cells import check_cells
 from ..shapes import full_precision
 from ..slots import Level
@@ -61,5 +61,5 @@ class CellGaussian(Posterior):
         """
         if number == 0:
             logits = full_precision(evidence)[..., 0, : self.cells]
-            return OneHotCategorical(logits=logits.detach(), validate_args=False)
+            return OneHot(logits.detach())
         return diagonal_gaussian(evidence[..., self.cells :], 1)

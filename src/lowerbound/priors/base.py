@@ -2,8 +2,8 @@ r"""The interface of a prior: the levels of a latent, coarse to fine, and how on
 
 .. math:: p(z_1, \dots, z_L \mid c) = \prod_l p(z_l \mid z_{<l}, c)
 
-Most latents have one level: their prior writes ``forward`` alone. One of several levels writes ``begin``, ``level`` and
-``absorb``, which ``lowerbound.walk`` calls in turn:
+Most latents have one level: their prior writes ``forward`` alone. One of several levels writes ``begin``, ``level``
+and ``absorb``, which ``lowerbound.walk`` calls in turn:
 
     begin(context, encode) -> state;  then for each level l:  level(l, state) -> p(z_l | z_<l, c),
     absorb(l, state, z_l) -> state;  after the last level the state is the code that the decoder reads
@@ -67,7 +67,7 @@ class Prior(Slot):
         return state
 
     def absorb(self, number: int, state: Any, z: Tensor) -> Any:
-        """Return the state after level ``number`` had the value z (S, B, ...): after the last, what the decoder reads."""
+        """Return the state after level ``number`` took the value z (S, B, ...); the last one goes to the decoder."""
         return z
 
     @property

@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
+from torch.distributions import Distribution, Independent, Normal
 
+from ..distributions import OneHot
 from ..nn import MLP
 from ..nn.cells import check_cells, check_map, split_map
 from ..nn.network import sizes
@@ -76,7 +77,7 @@ class CellPrior(Prior):
     ) -> Distribution:
         """Return p(k | c), batch (B,), or () without a context; then N(0, I), batch ()."""
         if number == 0:
-            return OneHotCategorical(logits=state, validate_args=False)
+            return OneHot(state)
         loc = full_precision(self.loc)
         return Independent(Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False)
 

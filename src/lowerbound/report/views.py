@@ -420,7 +420,7 @@ def _latent_map(examples: Examples) -> View | None:
         what = "Means of q(z | x)"
         if examples.latent == 2 and examples.one_prior:
             found = place(examples.model.under(examples.given(slice(1))))
-            prior = found and tuple(part.flatten().cpu().numpy() for part in found)
+            prior = found and (found[0].flatten().cpu().numpy(), found[1].flatten().cpu().numpy())
     elif len(means) < 3:
         return None
     else:
