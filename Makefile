@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
 DEMO := runs/demo
 
-.PHONY: demo test lint types docs bench bench-table clean
+.PHONY: demo test lint types docs bench bench-table bench-status clean
 
 # Stamps, so that a second call installs nothing.
 .venv/.package: pyproject.toml constraints-cpu.txt
@@ -50,6 +50,10 @@ bench: .venv/.dev
 
 bench-table: .venv/.dev
 	$(BIN)/python benchmarks/table.py
+
+# Which result files are older than the code they measure.
+bench-status: .venv/.dev
+	$(BIN)/python benchmarks/status.py
 
 clean:
 	rm -rf .venv site .pytest_cache .ruff_cache
