@@ -78,6 +78,7 @@ def test_the_plain_loss_is_minus_our_bound(peers, pair):
     torch.testing.assert_close(theirs, (out.kl() - out.log_likelihood[0]).mean())
 
 
+@pytest.mark.processes
 def test_a_worker_answers_with_numbers_and_says_what_went_wrong(images):
     make = {"do": "make", "name": "a", "kind": "Training"}
     orders = [
@@ -105,6 +106,7 @@ def test_forward_flops_are_those_of_the_matrix_products(peers):
     assert peers("networks").forward_flops("mlp", (1, 28, 28)) == wanted
 
 
+@pytest.mark.runs
 def test_our_timed_training_is_that_of_the_second_epoch(peers, images):
     ours = peers("side_ours").Training(images, "mlp", batch=20, precision="fp32")
     answer = ours.run(images=200)
@@ -151,6 +153,7 @@ def test_the_clock_of_a_curve_stands_still_while_it_is_evaluated(peers, monkeypa
     assert curve.points == [[2.0, -120.0], [5.0, -100.0]]
 
 
+@pytest.mark.runs
 def test_our_curve_ends_one_evaluation_after_the_target(peers, tmp_path):
     data = lb.data.load("digits")
     np.save(tmp_path / "bits.npy", next(data.valid.batches(50))[0].byte().numpy())

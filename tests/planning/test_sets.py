@@ -228,6 +228,7 @@ def test_meta_says_how_to_draw_the_problems_again(whole):
     }
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(whole, tmp_path):
     seen = []
