@@ -38,9 +38,9 @@ test: .venv/.dev
 check: .venv/.dev
 	$(MAKE) --no-print-directory --jobs=3 --keep-going lint types unit
 
-# The tests that neither train nor start a process: tests/conftest.py holds them to it.
+# The tests that neither train nor start a process (tests/conftest.py holds them to it), but for a few that compute long.
 unit: .venv/.dev
-	$(PYTEST) -m "not runs and not processes and not pages"
+	$(PYTEST) -m "not runs and not processes and not pages and not slow"
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

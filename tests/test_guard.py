@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.processes
 
 TESTS = """
-import subprocess, sys
+import multiprocessing, subprocess, sys
 import pytest, torch
 
 def step():
@@ -21,12 +21,18 @@ def step():
 def start():
     subprocess.run([sys.executable, "-c", ""], check=True)
 
+def fork():
+    worker = multiprocessing.get_context("fork").Process(target=int)
+    worker.start()
+    worker.join()
+
 @pytest.fixture(scope="module")
 def trained():
     return step()
 
 def test_trains(): step()
 def test_starts(): start()
+def test_forks(): fork()
 def test_trains_in_a_fixture(trained): pass
 def test_trains_in_the_fixture_of_another(trained): pass
 def test_does_neither(): pass
@@ -62,11 +68,12 @@ def test_a_test_without_its_marker_fails_and_says_which(tmp_path):
     assert {name.partition(" - ")[0] for name in failed} == {
         "test_trains",
         "test_starts",
+        "test_forks",
         "test_trains_in_a_fixture",
         "test_trains_in_the_fixture_of_another",
         "test_trains_with_the_marker_of_processes",
     }, told
     assert told.count(f"\n{trains}") == 4
     assert (
-        told.count("\nthis test or a fixture of it starts a process: mark it with pytest.mark.processes") == 1
+        told.count("\nthis test or a fixture of it starts a process: mark it with pytest.mark.processes") == 2
     )
