@@ -1,4 +1,5 @@
-# Two commands on a bare machine: `make demo` and `make test`. See CONTRIBUTING.md for the rest.
+# Two commands on a bare machine: `make demo` and `make test`; while working, `make check`. See CONTRIBUTING.md for
+# the rest.
 
 PYTHON ?= python3
 # The CPU build of torch: on machines with a GPU, `make CONSTRAINTS= ...` takes the newest build instead.
@@ -6,8 +7,11 @@ CONSTRAINTS ?= -c constraints-cpu.txt
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS)
 DEMO := runs/demo
+# One thread for each of the two workers: with more, they wait for each other most of the time. A file is one worker's,
+# so that what its tests share is made once; in the order of their names, the files with long tests come early.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint types docs bench bench-table clean
+.PHONY: demo test check unit lint types docs bench bench-table bench-status clean
 
 # Stamps, so that a second call installs nothing.
 .venv/.package: pyproject.toml constraints-cpu.txt
@@ -27,9 +31,16 @@ demo: .venv/.package
 	@echo "Pictures: $(DEMO)/samples.png $(DEMO)/reconstructions.png $(DEMO)/latent.png $(DEMO)/curves.png"
 	@echo "Report:   $(DEMO)/report.html (open it in a browser)"
 
-# One thread for each of the two workers: with more, they wait for each other most of the time.
 test: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(PYTEST)
+
+# Within a minute on two cores: the three side by side, whichever fails.
+check: .venv/.dev
+	$(MAKE) --no-print-directory --jobs=3 --keep-going lint types unit
+
+# The tests that neither train nor start a process (tests/conftest.py holds them to it), but for a few that compute long.
+unit: .venv/.dev
+	$(PYTEST) -m "not runs and not processes and not pages and not slow"
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -50,6 +61,10 @@ bench: .venv/.dev
 
 bench-table: .venv/.dev
 	$(BIN)/python benchmarks/table.py
+
+# Which result files are older than the code they measure.
+bench-status: .venv/.dev
+	$(BIN)/python benchmarks/status.py
 
 clean:
 	rm -rf .venv site .pytest_cache .ruff_cache

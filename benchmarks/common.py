@@ -73,6 +73,11 @@ def write_result(
     return path
 
 
+def results() -> list[dict[str, Any]]:
+    """Return all result files, by name."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+
+
 def commit() -> str:
     """Return the commit that is checked out, marked if the package's files differ from it."""
     head, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "src")

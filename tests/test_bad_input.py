@@ -12,6 +12,8 @@ from PIL import Image
 import lowerbound.report
 from lowerbound import cli
 
+pytestmark = pytest.mark.runs
+
 FAST = ["--epochs", "1", "--out", "new", "--quiet"]
 
 

@@ -78,6 +78,7 @@ def test_the_plain_loss_is_minus_our_bound(peers, pair):
     torch.testing.assert_close(theirs, (out.kl() - out.log_likelihood[0]).mean())
 
 
+@pytest.mark.processes
 def test_a_worker_answers_with_numbers_and_says_what_went_wrong(images):
     make = {"do": "make", "name": "a", "kind": "Training"}
     orders = [
@@ -105,6 +106,7 @@ def test_forward_flops_are_those_of_the_matrix_products(peers):
     assert peers("networks").forward_flops("mlp", (1, 28, 28)) == wanted
 
 
+@pytest.mark.runs
 def test_our_timed_training_is_that_of_the_second_epoch(peers, images):
     ours = peers("side_ours").Training(images, "mlp", batch=20, precision="fp32")
     answer = ours.run(images=200)
@@ -151,6 +153,7 @@ def test_the_clock_of_a_curve_stands_still_while_it_is_evaluated(peers, monkeypa
     assert curve.points == [[2.0, -120.0], [5.0, -100.0]]
 
 
+@pytest.mark.runs
 def test_our_curve_ends_one_evaluation_after_the_target(peers, tmp_path):
     data = lb.data.load("digits")
     np.save(tmp_path / "bits.npy", next(data.valid.batches(50))[0].byte().numpy())
@@ -221,12 +224,40 @@ def test_ten_minutes_are_the_two_commands_and_kept_runs_are_taken_up(script, mon
     assert {"dynamic", "10", "1", "data"} <= set(commands[0])
 
 
-def test_a_result_is_marked_for_statements_only(script, monkeypatch):
+def test_the_pages_have_what_the_result_files_say(script):
+    for path, text in script("table").pages().items():
+        assert path.read_text() == text, "run: make bench-table"
+
+
+def test_a_headline_has_date_and_machine_and_a_published_number_its_own_column(script, monkeypatch):
     table = script("table")
+    row = {"benchmark": "a", "metric": "nll", "words": "a model, nats"}
+    rows = {"quality": [row | {"published": "5 (Who 2000)"}, row | {"benchmark": "b"}], "speed": [row]}
+    monkeypatch.setattr(table, "HEADLINES", rows)
+    measured = {"name": "a", "metrics": {"nll": 4.0, "other": 1.0}, "intervals": {"nll": [3.0, 12345.0]}}
+    measured |= {"seeds": [0, 1], "protocol": {}, "date": "2026-01-31", "hardware": "one core"}
+    quality, speed = table.summary([measured]).split("\n\n")
+    line = "| a model, nats | 4 | 3 to 12,345 | 2026-01-31, one core |"
+    assert quality.splitlines()[2:] == [f"{line} 5 (Who 2000) |"]
+    assert speed.splitlines()[2:] == [line]
+    assert table.spread(measured | {"seeds": [0]}, "nll") == ""
+
+
+def test_every_headline_is_a_metric_of_a_result_file(script):
+    table = script("table")
+    measured = {(result["name"], metric) for result in table.results() for metric in result["metrics"]}
+    rows = [(row["benchmark"], row["metric"]) for kind in table.HEADLINES.values() for row in kind]
+    assert [row for row in rows if row not in measured] == []
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_result_is_old_when_statements_it_depends_on_have_changed(script, monkeypatch):
+    status = script("status")
     code = 'def double(x):\n    """Return twice x."""\n    return 2 * x\n'
-    assert table.statements(code) == table.statements("def double(x):\n\n  # twice\n  return 2*x")
-    assert table.statements(code) != table.statements(code.replace("2 *", "3 *"))
-    monkeypatch.setattr(table, "changed", lambda commit: ["src/lowerbound/planning/thinning.py"])
-    assert [table.stale({"name": name, "commit": ""}) for name in ("planning_wam", "growth")] == [True, False]
-    monkeypatch.setattr(table, "changed", lambda commit: None)
-    assert table.stale({"name": "growth", "commit": "unknown"})
+    assert status.statements(code) == status.statements("def double(x):\n\n  # twice\n  return 2*x")
+    assert status.statements(code) != status.statements(code.replace("2 *", "3 *"))
+    monkeypatch.setattr(status, "changed", lambda commit: ["src/lowerbound/planning/thinning.py"])
+    told = [status.status({"name": name, "commit": "abc"}) for name in ("planning_wam", "growth")]
+    assert told == ["changed since, 1 in all: planning/thinning.py", "measures the code as it is"]
+    monkeypatch.setattr(status, "changed", lambda commit: None)
+    assert "not in this repository" in status.status({"name": "growth", "commit": "unknown"})

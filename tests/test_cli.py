@@ -18,6 +18,8 @@ from lowerbound import cli
 from lowerbound.cli import listing
 from lowerbound.errors import NonFiniteError
 
+pytestmark = [pytest.mark.runs, pytest.mark.processes]
+
 write_pictures = lowerbound.report.write_pictures
 SMALL = ["--latent", "2", "--set", "network.hidden=[8]", "--quiet"]
 

@@ -194,6 +194,7 @@ def test_a_model_trained_for_completion_draws_from_what_it_has_learned(transform
         assert torch.equal(same, complete(model, X[:1], MASK[:1], c={"label": torch.tensor([2])}, seed=5).x)
 
 
+@pytest.mark.slow
 @both_methods
 @pytest.mark.parametrize("tiled", [False, True])
 def test_completions_follow_the_rest_of_the_condition(method, tiled, monkeypatch):

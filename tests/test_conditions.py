@@ -506,6 +506,7 @@ def test_the_dequantisation_constant_counts_for_the_scored_elements():
 
 
 # ------------------------------------------------------------------------------ hidden conditions
+@pytest.mark.runs
 def test_one_model_with_label_dropout_serves_both_p_x_given_c_and_p_x():
     """Two labels of probabilities 0.8 and 0.2; three bits, each 1 with a probability that depends on the label."""
     p_c = torch.tensor([0.8, 0.2])

@@ -463,6 +463,7 @@ def test_for_data_refuses_unknown_slots_and_a_latent_size_that_contradicts_the_p
 SUITABLE = {"linear": "table", "sigma-vae": "grey", "continuous-bernoulli": "unit", "resnet": "large"}
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_a_preset_trains_is_saved_and_loads_to_the_same_numbers(name, tmp_path):
     chosen = dict(presets.preset(name))
@@ -517,6 +518,7 @@ def conditional_data(n=40, missing=False):
     return lb.data.load(rng.standard_normal((n, 3)).astype(np.float32), condition=kinds)
 
 
+@pytest.mark.runs
 def test_every_kind_of_condition_is_saved_and_loads_to_the_same_numbers(tmp_path):
     data = conditional_data(missing=True)
     chosen = {

@@ -374,6 +374,7 @@ def test_standardize_refuses_what_is_no_scale(mean, std, message):
         Standardize(mean, std)
 
 
+@pytest.mark.processes
 def test_importing_data_brings_neither_pandas_nor_pillow_nor_sklearn():
     code = "import sys, lowerbound.data; print({'pandas', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

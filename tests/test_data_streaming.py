@@ -415,6 +415,7 @@ def test_an_error_ahead_is_raised_where_the_block_is_needed_and_can_be_overcome(
     assert len(x) == len(order)
 
 
+@pytest.mark.processes
 def test_an_interpreter_ends_while_blocks_are_coming(tmp_path, images):
     np.save(tmp_path / "x.npy", np.tile(images, (20, 1, 1, 1)))
     code = (
@@ -536,6 +537,7 @@ def test_pictures_are_brought_to_one_form(tmp_path, images):
     assert load(first_grey, channels=3).spec.event_shape == (3, 6, 4)
 
 
+@pytest.mark.runs
 def test_a_run_reads_its_data_again_as_they_were(tmp_path, images, monkeypatch):
     np.save(tmp_path / "x.npy", images)
     data = load(tmp_path / "x.npy", stream=True, memory=5000 / MIB)
@@ -587,6 +589,7 @@ def test_a_long_pass_tells_how_far_it_is_and_only_once(tmp_path, images, monkeyp
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.processes
 def test_a_killed_run_on_streamed_data_ends_as_if_nothing_had_been(rng, tmp_path):
     np.save(tmp_path / "x.npy", rng.integers(0, 256, (4000, 256), dtype=np.uint8))
     write = f"""
@@ -694,6 +697,7 @@ def write_large(path, shape, count, rng):
                 writer.write_table(pa.table(list(columns), schema=schema))
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is Linux's")
 @pytest.mark.parametrize(("form", "shape"), [("npy", (16, 16, 3)), ("parquet", (256,)), ("tar", (64, 64, 3))])

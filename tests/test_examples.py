@@ -11,6 +11,8 @@ import torch
 
 import lowerbound as lb
 
+pytestmark = pytest.mark.pages
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

@@ -60,6 +60,7 @@ def test_there_are_golden_folders_of_each_format():
     assert len(FOLDERS) >= 9
 
 
+@pytest.mark.runs
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("which", ["format1/bits", "format2/bits"])
 def test_a_golden_run_is_resumed(which, tmp_path):

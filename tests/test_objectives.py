@@ -465,6 +465,7 @@ def test_switch_takes_over_at_its_share_of_the_run(linear):
 
 
 # ------------------------------------------------------------------ the gradient through some of the draws
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["standard", "stl", "dreg"])
 @pytest.mark.parametrize("kept", [1, 3])
 @pytest.mark.parametrize("network", ["encoder", "decoder"])

@@ -75,6 +75,7 @@ def digest(folder):
 
 
 # ----------------------------------------------------------------------------------------------- there and back
+@pytest.mark.processes
 def test_a_new_process_gets_the_same_numbers(data, tmp_path):
     models = {}
     for dtype in ("float32", "float64"):
@@ -159,6 +160,7 @@ def test_a_module_of_the_users_own_is_passed_to_load(data, tmp_path):
         lb.load(folder, encoder="mlp")
 
 
+@pytest.mark.runs
 def test_a_run_with_nested_objective_says_so_in_its_config(model, data, tmp_path):
     objective = Switch(ELBO(beta=Linear(length=0.25)), ELBO(samples=2), at=0.5)
     lb.fit(model, data, objective=objective, out=tmp_path / "run", epochs=1, **RUN)
@@ -169,6 +171,7 @@ def test_a_run_with_nested_objective_says_so_in_its_config(model, data, tmp_path
     assert stored["data"]["spec"]["event_shape"] == [4]
 
 
+@pytest.mark.runs
 def test_a_run_is_loadable_and_keeps_the_weights_it_returned(model, data, tmp_path):
     run = lb.fit(model, data, out=tmp_path / "run", epochs=2, **RUN)
     assert torch.equal(numbers(lb.load(tmp_path / "run")), numbers(run.model))
@@ -305,6 +308,7 @@ def _use(folder, name, model, data):
         lb.load(folder)
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "checkpoint/state.safetensors"])
 @pytest.mark.parametrize(
     ("write", "read"),
@@ -404,6 +408,7 @@ def half(data, tmp_path):
     return tmp_path / "half"
 
 
+@pytest.mark.runs
 def test_resuming_takes_the_settings_of_the_run(half, data, model):
     run = lb.fit(model, data, out=half, resume=True, epochs=3, progress=False)
     assert run.steps == 9  # three epochs of the stored batch size
@@ -412,6 +417,7 @@ def test_resuming_takes_the_settings_of_the_run(half, data, model):
     assert (stored["learning_rate"], stored["batch_size"]) == (1e-3, 20)
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -434,6 +440,7 @@ def test_resuming_refuses_changed_choices(half, data, model, asked, message):
     assert digest(half) == before
 
 
+@pytest.mark.runs
 def test_resuming_refuses_another_model_and_other_data(half, data, model):
     with pytest.raises(RunError, match=r"its model section differs .* in 'encoder'"):
         lb.fit(
@@ -467,12 +474,14 @@ def table(tmp_path):
     return tmp_path
 
 
+@pytest.mark.runs
 def test_the_runs_own_data_come_back(table):
     config = persistence.read_config(table / "run")
     data = persistence.open_data(config)
     assert data.spec == lb.data.load(table / "t.csv", label_column="kind").spec
 
 
+@pytest.mark.runs
 def test_another_table_is_read_by_the_names_of_the_columns(table):
     (table / "other.csv").write_text("c,more,a,b\n" + "\n".join(f"{i}3,9,{i}1,{i}2" for i in range(1, 5)))
     data = persistence.open_data(persistence.read_config(table / "run"), str(table / "other.csv"))
@@ -485,6 +494,7 @@ def test_another_table_is_read_by_the_names_of_the_columns(table):
         persistence.open_data(persistence.read_config(table / "run"), str(table / "fewer.csv"))
 
 
+@pytest.mark.runs
 def test_data_that_only_the_caller_has_or_of_another_shape_are_refused(half, table):
     with pytest.raises(DataError, match="array in memory, which only you have; name a SOURCE"):
         persistence.open_data(persistence.read_config(half))
@@ -507,6 +517,7 @@ def test_only_one_of_several_processes_touches_the_folder(model, data, saved, mo
     assert digest(saved) == before
 
 
+@pytest.mark.runs
 def test_a_run_of_format_1_is_read_and_resumed(model, data, tmp_path):
     lb.fit(model, data, out=tmp_path / "run", epochs=1, **RUN)
     path = tmp_path / "run" / "config.json"
@@ -552,6 +563,7 @@ def everything(model, data):
     )
 
 
+@pytest.mark.runs
 def test_a_run_from_before_there_was_streaming_is_read_whole_and_resumed(tmp_path, monkeypatch):
     path = tmp_path / "data.npy"
     np.save(path, arrays())
@@ -602,6 +614,7 @@ def test_without_a_map_and_without_data_too(tmp_path):
     assert torch.equal(again.log_prob(x, samples=2, seed=1), model.log_prob(x, samples=2, seed=1))
 
 
+@pytest.mark.runs
 def test_a_model_of_a_set_comes_back(tmp_path):
     rng = np.random.default_rng(0)
     sets = rng.standard_normal((6, 4, 3))
@@ -617,6 +630,7 @@ def test_a_model_of_a_set_comes_back(tmp_path):
         assert torch.equal(again.sample(5, given, seed=1), model.sample(5, given, seed=1))
 
 
+@pytest.mark.runs
 def test_training_a_model_with_cells_and_resuming_it(tmp_path):
     """The grid says where x lies: the prior learns it, worth the logarithm of the number of places."""
     data = points_on_grids(problems=120)

@@ -22,6 +22,8 @@ from lowerbound.training import RunFolder, load_tensors
 from lowerbound.training.checkpoint import seed_for
 from lowerbound.training.engine import LAUNCH, begin, begun_by, is_restarted
 
+pytestmark = [pytest.mark.processes, pytest.mark.runs]
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 IN_EACH_PROCESS = str(Path(__file__).with_name("in_each_process.py"))
 CHECKPOINT = "checkpoint/state.safetensors"

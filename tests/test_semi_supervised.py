@@ -107,6 +107,7 @@ def test_the_loss_adds_alpha_times_the_labelled_examples_cross_entropy(known):
     torch.testing.assert_close(out.terms["reconstruction"] - out.terms["kl"], out.bound.detach())
 
 
+@pytest.mark.runs
 def test_the_bound_teaches_the_classifier_the_posterior_of_the_label(known):
     model, x, log_joint = known
     with_classifier(model, torch.zeros(3, 5, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
@@ -157,6 +158,7 @@ def stripes(n=600, seed=0):
     return torch.stack([along, 2.0 * y - 1 + across], 1), y
 
 
+@pytest.mark.runs
 def test_unlabelled_examples_help_the_classifier():
     x, y = stripes()
     data = lb.data.load(x, labels=y.numpy(), condition="label", labelled=4, seed=2)
@@ -188,6 +190,7 @@ def test_the_evaluation_counts_what_the_classifier_gets_wrong(known):
     assert (numbers["error"], numbers["error_stderr"]) == (error.value, error.stderr)
 
 
+@pytest.mark.runs
 def test_labelled_examples_are_added_to_every_batch():
     x, y = stripes(300)
     data = lb.data.load(x, labels=y.numpy(), condition="label", labelled=6)
@@ -205,6 +208,7 @@ def test_labelled_examples_are_added_to_every_batch():
     assert sum(seen) == 5 * 4 + 6
 
 
+@pytest.mark.runs
 def test_a_run_with_a_classifier_is_saved_resumed_and_loaded(tmp_path):
     x, y = stripes(300)
     data = lb.data.load(x, labels=y.numpy(), condition="label", labelled=6)
@@ -254,6 +258,7 @@ def test_what_cannot_be_done_is_refused(act, error, message):
         act(data)
 
 
+@pytest.mark.runs
 def test_missing_labels_are_no_condition_of_their_own(tmp_path):
     x, y = stripes(300)
     labels = [None if i % 3 else str(int(k)) for i, k in enumerate(y)]  # some are missing in validation too

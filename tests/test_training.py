@@ -23,6 +23,8 @@ from lowerbound.training.checkpoint import seed_for
 from lowerbound.training.devices import choose_compute_dtype, choose_device
 from lowerbound.training.ema import MovingAverage
 
+pytestmark = [pytest.mark.runs, pytest.mark.processes]
+
 
 @pytest.fixture(scope="module")
 def data():

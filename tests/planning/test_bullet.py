@@ -203,6 +203,7 @@ class TestRobot:
         finally:
             bullet.pybullet.cache_clear()
 
+    @pytest.mark.processes
     def test_silence(self):
         code = "from lowerbound.planning.bullet import pybullet; pybullet(); print('only this')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -88,6 +88,7 @@ def test_codes_are_those_of_the_library(sets, name):
 
 
 # ----------------------------------------------------------------------------------------------------- graphs
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "outputs"),
     [

@@ -83,6 +83,7 @@ def test_of_an_arm_the_cells_lie_between_start_and_goal_of_each_problem(sets):
             np.testing.assert_allclose(state, there, atol=1e-5)
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -221,6 +222,7 @@ def test_what_does_not_fit_is_said(sets):
 
 
 # ------------------------------------------------------------------------------------------------------- runs
+@pytest.mark.runs
 def test_a_run_is_read_as_it_was_written(sets, run):
     sampler, meta = load_sampler(run, name="mine")
     assert sampler.name == "mine"
@@ -231,6 +233,7 @@ def test_a_run_is_read_as_it_was_written(sets, run):
     np.testing.assert_array_equal(sampler.draw(problem, 20, np.random.default_rng(3)), again)
 
 
+@pytest.mark.runs
 def test_training_is_reproducible_and_leaves_torch_as_it_was(sets, run, tmp_path):
     torch.manual_seed(5)
     state = torch.get_rng_state()
@@ -243,6 +246,7 @@ def test_training_is_reproducible_and_leaves_torch_as_it_was(sets, run, tmp_path
     assert weights[0] == weights[1] != weights[2]
 
 
+@pytest.mark.runs
 def test_resume_goes_on_and_refuses_other_data(sets, run, tmp_path):
     make_data(PLANE, 12, tmp_path / "other.npz", states=3, workers=1)
     for arguments, message in (
@@ -263,6 +267,7 @@ def test_resume_goes_on_and_refuses_other_data(sets, run, tmp_path):
     assert json.loads((tmp_path / "b" / "config.json").read_text())["training"]["epochs"] == 3
 
 
+@pytest.mark.runs
 def test_folders_that_are_no_runs_of_a_sampler(sets, run, tmp_path):
     with pytest.raises(RunError, match="does not exist"):
         load_sampler(tmp_path / "nowhere")
@@ -278,6 +283,7 @@ def test_folders_that_are_no_runs_of_a_sampler(sets, run, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.runs
 @pytest.mark.slow
 def test_a_trained_sampler_solves_more_than_uniform_samples(tmp_path):
     """One gap in a thick wall. In practice 0.26 against 0.74 of the problems at 20 samples."""

@@ -15,6 +15,8 @@ from lowerbound.planning.ompl import _hooks, _Run, solve
 from lowerbound.planning.planar import PlanarProblem
 from lowerbound.planning.samplers import Uniform
 
+pytestmark = pytest.mark.processes
+
 with_ompl = pytest.mark.skipif(
     find_spec("ompl") is None, reason="OMPL is not installed (no wheels of 1.7 for this Python)"
 )

@@ -12,6 +12,8 @@ from lowerbound import cli, planning
 from lowerbound.cli import plan as commands
 from lowerbound.planning.planar import NarrowPassage, PlanarProblem
 
+pytestmark = pytest.mark.runs
+
 EASY = ["--set", "gap=0.1", "--set", "walls=1", "--set", "grid=16", "--set", "thickness=[0.1, 0.15]"]
 
 

@@ -187,6 +187,7 @@ def test_problems_are_reproducible_and_the_splits_differ(family):
         assert not np.array_equal(one.start, other.start)
 
 
+@pytest.mark.slow
 @every_family
 def test_every_problem_has_a_path(family):
     for problem in family.problems("tune", 12):

@@ -14,6 +14,7 @@ def problems():
     return {name: list(Wam(scene=name).problems("tune", 1 if name == "window" else 3)) for name in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 class TestProblems:
     def test_ends_are_free_and_not_joined_by_a_line(self, problems, name):

@@ -181,6 +181,7 @@ def test_few_states_repeat_and_a_path_of_two_states_is_its_own_target():
     assert {tuple(q) for q in chosen} == {tuple(q) for q in ends}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["narrow", "forest", "wam", "integrator"])
 def test_solutions_are_free_and_dense_from_start_to_goal(name):
     problem = family(name).problem("tune", 0)
@@ -228,6 +229,7 @@ def test_meta_says_how_to_draw_the_problems_again(whole):
     }
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(whole, tmp_path):
     seen = []
