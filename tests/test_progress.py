@@ -67,6 +67,7 @@ def test_a_total_may_be_known_late(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with progress_bar("planning", None, True, unit="problems") as advance:
-        advance()
+        advance(0)
         advance(1, total=2)
-    assert stream.getvalue() == "planning: 2 of 2 problems\n"
+        advance()
+    assert stream.getvalue() == "planning: 1 of 2 problems\nplanning: 2 of 2 problems\n"

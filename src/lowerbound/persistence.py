@@ -36,7 +36,7 @@ from .objectives import Objective, Progress
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
-from .training.engine import begin, is_restarted
+from .training.engine import is_restarted
 
 FORMAT = 2
 _RESTORE = "restore the file from a copy, or train again"
@@ -190,12 +190,13 @@ def fit(
         data: The data, from ``lowerbound.data.load``.
         objective: An objective, a registered name, or a dict with a type and options; if not given the evidence
             lower bound, with missing labels summed out if the model has a classifier.
-        out: The run's folder. It is loadable from before the first step on.
+        out: The run's folder. It is loadable from before the first step on; until then an older run in it stays.
         resume: Continue the run in ``out`` exactly where its last checkpoint stands; settings that are not
             given are the run's.
         overwrite: Replace another run in ``out``.
         progress: Show progress on standard error.
-        callback: Called with (model, record) after each evaluation.
+        callback: Called with (model, record) after each evaluation; the model has the averaged weights and is in
+            evaluation mode. Training goes on as if it had not been called.
         **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...
 
@@ -218,30 +219,34 @@ def fit(
     if folder and is_restarted(folder):  # after a process has died, with the words of the first start
         resume, overwrite = folder.checkpoint.is_file(), not folder.checkpoint.is_file()
     if folder and resume:
-        folder.prepare(resume=True)  # refuses a folder without a checkpoint
+        folder.check(resume=True)  # refuses a folder without a checkpoint
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
     objective, numbers = chosen(model, data, objective, given)
     choose_device(numbers.device)
     check_start(model, data, objective, numbers)
-    model.data_spec = model.data_spec or data.spec
-    # Of several processes under torchrun, one owns the folder. What can be refused has been, before it is emptied.
-    if folder and os.environ.get("RANK", "0") == "0":
+    model.data_spec = data.spec
+    config = None
+    if folder and os.environ.get("RANK", "0") == "0":  # of several processes, one owns the folder
         config = _config(model) | {
             "data": {"source": data.spec.source, "options": data.options, "spec": data.spec.to_dict()},
             "objective": describe("objective", objective),
             "training": describe_settings(numbers),
         }
         if old is None:
-            folder.prepare(overwrite=overwrite)
+            folder.check(overwrite=overwrite)
         else:
             _check_same_run(old, config, folder)
-            load_tensors(folder.checkpoint)  # refuses a damaged one while config.json is still the run's
-        folder.write_config(config)
-    if folder:
-        begin(folder)
     return train(
-        model, data, objective, numbers, folder=folder, resume=resume, progress=progress, callback=callback
+        model,
+        data,
+        objective,
+        numbers,
+        folder=folder,
+        config=config,
+        resume=resume,
+        progress=progress,
+        callback=callback,
     )
 
 

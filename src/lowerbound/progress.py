@@ -59,20 +59,21 @@ def progress_bar(
 
         show = begin() if terminal and not after else None
         began = drawn = time.monotonic()
-        reached, tenth, beside = 0.0, 0, ""
+        reached, whole, tenth, beside = 0.0, total, 0, ""
 
-        def advance(done: float = 1, *, total: float | None = total, note: str | None = None) -> None:
-            nonlocal reached, tenth, drawn, beside, show
-            reached, beside, now = reached + done, beside if note is None else note, time.monotonic()
-            if terminal and (now - drawn > _REDRAW or note is not None or reached == total):
+        def advance(done: float = 1, *, total: float | None = None, note: str | None = None) -> None:
+            nonlocal reached, whole, tenth, drawn, beside, show
+            reached, whole, now = reached + done, whole if total is None else total, time.monotonic()
+            beside = beside if note is None else note
+            if terminal and (now - drawn > _REDRAW or reached == whole):
                 drawn = now
                 if show is None and now - began >= after:
                     show = begin()
                 if show is not None:
-                    show(completed=reached, total=total, note=beside)
-            elif not terminal and total and int(10 * reached / total) > tenth and now - began >= after:
-                tenth = int(10 * reached / total)
-                count = f"{reached:,.0f} of {total:,.0f} {unit}" if unit else f"{reached / total:.0%}"
+                    show(completed=reached, total=whole, note=beside)
+            elif not terminal and whole and int(10 * reached / whole) > tenth and now - began >= after:
+                tenth = int(10 * reached / whole)
+                count = f"{reached:,.0f} of {whole:,.0f} {unit}" if unit else f"{reached / whole:.0%}"
                 print(f"{description}: {count} {beside}".rstrip(), file=sys.stderr, flush=True)
 
         yield advance
