@@ -6,6 +6,7 @@ compares every tensor's name, shape and type with what the configuration calls f
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import __version__
 from .config import (
@@ -28,7 +29,7 @@ from .config import (
     describe_model,
     describe_settings,
 )
-from .data import Data, DataSpec, load_like
+from .data import Data, DataSpec, Split, load_like
 from .data.files import find
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
@@ -225,17 +226,17 @@ def fit(
     objective, numbers = chosen(model, data, objective, given)
     choose_device(numbers.device)
     check_start(model, data, objective, numbers)
-    model.data_spec = data.spec
     config = None
+    if folder and old is None:
+        folder.check(overwrite=overwrite)
+    model.data_spec = data.spec
     if folder and os.environ.get("RANK", "0") == "0":  # of several processes, one owns the folder
         config = _config(model) | {
             "data": {"source": data.spec.source, "options": data.options, "spec": data.spec.to_dict()},
             "objective": describe("objective", objective),
             "training": describe_settings(numbers),
         }
-        if old is None:
-            folder.check(overwrite=overwrite)
-        else:
+        if old is not None:
             _check_same_run(old, config, folder)
     return train(
         model,
@@ -267,30 +268,68 @@ def chosen(
 def check_start(model: VAE, data: Data, objective: Objective, settings: Settings) -> None:
     """Refuse what does not fit together, while the folder of an older run is still whole.
 
+    The conditions of all examples are looked at, but x of the first ones only: the others may lie on disk.
+
     Raises:
         LowerboundError: the objective, the data or the length of the run does not fit the model.
     """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ConfigError("there is nothing to train: no parameter of the model requires a gradient")
+    if strange := {p.dtype for p in trained} - {torch.float32, torch.float64}:
+        raise ConfigError(
+            f"weights are trained in float32 or float64; the model has {strange.pop()}; call model.float(), and "
+            "choose the type of the networks' products with precision="
+        )
     steps = math.ceil(len(data.train) / settings.batch_size)
     total = None if settings.epochs is None else max(1, round(settings.epochs * steps))
     objective.check(model, Progress(0, steps, total))
     for split in (data.valid, data.train):
         x, c = next(iter(split.batches(min(1024, len(split)))))
         x = x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
-        if model.classifier is not None and c is not None:
-            name, _ = model.label  # where it is missing it will be summed out
-            c = c | {name: c[name].clamp(min=0)}
-        model.check(x, c)
+        model.check(x, _with_labels(model, c))
+        _check_conditions(model, split)
+    if model.classifier is not None and not objective.sums_out_labels:
+        name, label = model.label
+        missing = int((data.train.condition(name) < 0).sum())
+        if missing and label.null is None:
+            raise ConfigError(
+                f"{missing} training examples have no {name}, which {type(objective).__name__} would take for the "
+                f"first class; use objective='semi_supervised', which sums it out, or train with "
+                f"condition.{name}.missing=true"
+            )
     with torch.no_grad(), model._evaluating(), draws(model.device, 0):
         model(x[:2], c and {name: value[:2].to(model.device) for name, value in c.items()})
 
 
+def _check_conditions(model: VAE, split: Split) -> None:
+    """Raise ConfigError unless every example's condition can be embedded."""
+    if model.condition is None:
+        return
+    for name in split.conditions:
+        entry = model.condition[name]
+        if len(entry.value_shape) < 3:  # of pictures, the first ones
+            entry.check(_with_labels(model, {name: split.distinct(name)})[name].to(model.device), name)
+
+
+def _with_labels(model: VAE, c: dict[str, Tensor] | None) -> Any:
+    """Return a condition in which the label that a classifier would find is never missing."""
+    if model.classifier is None or c is None or (name := model.label[0]) not in c:
+        return c
+    return c | {name: c[name].clamp(min=0)}
+
+
 def _resumed_settings(old: dict[str, Any], given: dict[str, Any], out: str) -> dict[str, Any]:
     """Return the settings of a run that goes on: its own, but for those that may change."""
-    stored, given = old["training"], check_settings(given)
+    stored, given = old.get("training"), check_settings(given)
+    if not isinstance(stored, dict):
+        raise RunError(f"{out} does not say how the run was trained; {_RESTORE}")
+    usual = {field.name: field.default for field in dataclasses.fields(Settings)}  # of a setting named anew
     for name, value in given.items():
-        if name not in FREE_SETTINGS and _as_json(value) != stored[name]:
+        has = stored.get(name, _as_json(usual[name]))
+        if name not in FREE_SETTINGS and _as_json(value) != has:
             raise RunError(
-                f"cannot resume {out} with {name}={value!r}: the run has {stored[name]!r}; "
+                f"cannot resume {out} with {name}={value!r}: the run has {has!r}; "
                 f"only {', '.join(FREE_SETTINGS)} may change"
             )
     length = {name: given.get(name) for name in ("epochs", "minutes")}
@@ -306,16 +345,18 @@ def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder)
     """Refuse to resume with another model, data or objective; where the data lie may change."""
     for section in ("model", "data", "objective"):
         came, stored = _as_json(new[section]), _as_json(old.get(section))
+        if not isinstance(stored, dict):
+            raise RunError(f"{folder.config} has no section {section!r}; {_RESTORE}")
         if section == "data":
             for side in (came, stored):
                 side["options"].pop("root", None)
-        if came != stored:
-            differs = next(key for key in came if came[key] != stored.get(key))
-            raise RunError(
-                f"cannot resume {folder.path}: its {section} section differs from the one asked for, in {differs!r}: "
-                f"{stored.get(differs)!r} there, {came[differs]!r} here; start another run, or resume without "
-                "changing it"
-            )
+        for key in dict.fromkeys([*came, *stored]):
+            here, there = came.get(key), stored.get(key)
+            if here != there or (key in came) != (key in stored):
+                raise RunError(
+                    f"cannot resume {folder.path}: its {section} section differs from the one asked for, in {key!r}: "
+                    f"{there!r} there, {here!r} here; start another run, or resume without changing it"
+                )
 
 
 def _as_json(value: Any) -> Any:

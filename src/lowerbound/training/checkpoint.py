@@ -102,7 +102,9 @@ def check_tensors(module: nn.Module, tensors: dict[str, Tensor], where: str) -> 
             )
         # A buffer may hold an infinity on purpose, as a mask does.
         if bool(came.isnan().any()) or (name in weights and not bool(came.isfinite().all())):
-            raise RunError(f"{where} has NaN or Inf in {name!r}; restore the file from a copy, or train again")
+            raise RunError(
+                f"{where} has NaN or Inf in {name!r}; restore the file from a copy, or train again"
+            )
     extra = sorted(set(tensors) - set(own))
     if extra:
         raise RunError(f"{where} has the tensor {extra[0]!r}, which the model's configuration does not know")

@@ -112,11 +112,14 @@ class RunFolder:
         for name in self._present():
             target = self.path / name
             shutil.rmtree(target) if target.is_dir() else target.unlink()
-        self.tidy()
+        self._remove_halves()
 
     def tidy(self) -> None:
         """Remove what a process that was killed has left half written."""
         shutil.rmtree(self.path / _BESIDE, ignore_errors=True)
+        self._remove_halves()
+
+    def _remove_halves(self) -> None:
         for path in (*(self.path / name for name in RUN_FILES), self.checkpoint):
             for temporary in path.parent.glob(f".{path.name}.*.tmp"):
                 temporary.unlink(missing_ok=True)

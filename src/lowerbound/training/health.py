@@ -56,7 +56,9 @@ def diagnose(
     if bad_terms:
         return f"{where}: {' and '.join(bad_terms)} became NaN or Inf{layer}"
     if not torch.isfinite(move.loss):
-        return f"{where}: the loss is not finite although its terms are; look at the objective's weights{layer}"
+        return (
+            f"{where}: the loss is not finite although its terms are; look at the objective's weights{layer}"
+        )
     move.loss.backward()
     for name, parameter in named:
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():

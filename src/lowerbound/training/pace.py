@@ -85,7 +85,7 @@ class Pace:
         self._evaluated, self._target = step, number * interval
 
     def evaluation_is_due(self, step: int) -> bool:
-        """Return whether to evaluate: at an epoch's end when its time has come, within one that is long, at the end."""
+        """Return whether one is due: at an epoch's end when its time has come, inside a long one, at the end."""
         fraction = self.fraction(step)
         if fraction >= 1:
             return True

@@ -15,7 +15,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -159,7 +158,9 @@ class Session:
             self._finish()
         finally:
             self._clear_gradients()
-            self.model.compute_dtype = None  # what is asked of the model from here on is computed in its own type
+            self.model.compute_dtype = (
+                None  # what is asked of the model from here on is computed in its own type
+            )
             self.model.eval()
             self._objective.eval()
 
@@ -260,7 +261,7 @@ class Session:
 
     # ------------------------------------------------------------------------------------------- evaluation
     def evaluate(self, callback: Callback | None) -> None:
-        """Record the bounds of training and validation with the averaged weights, and keep these if they are the best.
+        """Record the bounds of training and validation with the averaged weights, and keep the best.
 
         Raises:
             NonFiniteError: a move was not finite.
@@ -385,7 +386,12 @@ class Session:
         if self._average:
             tensors |= checkpoint.with_prefix("ema", self._average.state())
         interval = {"examples": self._examples, "clock": self._clock, **self._means.state()}
-        state = {"step": self.step, "seconds": self.seconds, "best": self.best, "since_best": self._since_best}
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "since_best": self._since_best,
+        }
         checkpoint.save_tensors(folder.checkpoint, tensors, {**state, "interval": interval})
 
     def _begin(self) -> None:
@@ -440,7 +446,9 @@ class Session:
         """Go on from where the checkpoint's header says that the run stands."""
         try:
             step, best, since = state["step"], state["best"], state["since_best"]
-            interval = state.get("interval", {}) if self._rank == 0 else {}  # the first process's part is known
+            interval = (
+                state.get("interval", {}) if self._rank == 0 else {}
+            )  # the first process's part is known
             counts = [step, since, interval.get("examples", 0)]
             whole = all(isinstance(count, int) and count >= 0 for count in counts)
             if not whole or not (best is None or (is_record(best) and "bound" in best)):
@@ -466,9 +474,7 @@ class Session:
             checkpoint.check_tensors(self.model, tensors, str(folder.model))
             self._best_weights = {name: tensor.to(self._device) for name, tensor in tensors.items()}
         except RunError as error:
-            warnings.warn(
-                f"{error}; the run goes on, but its best weights so far are lost", stacklevel=2
-            )
+            warnings.warn(f"{error}; the run goes on, but its best weights so far are lost", stacklevel=2)
             self.best = None
 
     def _finish(self) -> None:

@@ -97,7 +97,7 @@ class Settings:
 
         Args:
             fraction: Share of the run that is done.
-            step: Share of the run that the step takes; the warm-up counts the step itself, or the first would be idle.
+            step: Share of the run that the step takes; the warm-up counts it, or the first one would be idle.
         """
         if fraction < self.warmup:
             return self.learning_rate * min(1.0, (fraction + step) / self.warmup)

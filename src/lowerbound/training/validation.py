@@ -52,11 +52,15 @@ def validate(
         seed_all(fabric.device, seed_for(settings.seed, -2 - rank, number))
         values = objective.validate(model, x[mine], c, settings.validation_samples)
         if "bound" not in values:
-            raise ConfigError(f"{type(objective).__name__}.validate reports no 'bound', which chooses the model")
+            raise ConfigError(
+                f"{type(objective).__name__}.validate reports no 'bound', which chooses the model"
+            )
         means.add_each(values, counted)
         bounds.append(values["bound"] if counted else values["bound"][:0])
     found = means.over(fabric)
-    return found, "" if math.isfinite(found["bound"]) else _first_bad(bounds, settings.batch_size, rank, world)
+    return found, "" if math.isfinite(found["bound"]) else _first_bad(
+        bounds, settings.batch_size, rank, world
+    )
 
 
 def _first_bad(bounds: list[Tensor], batch_size: int, rank: int, world: int) -> str:
