@@ -295,8 +295,8 @@ def check_start(model: VAE, data: Data, objective: Objective, settings: Settings
         if missing and label.null is None:
             raise ConfigError(
                 f"{missing} training examples have no {name}, which {type(objective).__name__} would take for the "
-                f"first class; use objective='semi_supervised', which sums it out, or train with "
-                f"condition.{name}.missing=true"
+                f"first class; use objective='semi_supervised', which sums it out, or leave the "
+                "classifier out"
             )
     with torch.no_grad(), model._evaluating(), draws(model.device, 0):
         model(x[:2], c and {name: value[:2].to(model.device) for name, value in c.items()})
