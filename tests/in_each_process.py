@@ -54,9 +54,10 @@ class Watched(Objective):
     """The evidence lower bound, which remembers what the model was given and what it has drawn."""
 
     def __init__(self):
+        super().__init__()
         self.seen = {}
 
-    def __call__(self, model, x, c, progress):
+    def forward(self, model, x, c, progress):
         o = model(x, c)
         self.seen[f"x.{progress.step}"] = x
         self.seen[f"noise.{progress.step}"] = noise_of(o)
@@ -72,9 +73,10 @@ class Fragile(Objective):
     """The evidence lower bound, whose process is killed in one step of one rank, once."""
 
     def __init__(self, flag, rank, step):
+        super().__init__()
         self.flag, self.rank, self.step = flag, rank, step
 
-    def __call__(self, model, x, c, progress):
+    def forward(self, model, x, c, progress):
         flag = Path(self.flag)
         if progress.step == self.step and int(os.environ["RANK"]) == self.rank and not flag.exists():
             flag.touch()

@@ -22,6 +22,7 @@ from lowerbound.training import RunFolder, Settings, load_tensors
 from lowerbound.training.checkpoint import seed_for
 from lowerbound.training.devices import choose_compute_dtype, choose_device
 from lowerbound.training.ema import MovingAverage
+from lowerbound.training.optimizers import make_optimizer
 
 pytestmark = [pytest.mark.runs, pytest.mark.processes]
 
@@ -279,9 +280,9 @@ def test_weight_decay_spares_biases_and_scales(data):
     model = make_model(data, likelihood={"type": "gaussian", "scale": "learned"})
     before = {k: v.detach().clone() for k, v in model.named_parameters()}
     # Decay alone: without gradients the optimiser only shrinks.
-    from lowerbound.training.loop import _optimizer
-
-    optimizer = _optimizer(model, Settings(epochs=1, learning_rate=0.1, weight_decay=0.5))
+    optimizer = make_optimizer(
+        list(model.parameters()), Settings(epochs=1, learning_rate=0.1, weight_decay=0.5)
+    )
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()

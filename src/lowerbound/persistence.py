@@ -6,6 +6,7 @@ compares every tensor's name, shape and type with what the configuration calls f
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -14,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import __version__
-from .data import Data, DataSpec, load_like
+from .data import Data, DataSpec, Split, load_like
 from .data.files import find
 from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
@@ -28,7 +29,7 @@ from .registry import SLOTS, build_objective, describe
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
-from .training.engine import begin, is_restarted
+from .training.engine import is_restarted
 
 FORMAT = 2
 _RESTORE = "restore the file from a copy, or train again"
@@ -182,12 +183,13 @@ def fit(
         data: The data, from ``lowerbound.data.load``.
         objective: An objective, a registered name, or a dict with a type and options; if not given the evidence
             lower bound, with missing labels summed out if the model has a classifier.
-        out: The run's folder. It is loadable from before the first step on.
+        out: The run's folder. It is loadable from before the first step on; until then an older run in it stays.
         resume: Continue the run in ``out`` exactly where its last checkpoint stands; settings that are not
             given are the run's.
         overwrite: Replace another run in ``out``.
         progress: Show progress on standard error.
-        callback: Called with (model, record) after each evaluation.
+        callback: Called with (model, record) after each evaluation; the model has the averaged weights and is in
+            evaluation mode. Training goes on as if it had not been called.
         **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...
 
@@ -210,30 +212,34 @@ def fit(
     if folder and is_restarted(folder):  # after a process has died, with the words of the first start
         resume, overwrite = folder.checkpoint.is_file(), not folder.checkpoint.is_file()
     if folder and resume:
-        folder.prepare(resume=True)  # refuses a folder without a checkpoint
+        folder.check(resume=True)  # refuses a folder without a checkpoint
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
     objective, numbers = chosen(model, data, objective, given)
     choose_device(numbers.device)
     check_start(model, data, objective, numbers)
-    model.data_spec = model.data_spec or data.spec
-    # Of several processes under torchrun, one owns the folder. What can be refused has been, before it is emptied.
-    if folder and os.environ.get("RANK", "0") == "0":
+    config = None
+    if folder and old is None:
+        folder.check(overwrite=overwrite)
+    model.data_spec = data.spec
+    if folder and os.environ.get("RANK", "0") == "0":  # of several processes, one owns the folder
         config = _config(model) | {
             "data": {"source": data.spec.source, "options": data.options, "spec": data.spec.to_dict()},
             "objective": describe("objective", objective),
             "training": describe_settings(numbers),
         }
-        if old is None:
-            folder.prepare(overwrite=overwrite)
-        else:
+        if old is not None:
             _check_same_run(old, config, folder)
-            load_tensors(folder.checkpoint)  # refuses a damaged one while config.json is still the run's
-        folder.write_config(config)
-    if folder:
-        begin(folder)
     return train(
-        model, data, objective, numbers, folder=folder, resume=resume, progress=progress, callback=callback
+        model,
+        data,
+        objective,
+        numbers,
+        folder=folder,
+        config=config,
+        resume=resume,
+        progress=progress,
+        callback=callback,
     )
 
 
@@ -254,30 +260,68 @@ def chosen(
 def check_start(model: VAE, data: Data, objective: Objective, settings: Settings) -> None:
     """Refuse what does not fit together, while the folder of an older run is still whole.
 
+    The conditions of all examples are looked at, but x of the first ones only: the others may lie on disk.
+
     Raises:
         LowerboundError: the objective, the data or the length of the run does not fit the model.
     """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise ConfigError("there is nothing to train: no parameter of the model requires a gradient")
+    if strange := {p.dtype for p in trained} - {torch.float32, torch.float64}:
+        raise ConfigError(
+            f"weights are trained in float32 or float64; the model has {strange.pop()}; call model.float(), and "
+            "choose the type of the networks' products with precision="
+        )
     steps = math.ceil(len(data.train) / settings.batch_size)
     total = None if settings.epochs is None else max(1, round(settings.epochs * steps))
     objective.check(model, Progress(0, steps, total))
     for split in (data.valid, data.train):
         x, c = next(iter(split.batches(min(1024, len(split)))))
         x = x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)
-        if model.classifier is not None and c is not None:
-            name, _ = model.label  # where it is missing it will be summed out
-            c = c | {name: c[name].clamp(min=0)}
-        model.check(x, c)
+        model.check(x, _with_labels(model, c))
+        _check_conditions(model, split)
+    if model.classifier is not None and not objective.sums_out_labels:
+        name, label = model.label
+        missing = int((data.train.condition(name) < 0).sum())
+        if missing and label.null is None:
+            raise ConfigError(
+                f"{missing} training examples have no {name}, which {type(objective).__name__} would take for the "
+                f"first class; use objective='semi_supervised', which sums it out, or leave the "
+                "classifier out"
+            )
     with torch.no_grad(), model.evaluating(), draws(model.device, 0):
         model(x[:2], c and {name: value[:2].to(model.device) for name, value in c.items()})
 
 
+def _check_conditions(model: VAE, split: Split) -> None:
+    """Raise ConfigError unless every example's condition can be embedded."""
+    if model.condition is None:
+        return
+    for name in split.conditions:
+        entry = model.condition[name]
+        if len(entry.value_shape) < 3:  # of pictures, the first ones
+            entry.check(_with_labels(model, {name: split.distinct(name)})[name].to(model.device), name)
+
+
+def _with_labels(model: VAE, c: dict[str, Tensor] | None) -> Any:
+    """Return a condition in which the label that a classifier would find is never missing."""
+    if model.classifier is None or c is None or (name := model.label[0]) not in c:
+        return c
+    return c | {name: c[name].clamp(min=0)}
+
+
 def _resumed_settings(old: dict[str, Any], given: dict[str, Any], out: str) -> dict[str, Any]:
     """Return the settings of a run that goes on: its own, but for those that may change."""
-    stored, given = old["training"], check_settings(given)
+    stored, given = old.get("training"), check_settings(given)
+    if not isinstance(stored, dict):
+        raise RunError(f"{out} does not say how the run was trained; {_RESTORE}")
+    usual = {field.name: field.default for field in dataclasses.fields(Settings)}  # of a setting named anew
     for name, value in given.items():
-        if name not in FREE_SETTINGS and _as_json(value) != stored[name]:
+        has = stored.get(name, _as_json(usual[name]))
+        if name not in FREE_SETTINGS and _as_json(value) != has:
             raise RunError(
-                f"cannot resume {out} with {name}={value!r}: the run has {stored[name]!r}; "
+                f"cannot resume {out} with {name}={value!r}: the run has {has!r}; "
                 f"only {', '.join(FREE_SETTINGS)} may change"
             )
     length = {name: given.get(name) for name in ("epochs", "minutes")}
@@ -293,16 +337,18 @@ def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder)
     """Refuse to resume with another model, data or objective; where the data lie may change."""
     for section in ("model", "data", "objective"):
         came, stored = _as_json(new[section]), _as_json(old.get(section))
+        if not isinstance(stored, dict):
+            raise RunError(f"{folder.config} has no section {section!r}; {_RESTORE}")
         if section == "data":
             for side in (came, stored):
                 side["options"].pop("root", None)
-        if came != stored:
-            differs = next(key for key in came if came[key] != stored.get(key))
-            raise RunError(
-                f"cannot resume {folder.path}: its {section} section differs from the one asked for, in {differs!r}: "
-                f"{stored.get(differs)!r} there, {came[differs]!r} here; start another run, or resume without "
-                "changing it"
-            )
+        for key in dict.fromkeys([*came, *stored]):
+            here, there = came.get(key), stored.get(key)
+            if here != there or (key in came) != (key in stored):
+                raise RunError(
+                    f"cannot resume {folder.path}: its {section} section differs from the one asked for, in {key!r}: "
+                    f"{there!r} there, {here!r} here; start another run, or resume without changing it"
+                )
 
 
 def _as_json(value: Any) -> Any:

@@ -55,7 +55,12 @@ class Objective(nn.Module):
     Weights of its terms stay outside the model: the same model can be trained with one objective and evaluated with
     another. Most objectives have one loss and write ``forward`` alone. One with networks of its own builds them in
     ``start``, names their parameters in ``players`` and yields a move for each player in ``moves``.
+
+    Attributes:
+        sums_out_labels: Whether labels may be missing where the model has a classifier.
     """
+
+    sums_out_labels: bool = False
 
     def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress

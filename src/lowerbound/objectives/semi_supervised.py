@@ -48,6 +48,8 @@ class SemiSupervised(Objective):
         ConfigError: an argument is out of its range.
     """
 
+    sums_out_labels = True
+
     def __init__(self, alpha: float = 10.0, augment: float = 0.0, beta: float | Schedule = 1.0) -> None:
         super().__init__()
         for name, value in (("alpha", alpha), ("augment", augment)):

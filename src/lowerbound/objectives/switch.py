@@ -35,6 +35,7 @@ class Switch(Objective):
         self.first = first
         self.then = then
         self.at = at
+        self.sums_out_labels = first.sums_out_labels and then.sums_out_labels
 
     def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress

@@ -1,15 +1,18 @@
 """Everything that exact resuming needs, in one safetensors file that is replaced atomically.
 
-Tensors are named ``model.*``, ``ema.*`` and ``optimizer.<index>.*``; the scalars of the run stand as JSON in
-the file's header. No pickle is involved. Random numbers need no state: every step's draws are a function of
-(seed, rank, step), and so is every epoch's order.
+Tensors are named ``model.*``, ``ema.*`` and ``optimizer.<index>.*``; of an objective with networks of its own also
+``objective.*`` and ``optimizer.<player>.<index>.*``. The scalars of the run stand as JSON in the file's header. No
+pickle is involved. Random numbers need no state: every step's draws are a function of (seed, rank, step), and so is
+every epoch's order.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import struct
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,15 @@ from ..errors import RunError
 
 
 def write_atomically(path: Path, write: Any) -> None:
-    """Call ``write(temporary path)``, then move the result to ``path``: a reader sees the old or the new file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Call ``write(temporary path)``, then move the result to ``path``: a reader sees the old or the new file.
+
+    Raises:
+        RunError: the file cannot be written; what stood there still does.
+    """
+    # A name by chance: containers that share a folder may also share the numbers of their processes.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
         # safetensors makes its files private; a run's files have the permissions that any new file here has.
         umask = os.umask(0)
@@ -35,8 +43,12 @@ def write_atomically(path: Path, write: Any) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise RunError(f"cannot write {path}: {reason}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -59,7 +71,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {}).get("state", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, state
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
         raise RunError(
             f"{path} is damaged or no safetensors file ({error}); pickles are never read. "
             "Restore the file from a copy, or train again with overwrite"
@@ -67,12 +79,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_module(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Copy ``tensors`` into a module after comparing every name, shape and type.
+    """Copy ``tensors`` into a module after ``check_tensors``."""
+    check_tensors(module, tensors, where)
+    module.load_state_dict(tensors)
+
+
+def check_tensors(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Compare every name, shape and type with what a module has.
 
     Raises:
-        RunError: a tensor is missing, left over, or has another shape or type; the first one is named.
+        RunError: a tensor is missing, left over, has another shape or type, or holds NaN; the first one is named.
     """
-    own = module.state_dict()
+    own, weights = module.state_dict(), dict(module.named_parameters())
     for name, tensor in own.items():
         if name not in tensors:
             raise RunError(f"{where} lacks the tensor {name!r} that the model's configuration calls for")
@@ -82,10 +100,14 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor], where: str) -> No
                 f"{where} has {name!r} as {came.dtype} {tuple(came.shape)}, "
                 f"but the configuration calls for {tensor.dtype} {tuple(tensor.shape)}"
             )
+        # A buffer may hold an infinity on purpose, as a mask does.
+        if bool(came.isnan().any()) or (name in weights and not bool(came.isfinite().all())):
+            raise RunError(
+                f"{where} has NaN or Inf in {name!r}; restore the file from a copy, or train again"
+            )
     extra = sorted(set(tensors) - set(own))
     if extra:
         raise RunError(f"{where} has the tensor {extra[0]!r}, which the model's configuration does not know")
-    module.load_state_dict(tensors)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -96,12 +118,27 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what ``optimizer_tensors`` gave."""
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], where: str) -> None:
+    """Put back what ``optimizer_tensors`` gave.
+
+    Raises:
+        RunError: they are not the moments of this optimiser's parameters.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    wanted = {
+        f"{index}.{name}": p.shape if name != "step" else torch.Size()
+        for index, p in enumerate(parameters)
+        for name in ("step", "exp_avg", "exp_avg_sq")
+    }
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
+        if key not in wanted or tensor.shape != wanted[key]:
+            raise RunError(f"{where} has the moments {key!r} {tuple(tensor.shape)}, which no parameter has")
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor
+    # Before the first step there are none, and a parameter that no loss has reached has none.
+    if partly := [index for index, entry in state.items() if len(entry) < 3]:
+        raise RunError(f"{where} lacks some of the moments of parameter {partly[0]}")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -1,13 +1,13 @@
-"""What a run says on the terminal: a bar with the time left, or plain lines where there is no terminal.
-
-Everything goes to standard error; standard output belongs to results.
-"""
+"""What a run says on the terminal: a bar with the time left, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-import time
+from collections.abc import Iterator
 from typing import Any
+
+from ..progress import Advance, progress_bar
 
 
 class Console:
@@ -15,47 +15,23 @@ class Console:
 
     Args:
         shown: Say anything at all.
-        length: How the run is limited, for the first line, for example "20 epochs" or "10 minutes".
+        advance: Moves the bar, which is a whole run long.
     """
 
-    def __init__(self, shown: bool, length: str) -> None:
-        self.shown = shown
-        self._bar = None
-        self._drawn = 0.0
-        if shown:
-            print(
-                f"training for {length}; train and valid: bound on log p(x), nats per example; *: the best so far",
-                file=sys.stderr,
-                flush=True,
-            )
-        if shown and sys.stderr.isatty():
-            from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                BarColumn(bar_width=20),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TextColumn("{task.fields[rate]}"),
-                TextColumn("{task.fields[bound]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                console=RichConsole(stderr=True),
-            )
-            self._task = self._bar.add_task("train", total=1.0, rate="", bound="")
-            self._bar.start()
+    def __init__(self, shown: bool, advance: Advance) -> None:
+        self._lines = shown and not sys.stderr.isatty()
+        self._advance = advance
+        self._done, self._bound = 0.0, ""
 
     def step(self, fraction: float, rate: float) -> None:
-        """Move the bar; cheap enough to be called at every step."""
-        if self._bar is not None and (now := time.monotonic()) - self._drawn > 0.1:
-            self._drawn = now
-            self._bar.update(self._task, completed=fraction, rate=f"{rate:,.0f}/s")
+        """Move the bar to a share of the run; cheap enough to be called at every step."""
+        self._advance(fraction - self._done, note=f"{self._bound}{rate:,.0f}/s")
+        self._done = fraction
 
     def evaluated(self, fraction: float, train: dict[str, Any], valid: dict[str, Any], best: bool) -> None:
         """Report one evaluation."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=fraction, bound=f"valid {valid['bound']:.2f}{' *' * best}")
-        elif self.shown:
+        self._bound = f"valid {valid['bound']:.2f}{' best' * best} · "
+        if self._lines:
             left = valid["seconds"] * (1 - fraction) / fraction if fraction else 0.0
             print(
                 f"epoch {valid['epoch']:7.2f}  {fraction:4.0%}  train {train['bound']:9.3f}  "
@@ -65,10 +41,23 @@ class Console:
                 flush=True,
             )
 
-    def close(self) -> None:
-        """Stop the bar."""
-        if self._bar is not None:
-            self._bar.stop()
+
+@contextlib.contextmanager
+def console(shown: bool, length: str) -> Iterator[Console]:
+    """Give the console of a run while it goes on.
+
+    Args:
+        shown: Say anything at all.
+        length: How the run is limited, for the first line, for example "20 epochs" or "10 minutes".
+    """
+    if shown:
+        print(
+            f"training for {length}; bounds on log p(x) in nats per example; *: best",
+            file=sys.stderr,
+            flush=True,
+        )
+    with progress_bar("", 1.0, None if shown else False, keep=True) as advance:
+        yield Console(shown, advance)
 
 
 def _time(seconds: float) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ..errors import RunError
+
 _STRIDE = 10
 
 
@@ -58,7 +60,19 @@ class MovingAverage:
         return dict(zip(self.names, self.average, strict=True))
 
     @torch.no_grad()
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Take the averages of ``state``."""
+    def apply(self) -> None:
+        """Give the model the averaged weights for good."""
+        for parameter, average in zip(self.source, self.average, strict=True):
+            parameter.copy_(average)
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor], where: str) -> None:
+        """Take the averages of ``state``.
+
+        Raises:
+            RunError: they are not those of this model.
+        """
         for name, average in zip(self.names, self.average, strict=True):
+            if name not in state or state[name].shape != average.shape:
+                raise RunError(f"{where} has no average of {name!r}; restore it from a copy, or train again")
             average.copy_(state[name])

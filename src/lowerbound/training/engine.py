@@ -117,9 +117,20 @@ def is_restarted(folder: RunFolder) -> bool:
 
 def begin(folder: RunFolder) -> None:
     """Note that the run in the folder is this launch's; the first of its processes writes it down."""
+    remember(folder)
+    if os.environ.get("RANK", "0") == "0":
+        mark(folder)
+
+
+def remember(folder: RunFolder) -> None:
+    """Note that this very process has begun the run in the folder."""
     _begun.add(folder.path.resolve())
+
+
+def mark(folder: RunFolder) -> None:
+    """Write down in the folder which launch, if any, the run is of."""
     name = launch()
-    if name is not None and os.environ.get("RANK", "0") == "0":
+    if name is not None:
         write_atomically(_marker(folder), lambda temporary: temporary.write_text(name, encoding="utf-8"))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,11 @@ RUN_FILES = (
 )
 
 
+# What makes a run, in the order in which it is moved into place: with config.json it is one.
+_BEGINNING = ("checkpoint", "model.safetensors", "config.json")
+_BESIDE = ".new"
+
+
 class RunFolder:
     """A run's files under ``path``.
 
@@ -43,7 +50,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.model = self.path / "model.safetensors"
@@ -56,22 +63,66 @@ class RunFolder:
             RunError: it holds another run and neither ``resume`` nor ``overwrite`` is given, there is nothing
                 to resume, or the path is a file.
         """
+        self.check(resume=resume, overwrite=overwrite)
+        if not resume:
+            self._clear()
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    def check(self, *, resume: bool = False, overwrite: bool = False) -> None:
+        """Refuse what ``prepare`` refuses, and change nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; a run needs a folder")
-        if resume:
-            if not self.checkpoint.is_file():
-                raise RunError(f"{self.path} has no checkpoint to resume from ({self.checkpoint} is missing)")
-            return
-        present = [name for name in (*RUN_FILES, "checkpoint") if (self.path / name).exists()]
-        if present and not overwrite:
+        if resume and not self.checkpoint.is_file():
+            raise RunError(f"{self.path} has no checkpoint to resume from ({self.checkpoint} is missing)")
+        present = self._present()
+        if present and not (overwrite or resume):
             raise RunError(
                 f"{self.path} holds another run ({', '.join(present[:3])}{', ...' if len(present) > 3 else ''}); "
                 "choose another folder with --out, continue that run with --resume, or replace it with --overwrite"
             )
-        for name in present:
+
+    def begin(self, write: Callable[[RunFolder], None]) -> None:
+        """Put a new run in the place of what is there.
+
+        All of it is written beside the old run and then moved, so that an error, or a full disk, leaves the old one.
+
+        Args:
+            write: Writes config.json, model.safetensors and the checkpoint to the folder that it is given.
+
+        Raises:
+            RunError: something cannot be written.
+        """
+        beside = RunFolder(self.path / _BESIDE)
+        shutil.rmtree(beside.path, ignore_errors=True)
+        try:
+            write(beside)
+            self._clear()
+            for name in _BEGINNING:
+                if (beside.path / name).exists():
+                    os.replace(beside.path / name, self.path / name)
+        except OSError as error:
+            raise RunError(f"cannot write {self.path}: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(beside.path, ignore_errors=True)
+
+    def _present(self) -> list[str]:
+        return [name for name in (*RUN_FILES, "checkpoint") if (self.path / name).exists()]
+
+    def _clear(self) -> None:
+        for name in self._present():
             target = self.path / name
             shutil.rmtree(target) if target.is_dir() else target.unlink()
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._remove_halves()
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed has left half written."""
+        shutil.rmtree(self.path / _BESIDE, ignore_errors=True)
+        self._remove_halves()
+
+    def _remove_halves(self) -> None:
+        for path in (*(self.path / name for name in RUN_FILES), self.checkpoint):
+            for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+                temporary.unlink(missing_ok=True)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.json``, atomically."""
@@ -79,25 +130,57 @@ class RunFolder:
         write_atomically(self.config, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line to ``metrics.jsonl``."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one line to ``metrics.jsonl``.
 
-    def forget_after(self, step: int) -> None:
-        """Drop the lines of ``metrics.jsonl`` beyond ``step``: a resumed run writes them again."""
-        lines = [json.dumps(record) for record in self.history() if record["step"] <= step]
-        write_atomically(
-            self.metrics, lambda temporary: temporary.write_text("".join(f"{s}\n" for s in lines))
-        )
+        Raises:
+            RunError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.metrics}: {error.strerror or error}") from None
+
+    def write_history(self, records: list[dict[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` anew, atomically."""
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        write_atomically(self.metrics, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the records of ``metrics.jsonl``; a last line cut off by a crash is left out."""
+        """Return the records of ``metrics.jsonl``; a last line cut off by a crash is left out.
+
+        Raises:
+            RunError: another line is no record; its number is named.
+        """
         if not self.metrics.is_file():
             return []
+        try:
+            lines = self.metrics.read_bytes().splitlines()
+        except OSError as error:
+            raise RunError(f"cannot read {self.metrics}: {error.strerror or error}") from None
         records = []
-        for line in self.metrics.read_text().splitlines():
+        for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+                record = json.loads(line.decode())
+            except (ValueError, RecursionError):
+                if number == len(lines):
+                    break
+                record = None
+            if not is_record(record):
+                raise RunError(
+                    f"line {number} of {self.metrics} is no record of a run: {line.decode(errors='replace')[:80]!r}; "
+                    "restore the file from a copy, or remove the line"
+                )
+            records.append(record)
         return records
+
+
+def is_record(record: Any) -> bool:
+    """Return whether this is an object with a step, an epoch, a split, and numbers."""
+    if not isinstance(record, dict) or record.get("split") not in ("train", "valid"):
+        return False
+    numbers = {name: value for name, value in record.items() if name != "split"}
+    return {"step", "epoch"} <= numbers.keys() and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in numbers.values()
+    )

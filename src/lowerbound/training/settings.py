@@ -22,13 +22,14 @@ class Settings:
         optimizer: "adamw" or "adam", fused.
         weight_decay: Decoupled for "adamw"; on weight matrices, never on biases and scales.
         betas: Decay rates of Adam's two averages.
-        warmup: Share of the run in which the learning rate rises linearly from 0.
+        warmup: Share of the run in which the learning rate rises linearly, the first step's being above 0.
         schedule: "cosine" to zero after the warm-up, or "constant".
         clip: Largest norm of the gradient; None never clips.
         ema: Decay per step of the exponential moving average of the weights, the weights that are validated
             and kept; 0 keeps the last weights instead.
         validation_samples: Importance samples K of the validation bound, which chooses the weights to keep.
-        evaluations: How often, at most, the validation bound is computed in the run (never more than once an epoch).
+        evaluations: How often, at most, the validation bound is computed in the run: at an epoch's end where that is
+            near, but also within long ones, and for the first time early on.
         patience: Evaluations without a better validation bound after which the run stops; None never stops early.
         keep: "best" ends with the weights of the best validation bound, "last" with the last ones.
         seed: Seed of every draw; with one thread a run repeats bit for bit.
@@ -75,6 +76,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"training.{name} must be positive; got {value!r}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"training.seed must fit into 64 bits; got {self.seed!r}")
         if self.labelled_per_batch < 0:
             raise ConfigError(
                 f"training.labelled_per_batch must be 0 or more; got {self.labelled_per_batch!r}"
@@ -89,10 +92,15 @@ class Settings:
                     f"training.{name} must be at least 0 and below {high:g}; got {getattr(self, name)!r}"
                 )
 
-    def learning_rate_at(self, fraction: float) -> float:
-        """Return the learning rate when this share of the run is done."""
+    def learning_rate_at(self, fraction: float, step: float = 0.0) -> float:
+        """Return the learning rate of a step.
+
+        Args:
+            fraction: Share of the run that is done.
+            step: Share of the run that the step takes; the warm-up counts it, or the first one would be idle.
+        """
         if fraction < self.warmup:
-            return self.learning_rate * fraction / self.warmup
+            return self.learning_rate * min(1.0, (fraction + step) / self.warmup)
         if self.schedule == "constant":
             return self.learning_rate
         done = min(1.0, (fraction - self.warmup) / (1 - self.warmup))

@@ -1,0 +1,75 @@
+"""The optimiser of each player of an objective, and the guard that keeps what is not finite out of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .settings import Settings
+
+
+def make_optimizer(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Return the optimiser of these parameters; weight decay is for matrices, never for biases and scales."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    groups = [group for group in groups if group["params"]]
+    return kind(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+class Guard:
+    """Keeps weights, moments and counts as they were before the first move that was not finite.
+
+    Whether a loss and its gradient are finite is known to the device, which then leaves out that update and all later
+    ones; the host asks when it waits for the device anyway. The fused optimisers read the two numbers that this takes
+    where torch's GradScaler puts them: ``found_inf``, and ``grad_scale``, by which they divide the gradient.
+
+    Args:
+        device: Where the moves are made.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._bad = torch.zeros((), device=device)  # 1 from the first bad move on
+        self._good = torch.zeros((), device=device)  # moves before that
+        self.moves: list[tuple[int, int]] = []  # step and number of each since the last look
+
+    def apply(
+        self, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float | None, move: tuple[int, int]
+    ) -> None:
+        """Let the optimiser make a move with the gradients at hand, clipped to a norm, if all is finite.
+
+        Args:
+            optimizer: The player's.
+            loss: The move's loss.
+            clip: Largest norm of the gradient, if there is one.
+            move: Number of the step, and of the move within it.
+        """
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norm = nn.utils.get_total_norm(gradients)  # it is finite only if every gradient is
+        total = loss.detach() + norm
+        self._bad = torch.where(total - total == 0, self._bad, 1.0)
+        self._good += 1 - self._bad
+        self.moves.append(move)
+        optimizer.found_inf = self._bad  # pyright: ignore[reportAttributeAccessIssue]
+        scale = None if clip is None else ((norm + 1e-6) / clip).clamp(min=1).float()
+        optimizer.grad_scale = scale  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.step()
+
+    def bad(self) -> float:
+        """Return whether a move was not finite, as 0 or 1; this waits for the device."""
+        return self._bad.item()
+
+    def first_bad(self) -> tuple[int, int]:
+        """Return the step and the number of the first move that was not finite."""
+        return self.moves[int(self._good.item())]
+
+    def passed(self) -> None:
+        """Go on from a look at which all was well."""
+        self._good.zero_()
+        self.moves.clear()
