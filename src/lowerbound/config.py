@@ -147,7 +147,7 @@ def _as_options(kind: str, value: Any) -> dict[str, Any]:
     )
 
 
-def _check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> Any:
+def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> Any:
     """Return ``value`` as the type that the annotation of ``owner`` asks for; nested slots are built."""
     annotated = owner.__init__ if isinstance(owner, type) else owner
     hint = typing.get_type_hints(annotated).get(name, Any)
@@ -211,7 +211,7 @@ def build(kind: str, options: Options, **derived: Any) -> Any:
             continue
         if name not in options_of(cls):
             raise _unknown(f"{kind} {options['type']!r}", name, options_of(cls))
-        arguments[name] = _check_value(kind, cls, name, value)
+        arguments[name] = check_value(kind, cls, name, value)
     accepted = inspect.signature(cls).parameters
     missing = [
         n
@@ -389,7 +389,7 @@ def _check_condition(entries: Any) -> None:
         for option in value.keys() - {"type"}:
             if option not in known:
                 raise _unknown(f"condition {name!r}", option, known)
-            _check_value(f"condition.{name}", known[option], option, value[option])
+            check_value(f"condition.{name}", known[option], option, value[option])
 
 
 def _check_latent(latent: Any) -> int:
@@ -422,7 +422,7 @@ def _check_all(
     for name in options:
         if name not in known:
             raise _unknown(kind, name, known)
-    return {name: _check_value(kind, owner, name, value) for name, value in options.items()}
+    return {name: check_value(kind, owner, name, value) for name, value in options.items()}
 
 
 # --------------------------------------------------------------------------------------------- choice by the data

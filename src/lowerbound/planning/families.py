@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import _check_value
+from ..config import check_value
 from ..errors import ConfigError, suggest
 from .bullet import Panda
 from .integrator import DoubleIntegrator
@@ -36,7 +36,7 @@ def family(name: str, /, **options: Any) -> Family:
         if option not in known:
             raise ConfigError(f"family {name!r} has no option {option!r}; {suggest(option, known)}")
     cls = FAMILIES[name]
-    return cls(**{option: _check_value(name, cls, option, value) for option, value in options.items()})
+    return cls(**{option: check_value(name, cls, option, value) for option, value in options.items()})
 
 
 def family_from(stored: Mapping[str, Any]) -> Family:
