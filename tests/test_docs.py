@@ -24,7 +24,7 @@ import pytest
 import typer.main
 
 import lowerbound.config
-from lowerbound.cli import app
+from lowerbound.cli.commands import app
 from lowerbound.config import REGISTRY, check_overrides, options_of, parse_assignment
 from lowerbound.presets import PRESETS, preset
 from lowerbound.training import RunFolder, Settings
