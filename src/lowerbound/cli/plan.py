@@ -18,7 +18,6 @@ from .options import (
     QuietOption,
     RunArgument,
     SeedOption,
-    check_memory,
     number,
     one_of,
 )
@@ -57,6 +56,7 @@ WorkersOption = Annotated[
     ),
 ]
 _MOST_PROBLEMS = 1_000_000
+_MOST_STATES = 1_000_000  # of one problem
 
 
 @app.command("make-data")
@@ -211,7 +211,10 @@ def sample(
         int, typer.Option("--problem", metavar="I", callback=number(0), help="Number of the test problem.")
     ] = 0,
     n: Annotated[
-        int, typer.Option("-n", "--number", metavar="N", callback=number(1), help="How many states.")
+        int,
+        typer.Option(
+            "-n", "--number", metavar="N", callback=number(1, _MOST_STATES), help="How many states."
+        ),
     ] = 100,
     share: ShareOption = 0.5,
     set_: SetOption = None,
@@ -229,7 +232,6 @@ def sample(
     check_out(out, overwrite, (".csv", ".npz", ".png"))
     learned, meta = planning.load_sampler(run)
     problem = planning.family_from({**meta["family"], **_options(set_)}).problem("test", index)
-    check_memory("--number", n, problem.dimensions * learned.candidates)
     states = planning.Mixed(learned, share).draw(problem, n, np.random.default_rng(seed))
     if out.suffix == ".png":
         out.write_bytes(planning.problem_picture(problem, {f"learned {share:.0%}": states}))
@@ -359,6 +361,8 @@ def _numbers(text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1:
-        raise ConfigError(f"--samples needs positive whole numbers like 25,50,100; got {text!r}")
+    if not numbers or not 1 <= min(numbers) <= max(numbers) <= _MOST_STATES:
+        raise ConfigError(
+            f"--samples needs positive whole numbers like 25,50,100, up to {_MOST_STATES:,}; got {text!r:.80}"
+        )
     return sorted(set(numbers))

@@ -14,7 +14,7 @@ from .commands import app, command_among
 # What allocators of torch, CUDA and numpy say; torch has no class for that of the processor's memory.
 _NO_MEMORY = re.compile(
     r"can't allocate|cannot allocate|unable to allocate|out of memory|not enough memory|calculation overflowed"
-    r"|multiplication overflow|invalid size",
+    r"|multiplication overflow|overflow when unpacking|invalid size",
     re.I,
 )
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -55,7 +55,9 @@ def _words(error: Exception, arguments: list[str]) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return _of_system(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | TypeError) and _NO_MEMORY.search(str(error))
+    ):
         return f"there is not enough memory: {_first_line(error)}; ask for less, or for a smaller model"
     if type(error).__name__ == "SafetensorError":  # what it says of the system stands in its text alone
         number = re.search(r"os error (\d+)", str(error))

@@ -155,7 +155,7 @@ class NarrowPassage(Family):
     grid: int = 64
 
     def __post_init__(self) -> None:
-        _whole(self, "grid", 8)
+        _whole(self, "grid", 8, 2048)
         object.__setattr__(self, "thickness", _range(self, "thickness", 0.2))
         if not 0 < self.gap <= 0.15:
             raise ConfigError(f"family 'narrow' needs a gap above 0 and at most 0.15; got {self.gap}")
@@ -239,8 +239,8 @@ class Maze(Family):
     grid: int = 64
 
     def __post_init__(self) -> None:
-        _whole(self, "grid", 8)
-        _whole(self, "cells", 2)
+        _whole(self, "grid", 8, 2048)
+        _whole(self, "cells", 2, 1024)
         if self.wall <= 0 or (1 / self.cells - self.wall) * self.grid < 2:
             raise ConfigError(
                 f"family 'maze': walls must be thicker than 0 and leave corridors, 1 / cells - wall wide, of at "
@@ -325,9 +325,9 @@ class Forest(Family):
     grid: int = 64
 
     def __post_init__(self) -> None:
-        _whole(self, "grid", 8)
+        _whole(self, "grid", 8, 2048)
         object.__setattr__(self, "size", _range(self, "size", 0.5, 0.01))
-        _whole(self, "obstacles", 0)
+        _whole(self, "obstacles", 0, 100_000)
 
     def draw(self, rng: np.random.Generator) -> PlanarProblem:
         for _ in range(_TRIES):
@@ -391,9 +391,9 @@ def _range(family: Any, name: str, most: float, least: float = 0.0) -> tuple[flo
     return float(pair[0]), float(pair[1])
 
 
-def _whole(family: Any, name: str, least: int) -> None:
+def _whole(family: Any, name: str, least: int, most: int) -> None:
     value = getattr(family, name)
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or not least <= value <= most:
         raise ConfigError(
-            f"family {family.name!r}: {name} is a whole number of at least {least}; got {value}"
+            f"family {family.name!r}: {name} is a whole number of at least {least} and at most {most}; got {value}"
         )
