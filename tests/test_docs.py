@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from lowerbound.cli import app
+from lowerbound.cli.commands import app
 from lowerbound.overrides import check_overrides, parse_assignment
 from lowerbound.presets import PRESETS, preset
 from lowerbound.registry import REGISTRY, options_of

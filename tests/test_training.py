@@ -397,14 +397,14 @@ def test_a_nan_is_named_and_the_last_good_state_kept(data, tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_is_named(data):
-    class Prior(nn.Module):
+    class Prior(lb.priors.Prior):
         """A mean of sqrt(w) at w = 0: the value is finite, its slope is not."""
 
         def __init__(self):
-            super().__init__()
-            self.event_shape, self.weight = (3,), nn.Parameter(torch.zeros(3))
+            super().__init__(3)
+            self.weight = nn.Parameter(torch.zeros(3))
 
-        def forward(self):
+        def forward(self, context=None, encode=None):
             normal = torch.distributions.Normal(self.weight.abs().sqrt(), torch.ones(3))
             return torch.distributions.Independent(normal, 1)
 

@@ -119,7 +119,7 @@ def test_bottlenecks_are_in_the_gaps_of_the_path(thickness):
     for problem in NarrowPassage(thickness=thickness).problems("tune", 40):
         path = shortest_path(problem.occupancy(64), problem.start, problem.goal)
         states = bottlenecks(problem, path)
-        assert problem._valid(states).all()
+        assert problem.free(states).all()
         assert problem.counts.states == problem.counts.edges == 0
         passed = in_a_gap(problem, path).any(axis=0)
         assert passed[0]

@@ -174,7 +174,7 @@ def sampled(problem, a, b, steps):
     for p, q in zip(a, b, strict=True):
         states = problem.trajectory(p, q, steps)
         room.append(np.minimum(states - problem.lower, problem.upper - states)[1:-1].min())
-        free.append(problem._valid(states).all())
+        free.append(problem.free(states).all())
     return np.array(free), np.array(room)
 
 
@@ -232,7 +232,7 @@ def test_positions_tested_are_as_close_as_promised(monkeypatch):
     problem = cube(0.1, speed=3.0)
     a, b = pairs(60, seed=10)
     tested = []
-    monkeypatch.setattr(problem.world, "_valid", lambda q: tested.append(q) or np.ones(len(q), dtype=bool))
+    monkeypatch.setattr(problem.world, "free", lambda q: tested.append(q) or np.ones(len(q), dtype=bool))
     closest = 1.0
     for p, q in zip(a, b, strict=True):
         tested.clear()

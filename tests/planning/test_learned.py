@@ -144,13 +144,18 @@ def test_states_are_within_the_limits_unique_and_reproducible(sets, name):
 
 def test_states_outside_are_brought_in_and_repeated_ones_replaced(sets):
     sampler = sampler_of(sets / "plane.npz")
-    with torch.no_grad():
-        sampler.model.transform.mean += 5  # decodes far outside of the unit square: all in one corner
     problem = PLANE.problem("tune", 0)
+    transform = sampler.model.transform
+    with torch.no_grad():
+        transform.mean += 5  # decodes far outside of the unit square
+    states = sampler.draw(problem, 50, np.random.default_rng(0))
+    assert ((states > 0) & (states < 1)).all()  # none on a limit, where an arm at its stops would be
+    with torch.no_grad():
+        transform.std *= 1e-30  # and now all in one place, 5.5
     states = sampler.draw(problem, 50, np.random.default_rng(0))
     assert problem.within(states).all()
     assert len(np.unique(states, axis=0)) == 50
-    assert (states == 1).all(1).sum() == 1
+    assert (states == 0.5).all(1).sum() == 1
 
 
 def test_states_of_the_plane_are_chosen_among_eight_times_as_many(sets):

@@ -73,9 +73,9 @@ class Flat(Sampler):
     def draw(self, problem, n, rng): return problem.uniform(n, rng)[:, :1]
 
 class Stops(PlanarProblem):
-    def _valid(self, q):
+    def free(self, q):
         if self.counts.states > 10: raise KeyboardInterrupt("stop")
-        return super()._valid(q)
+        return super().free(q)
 
 out = {"old": ompl._library().has_space_hook, "fed": ompl.planners(), "unfed": ompl.planners(fed=False)}
 for name in json.loads(os.environ["COUNTED"]):
@@ -341,7 +341,7 @@ def test_an_edge_in_collision_tells_how_far_it_is_free():
 
 def test_the_end_of_an_edge_is_tested():
     class Porous(PlanarProblem):  # its edges are never in collision
-        def _edges_valid(self, a, b):
+        def edges_free(self, a, b):
             return np.ones(len(a), dtype=bool)
 
     problem = Porous(wall().boxes, wall().start, wall().goal)

@@ -53,7 +53,7 @@ def test_a_problem_in_the_plane():
 def test_without_states_in_collision_and_without_free_ones():
     problem = family("narrow", gap=0.08).problem("test", 0)
     states = problem.uniform(200, np.random.default_rng(0))
-    free = problem._valid(states)
+    free = problem.free(states)
     assert near(pixels(problem_picture(problem, {"a": states[free]})), FREE) > 500
     assert near(pixels(problem_picture(problem, {"a": states[~free]})), COLLIDING) > 500
 

@@ -73,7 +73,7 @@ def test_make_data(call, tmp_path):
     )
     assert (code, out) == (0, "")
     lines = err.splitlines()
-    assert lines[0] == "problems 5 of 5"
+    assert lines[0] == "solving: 5 of 5 problems"
     assert lines[-2].startswith("d/set.npz: 5 problems, ")
     assert lines[-1] == "next:  lowerbound plan train d/set.npz --out runs/set"
     meta = planning.read_meta(tmp_path / "d" / "set.npz")
@@ -191,7 +191,7 @@ def test_benchmark_as_json_is_one_object_on_standard_output(call, made):
         "benchmark", made / "run", "-n", 3, "--samples", "10,5,10", "--share", 0.4, "--json", "--seed", 2
     )
     assert code == 0
-    assert err.splitlines()[-1] == "planning 5 of 5"
+    assert err.splitlines()[-1] == "planning: 5 of 5 samplers"
     found = json.loads(out)
     assert out.count("\n") == 1
     assert list(found["samplers"]) == SAMPLERS
@@ -238,8 +238,8 @@ def test_benchmark_prints_a_table_and_writes_a_picture(call, made, tmp_path):
         (["--samples", "0"], ["--samples needs"]),
         (["-n", "0"], ["--problems must be at least 1; got 0"]),
         (["--seed", "-1"], ["--seed must be at least 0"]),
-        (["--split", "train"], ["--split is tune or test; got 'train'"]),
-        (["--share", "1.5"], ["between 0 and 1; got 1.5"]),
+        (["--split", "train"], ["there is no split 'train'; options: test, tune"]),
+        (["--share", "1.5"], ["--share must be at most 1; got 1.5"]),
         (["--out", "s.pdf"], ["the formats are .png"]),
         (["--set", "gpa=0.1"], ["no option 'gpa'"]),
         (["--set", "grid=32", "-n", "1", "--samples", "3", "-q"], ["(3, 32, 32)", "(3, 16, 16)"]),
@@ -287,7 +287,7 @@ def test_sample_is_the_librarys_own(call, made, tmp_path):
     assert call(*arguments, "--overwrite")[0] == 0
     refused(call(*arguments, "--out", "s.txt"), "the formats are .csv, .npz, .png")
     refused(call("sample", made / "run", "--out", "b.csv", "--problem", -1), "--problem must be at least 0")
-    refused(call("sample", made / "run", "--out", "b.csv", "-n", 0), "whole number of states above 0; got 0")
+    refused(call("sample", made / "run", "--out", "b.csv", "-n", 0), "--number must be at least 1; got 0")
     refused(call("sample", made / "run", "--out", "no/b.csv"), "no/b.csv")
 
 

@@ -75,17 +75,14 @@ def test_edges_against_two_other_ways():
     a = q[: len(q) // 2]
     b = np.where(rng.random((len(a), 1)) < 0.5, q[len(a) : 2 * len(a)], a + rng.normal(0, 0.1, a.shape))
     b = np.clip(b, 0, 1)
-    keep = problem._valid(b)
+    keep = problem.free(b)
     a, b = a[keep], b[keep]
     free = problem.edges_valid(a, b)
     assert 0.2 < free.mean() < 0.9
     assert problem.counts.edges == len(a)
 
     sampled = np.array(
-        [
-            problem._valid(p + np.linspace(0, 1, 800)[:, None] * (q - p)).all()
-            for p, q in zip(a, b, strict=True)
-        ]
+        [problem.free(p + np.linspace(0, 1, 800)[:, None] * (q - p)).all() for p, q in zip(a, b, strict=True)]
     )
     assert not np.any(free & ~sampled)  # nothing that a sample hits is free
     assert np.mean(free == sampled) > 0.99  # the rest are corners cut between two samples
@@ -126,9 +123,9 @@ def test_many_edges_are_tested_in_parts(monkeypatch):
     rng = np.random.default_rng(2)
     problem = random_world(rng)
     a, b = problem.uniform(100, rng), problem.uniform(100, rng)
-    expected = problem._edges_valid(a, b)
+    expected = problem.edges_free(a, b)
     monkeypatch.setattr("lowerbound.planning.planar._PAIRS", 50)
-    np.testing.assert_array_equal(problem._edges_valid(a, b), expected)
+    np.testing.assert_array_equal(problem.edges_free(a, b), expected)
 
 
 def test_a_world_without_obstacles_is_free():
@@ -148,7 +145,7 @@ def test_occupancy_is_the_validity_of_the_centres(family):
     centres = (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) / size
     occupancy = problem.occupancy(size)
     assert occupancy.dtype == np.uint8
-    np.testing.assert_array_equal(occupancy.reshape(-1), ~problem._valid(centres))
+    np.testing.assert_array_equal(occupancy.reshape(-1), ~problem.free(centres))
 
 
 def test_condition_shows_obstacles_start_and_goal():
@@ -227,7 +224,7 @@ def test_gaps_and_walls_have_their_sizes():
         assert np.all((thickness >= 0.06) & (thickness <= 0.09))
         assert len(set(thickness)) == 3
         shrunk = problem.gaps + np.array([1, 1, -1, -1]) * 1e-9
-        assert problem._valid(np.concatenate([shrunk[:, :2], shrunk[:, 2:], shrunk[:, [0, 3]]])).all()
+        assert problem.free(np.concatenate([shrunk[:, :2], shrunk[:, 2:], shrunk[:, [0, 3]]])).all()
         long = problem.gaps[0]
         middle = np.array([long[[0, 2]].mean(), long[[1, 3]].mean()])
         for side in ([0, -0.1], [0, 0.1]):  # nothing stands before the gap

@@ -411,11 +411,11 @@ def test_the_disc_goes_with_the_size_of_the_plane():
     class Metres(Problem):
         scale = np.array([20.0, 5.0])
 
-        def _valid(self, q):
-            return unit._valid(q / self.scale)
+        def free(self, q):
+            return unit.free(q / self.scale)
 
-        def _edges_valid(self, a, b):
-            return unit._edges_valid(a / self.scale, b / self.scale)
+        def edges_free(self, a, b):
+            return unit.edges_free(a / self.scale, b / self.scale)
 
         def condition(self):
             return {}
@@ -432,10 +432,10 @@ def test_the_disc_goes_with_the_size_of_the_plane():
 
 def test_r_disc_is_for_two_dimensions():
     class Cube(Problem):
-        def _valid(self, q):
+        def free(self, q):
             return np.ones(len(q), dtype=bool)
 
-        def _edges_valid(self, a, b):
+        def edges_free(self, a, b):
             return np.ones(len(a), dtype=bool)
 
         def condition(self):

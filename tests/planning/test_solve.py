@@ -13,10 +13,10 @@ class Wall(Problem):
         super().__init__([0, 0], [1, 1], start, goal)
         self.low, self.high = low, high
 
-    def _valid(self, q):
+    def free(self, q):
         return q[:, 0] != 0.5
 
-    def _edges_valid(self, a, b):
+    def edges_free(self, a, b):
         crosses = (a[:, 0] < 0.5) != (b[:, 0] < 0.5)
         share = (0.5 - a[:, 0]) / np.where(crosses, b[:, 0] - a[:, 0], 1)
         y = a[:, 1] + share * (b[:, 1] - a[:, 1])

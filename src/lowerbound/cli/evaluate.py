@@ -6,39 +6,29 @@ import json
 import shutil
 import sys
 import textwrap
-from typing import Annotated, Any, Optional, cast
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import typer
 
-from ..errors import ConfigError, suggest
-from .options import (
-    DeviceOption,
-    QuietOption,
-    RootOption,
-    RunArgument,
-    SamplesOption,
-    SeedOption,
-    SourceArgument,
-    SplitOption,
-    check_least,
-)
+from .options import QuietOption, SamplesOption, number, one_of
+from .task import Task, on_run
 
 
+@on_run(source=True, split=True)
 def evaluate(
-    run: RunArgument,
-    source: SourceArgument = None,
+    task: Task,
     samples: SamplesOption = 1000,
-    split: SplitOption = None,
     limit: Annotated[
-        Optional[int],  # noqa: UP045 (typer reads the annotation at run time)
-        typer.Option(metavar="N", help="Use only the first N examples."),
+        int | None, typer.Option(metavar="N", callback=number(1), help="Use only the first N examples.")
     ] = None,
-    root: RootOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
     precision: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(metavar="NAME", help="Of the networks: fp32 or bf16; fp32 if not given."),
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=one_of("fp32", "bf16"),
+            help="Of the networks: fp32 or bf16; fp32 if not given.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output.")
@@ -51,21 +41,10 @@ def evaluate(
     are also written to evaluation.json in its folder, where the report finds them.
     """
     from ..evaluation import summary
-    from ..training import RunFolder, write_atomically
-    from .options import load_run, load_split
 
-    check_least(1, samples=samples, limit=limit)
-    precisions = ("fp32", "bf16")
-    if precision is not None and precision not in precisions:
-        raise ConfigError(f"there is no precision {precision!r}; {suggest(precision, precisions)}")
-    model, config = load_run(run, device)
-    part = load_split(config, source, root, split)
-    numbers = summary(model, part, samples, seed, cast(Any, precision), False if quiet else None, limit=limit)
-    if source is None:
-        text = json.dumps(numbers, indent=2) + "\n"
-        write_atomically(
-            RunFolder(run).path / "evaluation.json", lambda temporary: temporary.write_text(text)
-        )
+    part = task.part
+    shown = False if quiet else None
+    numbers = summary(task.model, part, samples, task.seed, cast(Any, precision), shown, limit=limit)
     if as_json:
         print(json.dumps(numbers))
     else:
@@ -81,8 +60,23 @@ def evaluate(
             print(f"condition c: {', '.join(numbers['condition'])}{of}")
         print()
         print("\n".join(_table(numbers)))
+    sys.stdout.flush()
+    if task.source is None:
+        _keep(numbers, task.run)
     for warning in numbers["warnings"]:
         print("\n" + textwrap.fill(f"warning: {warning}", _width()), file=sys.stderr)
+
+
+def _keep(numbers: dict[str, Any], run: Path) -> None:
+    """Write the numbers into the run's folder; a folder that cannot be written is no reason to fail."""
+    from ..training import RunFolder, write_atomically
+
+    path = RunFolder(run).path / "evaluation.json"
+    text = json.dumps(numbers, indent=2) + "\n"
+    try:
+        write_atomically(path, lambda temporary: temporary.write_text(text))
+    except OSError as error:
+        print(f"warning: the numbers are not kept in {path}: {error.strerror or error}", file=sys.stderr)
 
 
 def _width() -> int:

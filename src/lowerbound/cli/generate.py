@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError, suggest
-from .options import (
-    DeviceOption,
-    GivenOption,
-    NumberOption,
-    OutOption,
-    OverwriteOption,
-    RootOption,
-    RunArgument,
-    SamplesOption,
-    SeedOption,
-    SourceArgument,
-    SplitOption,
-    check_least,
-    check_out,
-    example_given,
-    formats_of,
-    load_run,
-    load_split,
-    mask_rule,
-    only_label,
-    read_given,
-    take,
-    write_csv,
-    write_npy,
-    write_observations,
-)
+from ..errors import ConfigError
+from .given import example_given, mask_rule, only_label, read_given
+from .options import GivenOption, NumberOption, SamplesOption, number, one_of
+from .task import Task, on_run
+from .writing import formats_of, write_csv, write_npy, write_observations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,12 +21,17 @@ if TYPE_CHECKING:
     from ..model import VAE
 
 
+@on_run(writes=formats_of)
 def sample(
-    run: RunArgument,
+    task: Task,
     n: Annotated[
-        Optional[int],  # noqa: UP045 (typer reads the annotation at run time)
+        int | None,
         typer.Option(
-            "-n", "--number", metavar="N", help="How many; 64, or for each class up to 8, if not given."
+            "-n",
+            "--number",
+            metavar="N",
+            callback=number(1),
+            help="How many; 64, or for each class up to 8, if not given.",
         ),
     ] = None,
     given: GivenOption = None,
@@ -56,12 +39,11 @@ def sample(
         bool, typer.Option("--draw", help="Draw x as well, instead of the mean of p(x|z).")
     ] = False,
     temperature: Annotated[
-        float, typer.Option(metavar="T", help="Spread of z relative to the prior; 1 is the model.")
+        float,
+        typer.Option(
+            metavar="T", callback=number(0, 1000), help="Spread of z relative to the prior; 1 is the model."
+        ),
     ] = 1.0,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw new examples: z from the prior, x from the decoder.
 
@@ -70,14 +52,12 @@ def sample(
     """
     import torch
 
-    check_least(1, number=n)
-    check_least(0, temperature=temperature)
-    model, _ = load_run(run, device)
-    path = _target(run, "sample", out, overwrite, formats_of(model.data_spec))
+    model = task.model
     c: dict[str, Tensor] = read_given(model, given)
     layout: dict[str, Any] = {}
+    task.check_count("--number", n or 64)
     if model.condition is not None and model.condition.observed is not None:
-        raise ConfigError(f"the model was trained to complete examples; use `lowerbound complete {run}`")
+        raise ConfigError(f"the model was trained to complete examples; use `lowerbound complete {task.run}`")
     if found := only_label(model, c):
         name, label = found
         classes = torch.tensor(label.seen)
@@ -93,46 +73,24 @@ def sample(
                 f"the condition {name!r} is missing, but the model has only seen it known; give it, like "
                 f"{example_given(model, name)}, or train with --set condition.{name}.dropout=0.1"
             )
-    x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=seed)
-    write_observations(path, x, model.data_spec, **layout)
-    print(path)
+    x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=task.seed)
+    write_observations(task.path, x, model.data_spec, **layout)
+    print(task.path)
 
 
-def reconstruct(
-    run: RunArgument,
-    source: SourceArgument = None,
-    n: NumberOption = None,
-    split: SplitOption = None,
-    seed: SeedOption = 0,
-    root: RootOption = None,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
-) -> None:
+@on_run(source=True, split=True, writes=formats_of)
+def reconstruct(task: Task, n: NumberOption = None) -> None:
     """Encode and decode examples, each under its own condition.
 
     A picture shows each original above its reconstruction; a table or array holds the reconstructions.
     """
-    check_least(1, number=n)
-    model, config = load_run(run, device)
-    path = _target(run, "reconstruct", out, overwrite, formats_of(model.data_spec))
-    x, c = take(load_split(config, source, root, split), n, seed)
-    _write_pairs(path, x, model.reconstruct(x, c), model)
-    print(path)
+    x, c = task.take(n)
+    _write_pairs(task.path, x, task.model.reconstruct(x, c), task.model)
+    print(task.path)
 
 
-def convert(
-    run: RunArgument,
-    source: SourceArgument = None,
-    given: GivenOption = None,
-    n: NumberOption = None,
-    split: SplitOption = None,
-    seed: SeedOption = 0,
-    root: RootOption = None,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
-) -> None:
+@on_run(source=True, split=True, writes=formats_of)
+def convert(task: Task, given: GivenOption = None, n: NumberOption = None) -> None:
     """Show what examples would be under another condition.
 
     Each is encoded under its own condition and decoded under what is --given; other entries stay its own. A picture
@@ -141,9 +99,7 @@ def convert(
     """
     import torch
 
-    check_least(1, number=n)
-    model, config = load_run(run, device)
-    path = _target(run, "convert", out, overwrite, formats_of(model.data_spec))
+    model, path = task.model, task.path
     wanted = read_given(model, given)
     found = None if wanted else only_label(model, wanted)
     if model.condition is None:
@@ -153,14 +109,17 @@ def convert(
     if not wanted and not found:
         names = model.condition.beside
         if not names:
-            raise ConfigError(f"the model was trained to complete examples; use `lowerbound complete {run}`")
+            raise ConfigError(
+                f"the model was trained to complete examples; use `lowerbound complete {task.run}`"
+            )
         raise ConfigError(f"say what to convert to, like {example_given(model, names[0])}")
-    x, c = take(load_split(config, source, root, split), n, seed)
+    x, c = task.take(n)
     if found is None:
         _write_pairs(path, x, model.convert(x, c, {**(c or {}), **wanted}), model)
     else:
         name, label = found
         classes = label.seen
+        task.check_count("--number", len(x) * (1 + len(classes)))
         versions = [model.convert(x, c, {**(c or {}), name: torch.tensor(k)}).cpu() for k in classes]
         words = [label.classes[k] for k in classes]
         if path.suffix == ".png":
@@ -170,11 +129,11 @@ def convert(
     print(path)
 
 
+@on_run(source=True, split=True, writes=formats_of)
 def complete(
-    run: RunArgument,
-    source: SourceArgument = None,
+    task: Task,
     mask: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="RULE",
             help="What is observed: quadrant, half, three-quadrants, random, or a table's columns like age,height; "
@@ -182,24 +141,20 @@ def complete(
         ),
     ] = None,
     n: NumberOption = None,
-    draws: Annotated[int, typer.Option(metavar="D", help="Completions of each example.")] = 4,
+    draws: Annotated[
+        int, typer.Option(metavar="D", callback=number(1), help="Completions of each example.")
+    ] = 4,
     mean: Annotated[
         bool, typer.Option("--mean", help="Give the mean of p(x|z) at the missing places, not a draw.")
     ] = False,
     method: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="NAME",
             help="importance or gibbs, importance if not given; a model trained with --observed needs none.",
         ),
     ] = None,
     samples: SamplesOption = 1000,
-    split: SplitOption = None,
-    seed: SeedOption = 0,
-    root: RootOption = None,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw the missing part of examples, given the observed part.
 
@@ -208,19 +163,19 @@ def complete(
     """
     import torch
 
-    check_least(1, number=n, draws=draws, samples=samples)
-    model, config = load_run(run, device)
-    path = _target(run, "complete", out, overwrite, formats_of(model.data_spec))
-    part = load_split(config, source, root, split)
-    x, c = take(part, n, seed)
-    observed = _observed(part, mask, len(x), seed).to(x.device)
+    model, path = task.model, task.path
+    x, c = task.take(n)
+    task.check_count("--draws", len(x) * draws)
+    observed = _observed(task.part, mask, len(x), task.draw_seed(1)).to(x.device)
     name = None if model.condition is None else model.condition.observed
     c = {k: v for k, v in (c or {}).items() if k != name} or None
-    done = model.complete(x, observed, draws, c=c, mean=mean, method=method, samples=samples, seed=seed)
+    done = model.complete(
+        x, observed, draws, c=c, mean=mean, method=method, samples=samples, seed=task.draw_seed()
+    )
     if path.suffix == ".png":
         from ..report import value_range
 
-        grey = x.new_full((), sum(value_range(x, part.spec)) / 2)
+        grey = x.new_full((), sum(value_range(x, task.part.spec)) / 2)
         _write_rows(
             path, [x, torch.where(observed > 0, x, grey), *done.x.cpu()], model, ["data", "observed", "draws"]
         )
@@ -249,20 +204,14 @@ def _observed(part: Split, rule: str | None, count: int, seed: int) -> Tensor:
         check_rule(chosen, spec.event_shape, spec.columns)
     except ConfigError as error:
         raise ConfigError(f"--mask {rule}: {error}") from None
-    generator = torch.Generator().manual_seed(~seed)  # x is drawn from the seed itself
+    generator = torch.Generator().manual_seed(seed)
     return draw_masks(chosen, count, spec.event_shape, spec.columns, generator=generator)
 
 
+@on_run(source=True, split=True, writes=(".csv", ".npy"))
 def encode(
-    run: RunArgument,
-    source: SourceArgument = None,
-    split: SplitOption = None,
+    task: Task,
     draw: Annotated[bool, typer.Option("--draw", help="Draw from q(z|x) instead of its mean.")] = False,
-    seed: SeedOption = 0,
-    root: RootOption = None,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the latent codes of a split, each example's under its own condition.
 
@@ -270,12 +219,10 @@ def encode(
     """
     import torch
 
-    model, config = load_run(run, device)
-    path = _target(run, "encode", out, overwrite, (".csv", ".npy"))
-    part = load_split(config, source, root, split)
+    part, path = task.part, task.path
     codes = [
-        model.encode(x, c, sample=draw, seed=seed + i if draw else None).flatten(1).cpu()
-        for i, (x, c) in enumerate(part.batches(1024, seed=seed))
+        task.model.encode(x, c, sample=draw, seed=task.draw_seed(i) if draw else None).flatten(1).cpu()
+        for i, (x, c) in enumerate(part.batches(1024, seed=task.seed))
     ]
     rows, labels = torch.cat(codes), part.labels
     if path.suffix == ".csv":
@@ -288,56 +235,45 @@ def encode(
     print(path)
 
 
+@on_run(source=True, split=True, writes=formats_of)
 def interpolate(
-    run: RunArgument,
-    source: SourceArgument = None,
+    task: Task,
     n: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("-n", "--number", metavar="N", help="How many ways; 8 if there are examples for them."),
+        int | None,
+        typer.Option(
+            "-n",
+            "--number",
+            metavar="N",
+            callback=number(1),
+            help="How many ways; 8 if there are examples for them.",
+        ),
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Points on each way, both ends included.")] = 10,
-    method: Annotated[str, typer.Option(metavar="NAME", help="spherical or linear.")] = "spherical",
-    split: SplitOption = None,
-    seed: SeedOption = 0,
-    root: RootOption = None,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
+    steps: Annotated[
+        int, typer.Option(metavar="N", callback=number(2), help="Points on each way, both ends included.")
+    ] = 10,
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", callback=one_of("spherical", "linear"), help="spherical or linear."),
+    ] = "spherical",
 ) -> None:
     """Decode the way between pairs of examples.
 
     Each row of the picture is one way; a table or array holds them one after the other. A conditional model encodes
     both ends, and decodes the way, under the condition of the start.
     """
-    from typing import cast
-
-    check_least(1, number=n)
-    check_least(2, steps=steps)
-    methods = ("spherical", "linear")
-    if method not in methods:
-        raise ConfigError(f"there is no method {method!r}; {suggest(method, methods)}")
-    model, config = load_run(run, device)
-    path = _target(run, "interpolate", out, overwrite, formats_of(model.data_spec))
-    part = load_split(config, source, root, split)
-    n = n or max(1, min(8, len(part) // 2))
-    x, c = take(part, 2 * n, seed)
+    n = n or max(1, min(8, len(task.part) // 2))
+    task.check_count("--steps", n * steps)
+    x, c = task.take(2 * n)
     start = c and {name: value[:n] for name, value in c.items()}
-    ways = model.interpolate(x[:n], x[n:], steps, cast(Any, method), c=start).transpose(0, 1)
-    write_observations(path, ways.reshape(n * steps, *ways.shape[2:]), model.data_spec, columns=steps)
-    print(path)
+    ways = task.model.interpolate(x[:n], x[n:], steps, method, c=start).transpose(0, 1)  # type: ignore[arg-type]
+    write_observations(
+        task.path, ways.reshape(n * steps, *ways.shape[2:]), task.model.data_spec, columns=steps
+    )
+    print(task.path)
 
 
-def score(
-    run: RunArgument,
-    source: SourceArgument = None,
-    samples: SamplesOption = 100,
-    split: SplitOption = None,
-    seed: SeedOption = 0,
-    root: RootOption = None,
-    out: OutOption = None,
-    device: DeviceOption = "auto",
-    overwrite: OverwriteOption = False,
-) -> None:
+@on_run(source=True, split=True, writes=(".csv", ".npy"))
+def score(task: Task, samples: SamplesOption = 100) -> None:
     """Write log p(x) of every example, or log p(x|c) under its condition, to find anomalies.
 
     In nats, with the effective sample size of the estimate; low values are anomalies.
@@ -346,23 +282,15 @@ def score(
 
     from ..evaluation import nll
 
-    check_least(1, samples=samples)
-    model, config = load_run(run, device)
-    path = _target(run, "score", out, overwrite, (".csv", ".npy"))
-    result = nll(model, load_split(config, source, root, split), samples, seed=seed)
+    result = nll(task.model, task.part, samples, seed=task.seed)
     rows = torch.stack([result.per_example, result.ess], 1)
-    if path.suffix == ".csv":
-        write_csv(path, rows, ["log_prob", "effective_samples"])
+    if task.path.suffix == ".csv":
+        write_csv(task.path, rows, ["log_prob", "effective_samples"])
     else:
-        write_npy(path, rows)
-    print(path)
-    x = "x" if model.condition is None else "x|c"
+        write_npy(task.path, rows)
+    print(task.path)
+    x = "x" if task.model.condition is None else "x|c"
     print(f"mean log p({x}) {-result.value:.3f} ± {result.stderr:.3f} nats", file=sys.stderr)
-
-
-def _target(run: Path, command: str, out: Path | None, overwrite: bool, formats: tuple[str, ...]) -> Path:
-    """Return the file to write: --out, or the command's own name in the run's folder."""
-    return check_out(out or run / f"{command}{formats[0]}", overwrite, formats)
 
 
 def _write_pairs(path: Path, x: Tensor, back: Tensor, model: VAE) -> None:

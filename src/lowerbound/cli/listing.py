@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ KINDS = (
 
 def list_names(
     kind: Annotated[
-        Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+        str | None,
         typer.Argument(metavar="KIND", help=f"One of {', '.join(KINDS)}; all if not given."),
     ] = None,
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ConfigError
+from ..progress import progress_bar
 from .options import (
     DeviceOption,
     OutOption,
@@ -17,9 +18,10 @@ from .options import (
     QuietOption,
     RunArgument,
     SeedOption,
-    check_least,
-    check_out,
+    number,
+    one_of,
 )
+from .writing import check_out
 
 if TYPE_CHECKING:
     from ..planning import Family, Problem, Sampler
@@ -34,7 +36,7 @@ FamilyArgument = Annotated[
     str, typer.Argument(metavar="FAMILY", help="narrow, maze, forest, integrator, wam or panda.")
 ]
 SetOption = Annotated[
-    Optional[list[str]],  # noqa: UP045 (typer reads the annotation at run time)
+    list[str] | None,
     typer.Option(
         "--set",
         metavar="OPTION=VALUE",
@@ -42,23 +44,39 @@ SetOption = Annotated[
     ),
 ]
 ShareOption = Annotated[
-    float, typer.Option(metavar="S", help="Share of learned states; the others are a Halton sequence.")
+    float,
+    typer.Option(
+        metavar="S", callback=number(0, 1), help="Share of learned states; the others are a Halton sequence."
+    ),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", callback=number(1, 1024), help="Processes that make the data; one per core if not given."
+    ),
+]
+_MOST_PROBLEMS = 1_000_000
+_MOST_STATES = 1_000_000  # of one problem
 
 
 @app.command("make-data")
 def make_data(
     name: FamilyArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz file to write.")],
-    problems: Annotated[int, typer.Option("-n", "--problems", metavar="N", help="Problems to solve.")] = 2000,
+    problems: Annotated[
+        int,
+        typer.Option(
+            "-n", "--problems", metavar="N", callback=number(1, _MOST_PROBLEMS), help="Problems to solve."
+        ),
+    ] = 2000,
     states: Annotated[
-        int, typer.Option(metavar="N", help="States kept of each problem and kind of target.")
+        int,
+        typer.Option(
+            metavar="N", callback=number(1, 10_000), help="States kept of each problem and kind of target."
+        ),
     ] = 16,
     set_: SetOption = None,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", help="Processes; one per core if not given."),
-    ] = None,
+    workers: WorkersOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Solve problems of a family and write the states of their solutions as a training set.
@@ -68,8 +86,8 @@ def make_data(
     from .. import planning
 
     family = _family(name, set_)
-    with _Bar("problems", not quiet) as bar:
-        made = planning.make_data(family, problems, out, states=states, workers=workers, progress=bar.show)
+    with progress_bar("solving", problems, not quiet, unit="problems") as advance:
+        made = planning.make_data(family, problems, out, states=states, workers=workers, progress=advance)
     if not quiet:
         without = f", {made.unsolved} left out that the search did not solve" if made.unsolved else ""
         print(f"{out}: {made.problems} problems{without}, {made.seconds:.0f} s", file=sys.stderr)
@@ -81,25 +99,25 @@ def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file that make-data wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
     target: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="KIND",
             help="What to learn: bottleneck or path states; in the plane the former if not given, else the latter.",
         ),
     ] = None,
     obstacles: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="NAME", help="How obstacles are told, where there are several ways: boxes or voxels."
         ),
     ] = None,
     kind: Annotated[str, typer.Option(metavar="KIND", help="The latent: cells or gaussian.")] = "cells",
     epochs: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(metavar="N", help="Passes over the data; the recipe's if not given."),
     ] = None,
     minutes: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(metavar="M", help="Length of the run by the clock instead."),
     ] = None,
     seed: SeedOption = 0,
@@ -137,10 +155,17 @@ def train(
 @app.command()
 def benchmark(
     run: RunArgument,
-    problems: Annotated[int, typer.Option("-n", "--problems", metavar="N", help="Problems to plan.")] = 100,
+    problems: Annotated[
+        int,
+        typer.Option(
+            "-n", "--problems", metavar="N", callback=number(1, _MOST_PROBLEMS), help="Problems to plan."
+        ),
+    ] = 100,
     samples: Annotated[str, typer.Option(metavar="N,N,...", help="Numbers of samples.")] = "25,50,100,200",
     share: ShareOption = 0.5,
-    split: Annotated[str, typer.Option(metavar="NAME", help="tune or test.")] = "test",
+    split: Annotated[
+        str, typer.Option(metavar="NAME", callback=one_of("tune", "test"), help="tune or test.")
+    ] = "test",
     set_: SetOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
@@ -157,10 +182,6 @@ def benchmark(
     from .. import planning
 
     ns = _numbers(samples)
-    check_least(1, problems=problems)
-    check_least(0, seed=seed)
-    if split not in ("tune", "test"):
-        raise ConfigError(f"--split is tune or test; got {split!r}")
     if out is not None:
         check_out(out, overwrite, (".png",))
     learned, meta = planning.load_sampler(run)
@@ -186,8 +207,15 @@ def benchmark(
 @app.command()
 def sample(
     run: RunArgument,
-    index: Annotated[int, typer.Option("--problem", metavar="I", help="Number of the test problem.")] = 0,
-    n: Annotated[int, typer.Option("-n", "--number", metavar="N", help="How many states.")] = 100,
+    index: Annotated[
+        int, typer.Option("--problem", metavar="I", callback=number(0), help="Number of the test problem.")
+    ] = 0,
+    n: Annotated[
+        int,
+        typer.Option(
+            "-n", "--number", metavar="N", callback=number(1, _MOST_STATES), help="How many states."
+        ),
+    ] = 100,
     share: ShareOption = 0.5,
     set_: SetOption = None,
     seed: SeedOption = 0,
@@ -201,7 +229,6 @@ def sample(
 
     from .. import planning
 
-    check_least(0, problem=index, seed=seed)
     check_out(out, overwrite, (".csv", ".npz", ".png"))
     learned, meta = planning.load_sampler(run)
     problem = planning.family_from({**meta["family"], **_options(set_)}).problem("test", index)
@@ -231,13 +258,10 @@ def export(
 def demo(
     name: Annotated[str, typer.Argument(metavar="NAME", help="narrow or wam.")],
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="DIR", help="Folder to write; runs/plan-NAME if not given."),
     ] = None,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", help="Processes that make the data; one per core if not given."),
-    ] = None,
+    workers: WorkersOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Make data, train, compare and draw, from nothing, in a few minutes."""
@@ -253,8 +277,8 @@ def demo(
     family = planning.family(name)
     data = folder / "data.npz"
     if not data.exists():
-        with _Bar("problems", not quiet) as bar:
-            planning.make_data(family, recipe["problems"], data, workers=workers, progress=bar.show)
+        with progress_bar("solving", recipe["problems"], not quiet, unit="problems") as advance:
+            planning.make_data(family, recipe["problems"], data, workers=workers, progress=advance)
     run = folder / "run"
     resume = (run / "config.json").exists()
     if (
@@ -300,12 +324,11 @@ def _compare(
     from .. import planning
 
     table = {}
-    with _Bar("planning", shown) as bar:
-        for k, (name, sampler) in enumerate(samplers.items()):
-            drawn = list(family.problems(split, problems))  # type: ignore[arg-type]
-            records = planning.measure(sampler, drawn, ns, seed)
-            table[name] = planning.success_curve(records)
-            bar.show(k + 1, len(samplers))
+    with progress_bar("planning", len(samplers), shown, unit="samplers") as advance:
+        drawn = list(family.problems(split, problems))  # type: ignore[arg-type]
+        for name, sampler in samplers.items():
+            table[name] = planning.success_curve(planning.measure(sampler, drawn, ns, seed))
+            advance()
     return table
 
 
@@ -338,44 +361,8 @@ def _numbers(text: str) -> list[int]:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1:
-        raise ConfigError(f"--samples needs positive whole numbers like 25,50,100; got {text!r}")
+    if not numbers or not 1 <= min(numbers) <= max(numbers) <= _MOST_STATES:
+        raise ConfigError(
+            f"--samples needs positive whole numbers like 25,50,100, up to {_MOST_STATES:,}; got {text!r:.80}"
+        )
     return sorted(set(numbers))
-
-
-class _Bar:
-    """A bar on standard error with the time left; plain lines where there is no terminal."""
-
-    def __init__(self, what: str, shown: bool) -> None:
-        self.what, self.shown = what, shown
-        self._bar: Any = None
-        self._last = 0.0
-
-    def __enter__(self) -> _Bar:
-        if self.shown and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn(self.what),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(self.what, total=None)
-            self._bar.start()
-        return self
-
-    def show(self, done: int, total: int) -> None:
-        """Move the bar to ``done`` of ``total``."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total)
-        elif self.shown and (done == total or done / total >= self._last + 0.1):
-            self._last = done / total
-            print(f"{self.what} {done} of {total}", file=sys.stderr, flush=True)
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()

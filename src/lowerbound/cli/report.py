@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from .options import (
-    OutOption,
-    OverwriteOption,
-    RootOption,
-    RunArgument,
-    SeedOption,
-    SourceArgument,
-    check_out,
-)
+from .options import OutOption, OverwriteOption
+from .task import Task, on_run
+from .writing import check_out
 
 
+@on_run(source=True, device=False)
 def report(
-    run: RunArgument,
-    source: SourceArgument = None,
-    root: RootOption = None,
-    seed: SeedOption = 0,
+    task: Task,
     out: OutOption = None,
-    title: Annotated[
-        Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
-        typer.Option(metavar="TEXT", help="Title of the page."),
-    ] = None,
+    title: Annotated[str | None, typer.Option(metavar="TEXT", help="Title of the page.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write a page about the run, report.html.
@@ -36,27 +24,29 @@ def report(
     It shows curves, samples, reconstructions, interpolations, the latent map and the numbers of the last evaluation,
     and needs no other file. A report in the run's folder is written anew.
     """
-    from ..persistence import open_data
-    from ..report import write_report
+    from ..errors import RunError
+    from ..report import read_numbers, write_report
     from ..training import RunFolder
-    from .options import load_run
 
-    folder = RunFolder(run)
-    model, config = load_run(run, "cpu")
+    folder = RunFolder(task.run)
     page = check_out(out or folder.path / "report.html", overwrite or out is None, (".html",))
-    data = open_data(config, source, root=root)
-    stored = folder.path / "evaluation.json"
-    numbers = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else None
+    history = folder.history()
+    try:
+        numbers = read_numbers(folder.path / "evaluation.json")
+    except RunError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        numbers = None
+    spec = task.data.spec
     path = write_report(
         page,
-        title=title or f"{'VAE' if model.condition is None else 'Conditional VAE'} on {data.spec.source}",
-        model=model,
-        data=data,
-        history=folder.history(),
+        title=title or f"{'VAE' if task.model.condition is None else 'Conditional VAE'} on {spec.source}",
+        model=task.model,
+        data=task.data,
+        history=history,
         numbers=numbers,
-        config=config,
-        seed=seed,
+        config=task.config,
+        seed=task.seed,
     )
     print(path)
     if numbers is None:
-        print(f"no numbers yet: `lowerbound evaluate {run}`, then report again", file=sys.stderr)
+        print(f"no numbers yet: `lowerbound evaluate {task.run}`, then report again", file=sys.stderr)

@@ -6,12 +6,13 @@ import functools
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ConfigError
-from .options import OverwriteOption, QuietOption, RootOption, mask_rule
+from .given import mask_rule
+from .options import OverwriteOption, QuietOption, RootOption
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def train(
     source: Annotated[
-        Optional[str],  # noqa: UP045 (typer reads the annotation at run time)
+        str | None,
         typer.Argument(
             metavar="SOURCE",
             help="digits, mnist, fashion-mnist, a folder of images, .parquet or .tar files, or a .npy .npz .csv "
@@ -33,43 +34,43 @@ def train(
         str, typer.Option(metavar="NAME", help="A name from `lowerbound list presets`.")
     ] = "default",
     config: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="FILE", help="A TOML or JSON file with the sections that --set names."),
     ] = None,
     set_: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--set", metavar="SLOT.OPTION=VALUE", help="Override one choice; may be repeated."),
     ] = None,
     latent: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(metavar="N", help="Number of latent dimensions."),
     ] = None,
     epochs: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(
             metavar="N",
             help="Length of the run in passes over the data; 50, or more of few data, if not given.",
         ),
     ] = None,
     minutes: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(metavar="M", help="Length of the run by the clock instead."),
     ] = None,
     binarize: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="HOW", help="none, dynamic, static or threshold; the data's usual one if not given."
         ),
     ] = None,
     condition: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="NAME",
             help="What x depends on: label, a table's column, or an array of a .npz; may be repeated.",
         ),
     ] = None,
     observed: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             metavar="RULE",
             help="Learn to complete x from a part of it: quadrant, half, three-quadrants, random, or a table's "
@@ -77,20 +78,20 @@ def train(
         ),
     ] = None,
     seed: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(metavar="N", help="Seed of every draw; 0 if not given."),
     ] = None,
     root: RootOption = None,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(metavar="DIR", help="The run's folder; runs/SOURCE if not given."),
     ] = None,
     device: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="NAME", help="auto, cpu, cuda, ...; auto if not given."),
     ] = None,
     precision: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(metavar="NAME", help="Of the networks: auto, fp32 or bf16."),
     ] = None,
     resume: Annotated[
@@ -174,10 +175,20 @@ def _choices(preset: str, file: Path | None, assignments: list[str], flags: dict
     for where, layer in layers:
         if not isinstance(layer, dict):
             raise ConfigError(f"{where}: a configuration is a table of sections; got {layer!r}")
+        _check_sizes(layer, where)
         choices = merge(choices, layer)
         check_overrides(choices, where)
         choices = _one_length(choices, layer)
     return choices
+
+
+def _check_sizes(value: Any, where: str) -> None:
+    """Refuse whole numbers that no array can count."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_sizes(part, where)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"{where}: whole numbers are below 2**63; got {value:.3g}")
 
 
 def _one_length(merged: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +276,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         return json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no valid {kind}: {error}") from None
 
 

@@ -6,9 +6,6 @@ A block is a row group of a Parquet file, a range of rows of a .npy file, or a r
 from __future__ import annotations
 
 import math
-import os
-import sys
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -16,13 +13,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..progress import progress_bar
+
 Item = TypeVar("Item")
 
 _BLOCK_BYTES = 4 * 2**20  # read in one go: long for a disk, short beside a cache
 _PER_CACHE = 16  # ranges that we choose are so small that this many fit
 _PER_SOURCE = 100  # and that there are about this many, for shares of them to be cut
 _QUIET = 2.0  # seconds before a pass is told of
-_TELL = 1.0  # seconds between two words of it on a terminal, ten times as long elsewhere
 
 
 def stored_dtype(dtype: np.dtype) -> np.dtype:
@@ -132,21 +130,8 @@ def cut_evenly(count: int, most: int) -> list[int]:
 
 
 def told(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """The items, with a line on standard error where they take long; of several processes the first tells."""
-    began = last = time.monotonic()
-    lines = sys.stderr.isatty()
-    shown = False
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if now - began > _QUIET and now - last > (_TELL if lines else 10 * _TELL):
-            if os.environ.get("RANK", "0") == "0":
-                shown, last = True, now
-                print(
-                    f"{what}: {done / len(items):.0%}",
-                    end="\r" if lines else "\n",
-                    file=sys.stderr,
-                    flush=True,
-                )
-        yield item
-    if shown:
-        print(f"{what}: done", file=sys.stderr, flush=True)
+    """The items, with a bar or lines on standard error where they take long; of several processes the first tells."""
+    with progress_bar(what, len(items), True, after=_QUIET) as advance:
+        for item in items:
+            yield item
+            advance()

@@ -57,13 +57,15 @@ class Split:
         """How x is masked for the entry "observed": a rule's name or the columns always observed; None if not."""
         return next((entry.masks for entry in self.spec.conditions or () if entry.kind == "observed"), None)
 
-    def to(self, device: torch.device | str) -> Split:
-        """The same split, its examples stored on the device (memory-mapped ones stay on disk)."""
-        return self._to(device, {})
+    def to(self, device: torch.device | str, once: dict[int, Tensor] | None = None) -> Split:
+        """The same split, its examples stored on the device (memory-mapped ones stay on disk).
 
-    def _to(self, device: torch.device | str, once: dict[int, Tensor]) -> Split:
-        """The same split on the device, where the values named in ``once`` are already; see ``Shared.to``."""
+        Args:
+            device: The device.
+            once: Values that have been moved already; see ``Shared.to``.
+        """
         device = torch.device(device)
+        once = {} if once is None else once
         return self._with(
             self.rows.to(device),
             lambda stored: stored.to(device, once) if isinstance(stored, Shared) else stored.to(device),
@@ -265,7 +267,7 @@ class Data:
     def to(self, device: torch.device | str) -> Data:
         """The same data, stored on the device; values that examples share once for all splits."""
         once: dict[int, Tensor] = {}
-        splits = [split._to(device, once) for split in (self.train, self.valid, self.test)]
+        splits = [split.to(device, once) for split in (self.train, self.valid, self.test)]
         moved = Data(*splits, options=self.options, order=self.order)
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))

@@ -32,6 +32,7 @@ from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
+_OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
 _SUFFIXES = ".npy, .npz, .csv, .parquet, .tar"
 _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .tar files"
 
@@ -323,6 +324,11 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     path = Path(name).expanduser()
     if not path.exists():
         raise DataError(_not_found(name, path))
+    if (path / "config.json").is_file() and any((path / part).exists() for part in _OF_A_RUN):
+        raise DataError(
+            f"{name} is the folder of a run, and its pictures are no data; name the data that are meant, or a single "
+            f"file in it; `lowerbound evaluate {name}` and `lowerbound report {name}` are about the run itself"
+        )
     files = find(path)
     if files is not None:
         _check_use(options, files.suffix[1:])

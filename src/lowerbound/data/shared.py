@@ -74,11 +74,11 @@ class Shared:
         once = {} if once is None else once
         if id(self.values) not in once:
             once[id(self.values)] = self.values.to(device)
-        return self._with(once[id(self.values)], self.index.to(device))
+        return self.replaced(once[id(self.values)], self.index.to(device))
 
     def index_select(self, axis: int, at: Tensor) -> Shared:
         """Those of some examples, (M,); the axis is 0."""
-        return self._with(self.values, self.index.index_select(axis, at))
+        return self.replaced(self.values, self.index.index_select(axis, at))
 
     def dense(self) -> Tensor:
         """One value per example, (N, ...)."""
@@ -88,7 +88,8 @@ class Shared:
         """The values that some example has."""
         return self.values.index_select(0, self.index.unique())
 
-    def _with(self, values: Tensor, index: Tensor) -> Shared:
+    def replaced(self, values: Tensor, index: Tensor) -> Shared:
+        """Other values and another index, of the same kind; they are not checked."""
         made = object.__new__(Shared)
         made.values, made.index, made.kind = values, index, self.kind
         return made
@@ -102,7 +103,7 @@ def join_stored(parts: Sequence[Any]) -> Any:
     if not isinstance(parts[0], Shared):
         return torch.cat(list(parts))
     if all(part.values is parts[0].values for part in parts):
-        return parts[0]._with(parts[0].values, torch.cat([part.index for part in parts]))
+        return parts[0].replaced(parts[0].values, torch.cat([part.index for part in parts]))
     starts = accumulate([len(part.values) for part in parts[:-1]], initial=0)
     index = torch.cat([part.index + start for part, start in zip(parts, starts, strict=True)])
-    return parts[0]._with(torch.cat([part.values for part in parts]), index)
+    return parts[0].replaced(torch.cat([part.values for part in parts]), index)

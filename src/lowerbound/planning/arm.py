@@ -77,6 +77,7 @@ class Chain:
             never tested against each other.
 
     Attributes:
+        extents: How far the centre of each sphere can be from the shoulder, (K,), m.
         pairs: The pairs of spheres (i, j) tested for self-collision, (P, 2). Spheres of two links are tested unless
             the links are neighbours, or the axes of all joints between them meet in one point, as in a ball-like
             shoulder or wrist, where the limits of the joints keep the links apart; and unless they touch at rest.
@@ -122,10 +123,10 @@ class Chain:
         self.tip_point = np.array([*tip, 1.0])
         self.shoulder = self.base[:3, 3].copy()
         lengths = np.hypot(self.rows[:, 1], self.rows[:, 2])
-        self._extents = np.concatenate([[0.0], np.cumsum(lengths)])[self.links] + np.linalg.norm(
+        self.extents = np.concatenate([[0.0], np.cumsum(lengths)])[self.links] + np.linalg.norm(
             self.centres, axis=1
         )
-        self.reach = float(max((self._extents + self.radii).max(initial=0.0), lengths.sum()))
+        self.reach = float(max((self.extents + self.radii).max(initial=0.0), lengths.sum()))
         # cos and sin of the twists, with cos(pi / 2) exactly 0: then a joint costs two operations less
         self._twist = [
             (float(np.round(np.cos(t), 15)), float(np.round(np.sin(t), 15))) for t in self.rows[:, 0]
@@ -437,15 +438,17 @@ class ArmProblem(Problem):
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
         axes.set_box_aspect((1, 1, 1))
 
-    def _valid(self, q: Array) -> Array:
+    def free(self, q: Array) -> Array:
         out = np.empty(len(q), dtype=bool)
         for part in _chunks(len(q)):
-            out[part] = self._free(q[part])
+            out[part] = self._untouched(q[part])
         return out
 
-    def _edges_valid(self, a: Array, b: Array) -> Array:
+    def edges_free(self, a: Array, b: Array) -> Array:
         pieces = np.ceil(np.abs(b - a).max(1) / self.resolution - 1e-9).astype(np.intp).clip(1)
-        order = inner_marks(int(pieces.max()))
+        lengths, which = np.unique(pieces, return_inverse=True)
+        marks = np.concatenate([inner_marks(int(n)) for n in lengths])
+        begins = (np.cumsum(lengths - 1) - (lengths - 1))[which]  # where the marks of each edge begin
         free = np.ones(len(a), dtype=bool)
         done = 0
         while True:
@@ -457,12 +460,13 @@ class ArmProblem(Problem):
             counts = np.minimum(pieces[alive] - 1 - done, width)
             edge = np.repeat(alive, counts)
             rank = done + np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
-            share = order[pieces[edge], rank] / pieces[edge]
-            hit = ~self._valid(a[edge] + share[:, None] * (b[edge] - a[edge]))
+            share = marks[begins[edge] + rank] / pieces[edge]
+            hit = ~self.free(a[edge] + share[:, None] * (b[edge] - a[edge]))
             free[edge[hit]] = False
             done += width
 
-    def _free(self, q: Array) -> Array:
+    def _untouched(self, q: Array) -> Array:
+        """Return which states (N, J), so few that they are not cut into chunks, are free, (N,) bool."""
         centres = self.chain.place(q)
         moving = centres[:, self.chain.moving :]
         hit = np.any(self._to_boxes(moving) < self._squares, axis=0)
@@ -484,7 +488,7 @@ class ArmProblem(Problem):
         shoulder, whatever the configuration, to touch the box.
         """
         chain = self.chain
-        extents = (chain._extents + chain.radii)[chain.moving :]
+        extents = (chain.extents + chain.radii)[chain.moving :]
         groups: dict[float, list[tuple[int, Array, Array]]] = {}
         for box in self.boxes:
             cos, sin = np.cos(box[6]), np.sin(box[6])
@@ -600,23 +604,19 @@ def draw_boxes(axes: Any, boxes: Array, colour: Any = "tab:gray", alpha: float =
         axes.add_collection3d(shape)
 
 
-@lru_cache(maxsize=8)
-def _marks_up_to(pieces: int) -> Array:
-    table = np.zeros((pieces + 1, pieces), dtype=np.int32)
-    for n in range(2, pieces + 1):
-        levels = (n - 1).bit_length()
-        points = np.arange(1, 2**levels)
-        turned = np.array(
-            [int(f"{p:0{levels}b}"[::-1], 2) for p in points]
-        )  # van der Corput: 1/2, 1/4, 3/4, ...
-        marks = n * turned // 2**levels
-        table[n, : n - 1] = [mark for mark in dict.fromkeys(marks.tolist()) if mark]
-    return table
-
-
+@lru_cache(maxsize=256)
 def inner_marks(pieces: int) -> Array:
-    """Return in row n the inner marks 1 to n - 1 of an edge cut in n, the middle first, then ever finer."""
-    return _marks_up_to(max(64, 1 << (pieces - 1).bit_length()))
+    """Return the inner marks 1 to ``pieces`` - 1 of an edge cut in so many, the middle first, then ever finer."""
+    levels = (pieces - 1).bit_length()
+    points = np.arange(1, 2**levels)
+    turned = np.zeros_like(points)  # their bits read backwards: van der Corput's 1/2, 1/4, 3/4, ...
+    for level in range(levels):
+        turned = 2 * turned + (points >> level & 1)
+    marks = pieces * turned >> levels
+    marks = marks[marks > 0]
+    marks = marks[np.sort(np.unique(marks, return_index=True)[1])]
+    marks.flags.writeable = False  # all calls share it
+    return marks
 
 
 def _chunks(n: int) -> Iterable[slice]:

@@ -329,23 +329,22 @@ class BulletProblem(Problem):
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
         axes.set_box_aspect((1, 1, 1))
 
-    def _valid(self, q: Array) -> Array:
+    def free(self, q: Array) -> Array:
         self.robot.show(self._obstacles)
-        return np.array([self._free(state) for state in q], dtype=bool)
+        return np.array([self._untouched(state) for state in q], dtype=bool)
 
-    def _edges_valid(self, a: Array, b: Array) -> Array:
+    def edges_free(self, a: Array, b: Array) -> Array:
         self.robot.show(self._obstacles)
         pieces = np.ceil(np.abs(b - a).max(1) / self.resolution - 1e-9).astype(np.intp).clip(1)
-        order = inner_marks(int(pieces.max()))
         return np.array(
             [
-                all(self._free(a[i] + mark / n * (b[i] - a[i])) for mark in order[n, : n - 1])
+                all(self._untouched(a[i] + mark / n * (b[i] - a[i])) for mark in inner_marks(int(n)))
                 for i, n in enumerate(pieces)
             ],
             dtype=bool,
         )
 
-    def _free(self, q: Array) -> bool:
+    def _untouched(self, q: Array) -> bool:
         self.robot.move(q)
         return not self.robot.collides()
 
@@ -448,12 +447,12 @@ class Panda(Family):
         ends = []
         for regions in (starts, goals):
             there = q[inside(tips, regions)]
-            found = next((state for state in there[:300] if empty._valid(state[None])[0]), None)
+            found = next((state for state in there[:300] if empty.free(state[None])[0]), None)
             if found is None:
                 return None
             ends.append(found)
         problem = BulletProblem(robot, boxes, *ends, **options)
-        if problem._edges_valid(ends[0][None], ends[1][None])[0]:
+        if problem.edges_free(ends[0][None], ends[1][None])[0]:
             return None
         if self.proof:
             path = connect(problem, rng, self.proof, batch=8)

@@ -67,7 +67,7 @@ def make_data(
     *,
     states: int = 16,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> Made:
     """Solve problems 0 to ``n - 1`` of a family's training split and write the states of the solutions to a file.
 
@@ -80,7 +80,8 @@ def make_data(
         states: States per problem and kind of target.
         workers: Processes; as many as there are cores if not given, and 1 stays in this process. Others import the
             script that calls this: there the call belongs under ``if __name__ == "__main__":``.
-        progress: Called with the number of problems done and ``n``.
+        progress: Called with the number of problems that are done since its last call; at first those of an earlier
+            call that was interrupted.
 
     Raises:
         ConfigError: an option is wrong, or the file exists.
@@ -104,14 +105,13 @@ def make_data(
     parts = _folder(path, {**job, "part": _PART})
     first = range(0, n, _PART)
     waiting = [i for i in first if not _part(parts, i).exists()]
-    done = n - sum(min(_PART, n - i) for i in waiting)
-    report = progress or (lambda done, n: None)
-    report(done, n)
+    report = progress or (lambda more: None)
+    report(n - sum(min(_PART, n - i) for i in waiting))
     count = min(workers or os.cpu_count() or 1, max(1, len(waiting)))
     if count == 1:
         for i in waiting:
             _solve_part(job["family"], i, min(_PART, n - i), states, str(_part(parts, i)))
-            report(done := done + min(_PART, n - i), n)
+            report(min(_PART, n - i))
     else:
         # Not forked: a process that torch has run in has threads, which a fork does not survive.
         pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_as_worker)
@@ -122,7 +122,7 @@ def make_data(
             }
             for finished in as_completed(jobs):
                 finished.result()
-                report(done := done + min(_PART, n - jobs[finished]), n)
+                report(min(_PART, n - jobs[finished]))
         except BrokenProcessPool:
             raise RunError(
                 "a process that made the data died: the memory is short, or a script calls make_data outside of "

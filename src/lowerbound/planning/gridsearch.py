@@ -134,9 +134,9 @@ def bottlenecks(
     if recentre > 0:
         points, free, _ = _discs(problem, states, recentre)
         mean = (points * free[..., None]).sum(axis=1) / np.maximum(free.sum(axis=1), 1)[:, None]
-        states = np.where(problem._valid(mean)[:, None], mean, states)
-    states = states[problem._valid(states)]
-    return states if len(states) else path[problem._valid(path)]
+        states = np.where(problem.free(mean)[:, None], mean, states)
+    states = states[problem.free(states)]
+    return states if len(states) else path[problem.free(path)]
 
 
 def _discs(problem: PlanarProblem, states: Array, radius: float) -> tuple[Array, Array, Array]:
@@ -146,5 +146,5 @@ def _discs(problem: PlanarProblem, states: Array, radius: float) -> tuple[Array,
     points = states[:, None] + np.stack([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
     flat = points.reshape(-1, 2)
     inside = problem.within(flat)
-    free = inside & problem._valid(flat)
+    free = inside & problem.free(flat)
     return points, free.reshape(len(states), _DISC), inside.reshape(len(states), _DISC)

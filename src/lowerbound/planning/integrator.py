@@ -99,10 +99,10 @@ class IntegratorProblem(Problem):
         states[-1] = b  # without rounding
         return states
 
-    def _valid(self, q: Array) -> Array:
-        return self.world._valid(q[:, :2])
+    def free(self, q: Array) -> Array:
+        return self.world.free(q[:, :2])
 
-    def _edges_valid(self, a: Array, b: Array) -> Array:
+    def edges_free(self, a: Array, b: Array) -> Array:
         tau = self.duration(a, b)
         linear, square = _velocity(a, b, tau)
         ok, speed = self._within_limits(a, b, tau, linear, square)
@@ -119,7 +119,7 @@ class IntegratorProblem(Problem):
             e = np.repeat(np.arange(first, last), counts[first:last])  # the edge of each position
             share = ((np.arange(len(e)) - begins[e - first] + 1) / (counts[e] + 1))[:, None]
             way = tau[edges[e], None] * share * (v0[e] + share * (v1[e] + share * v2[e]))
-            ok[edges[first:last]] = np.logical_and.reduceat(self.world._valid(p0[e] + way), begins)
+            ok[edges[first:last]] = np.logical_and.reduceat(self.world.free(p0[e] + way), begins)
             first = last
         return ok
 
@@ -207,9 +207,9 @@ def _escapes(problem: IntegratorProblem) -> bool:
     v = ends[:, 3:] * [[1], [-1]]  # the goal in reversed time
     rest = ends * [1, 1, 1, 0, 0, 0]
     rest[:, :3] += 0.5 * problem.effort**0.5 * np.linalg.norm(v, axis=1, keepdims=True) * v
-    if not np.all(problem.within(rest)) or not problem._valid(rest).all():
+    if not np.all(problem.within(rest)) or not problem.free(rest).all():
         return False
-    return bool(problem._edges_valid(np.stack([ends[0], rest[1]]), np.stack([rest[0], ends[1]])).all())
+    return bool(problem.edges_free(np.stack([ends[0], rest[1]]), np.stack([rest[0], ends[1]])).all())
 
 
 @dataclass(frozen=True)

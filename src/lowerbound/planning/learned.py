@@ -126,7 +126,7 @@ def _places(grid: tuple[int, ...], options: dict[str, Any], cells: int) -> tuple
 class Learned(Sampler):
     """States decoded from the prior of a VAE whose condition is the problem.
 
-    The states are kept within the limits, and none comes twice. A learned sampler alone gives no guarantee of
+    States beyond a limit are mirrored at it, and none comes twice. A learned sampler alone gives no guarantee of
     finding a path: use it within ``Mixed``.
 
     Args:
@@ -199,7 +199,7 @@ class Learned(Sampler):
         mean = isinstance(getattr(self.model.likelihood, "scale", None), float)
         decoded = n * self.candidates
         x = self.model.sample(decoded, c, mean=mean, spread=self.spread, seed=seed).double().cpu().numpy()
-        states = np.unique(x.clip(problem.lower, problem.upper), axis=0)
+        states = np.unique(problem.mirrored(x), axis=0)
         if self.candidates > 1:
             unit = (states - problem.lower) / (problem.upper - problem.lower)
             states = states[representatives(unit, n, rng)]

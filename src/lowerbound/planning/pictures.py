@@ -36,7 +36,7 @@ def _flat(problem: Any, drawn: Mapping[str, Array], path: Array | None) -> bytes
     for k, (name, states) in enumerate(drawn.items()):
         ax = figure.add_subplot(1, len(drawn), k + 1)
         problem.draw_on(ax)
-        free = problem._valid(states)
+        free = problem.free(states)
         ax.plot(*states[free, :2].T, ".", color=_LEARNED, markersize=4, label="free")
         ax.plot(*states[~free, :2].T, "x", color=_PATH, markersize=4, label="in collision")
         if path is not None and k == len(drawn) - 1:
@@ -62,7 +62,7 @@ def _arm_picture(
             arms, colours = [*middle, *arms], [*["0.75"] * len(middle), *colours]
             ax.plot(*_hands(problem, way).T, color=_INK, linewidth=1.6, label="path", zorder=6)
         problem.draw_on(ax, arms, colours)
-        free, hands = problem._valid(states), _hands(problem, states)
+        free, hands = problem.free(states), _hands(problem, states)
         ax.plot(*hands[free].T, ".", color=_LEARNED, markersize=4, label="hand, free", zorder=4)
         ax.plot(*hands[~free].T, "x", color=_PATH, markersize=3, label="in collision", zorder=4)
         for colour, label in (("tab:green", "start"), ("tab:red", "goal")):

@@ -48,12 +48,12 @@ class PlanarProblem(Problem):
         self.boxes, self.grid = _rectangles("boxes", boxes), grid
         self.gaps = _rectangles("gaps", np.zeros((0, 4)) if gaps is None else gaps)
 
-    def _valid(self, q: Array) -> Array:
+    def free(self, q: Array) -> Array:
         x0, y0, x1, y1 = self.boxes.T
         x, y = q[:, :1], q[:, 1:]
         return ~((x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)).any(axis=1)
 
-    def _edges_valid(self, a: Array, b: Array) -> Array:
+    def edges_free(self, a: Array, b: Array) -> Array:
         chunk = max(1, _PAIRS // max(1, len(self.boxes)))
         parts = [
             ~_segments_meet(a[i : i + chunk], b[i : i + chunk], self.boxes).any(axis=1)
@@ -155,7 +155,7 @@ class NarrowPassage(Family):
     grid: int = 64
 
     def __post_init__(self) -> None:
-        _whole(self, "grid", 8)
+        _whole(self, "grid", 8, 2048)
         object.__setattr__(self, "thickness", _range(self, "thickness", 0.2))
         if not 0 < self.gap <= 0.15:
             raise ConfigError(f"family 'narrow' needs a gap above 0 and at most 0.15; got {self.gap}")
@@ -194,10 +194,10 @@ class NarrowPassage(Family):
                 gaps.append((x0, y, x1, y + self.gap))
         boxes, gaps = np.array(boxes), np.array(gaps)
 
-        free = PlanarProblem(boxes, np.zeros(2), np.zeros(2))
+        world = PlanarProblem(boxes, np.zeros(2), np.zeros(2))
         while True:
             start, goal = rng.uniform(size=(2, 2))
-            if (start[1] > centre) != (goal[1] > centre) and free._valid(np.stack([start, goal])).all():
+            if (start[1] > centre) != (goal[1] > centre) and world.free(np.stack([start, goal])).all():
                 break
         turned = rng.random() < 0.5 if self.orientation == "both" else self.orientation == "vertical"
         if turned:
@@ -239,8 +239,8 @@ class Maze(Family):
     grid: int = 64
 
     def __post_init__(self) -> None:
-        _whole(self, "grid", 8)
-        _whole(self, "cells", 2)
+        _whole(self, "grid", 8, 2048)
+        _whole(self, "cells", 2, 1024)
         if self.wall <= 0 or (1 / self.cells - self.wall) * self.grid < 2:
             raise ConfigError(
                 f"family 'maze': walls must be thicker than 0 and leave corridors, 1 / cells - wall wide, of at "
@@ -325,9 +325,9 @@ class Forest(Family):
     grid: int = 64
 
     def __post_init__(self) -> None:
-        _whole(self, "grid", 8)
+        _whole(self, "grid", 8, 2048)
         object.__setattr__(self, "size", _range(self, "size", 0.5, 0.01))
-        _whole(self, "obstacles", 0)
+        _whole(self, "obstacles", 0, 100_000)
 
     def draw(self, rng: np.random.Generator) -> PlanarProblem:
         for _ in range(_TRIES):
@@ -351,7 +351,7 @@ def _joined(problem: PlanarProblem) -> bool:
 
     ends = np.stack([problem.start, problem.goal])
     cells = np.minimum((ends * _FINE).astype(int), _FINE - 1)
-    if not problem._valid(ends).all() or not problem._edges_valid(ends, (cells + 0.5) / _FINE).all():
+    if not problem.free(ends).all() or not problem.edges_free(ends, (cells + 0.5) / _FINE).all():
         return False
     regions: Array = label(problem.occupancy(_FINE) == 0)[0]  # type: ignore[index]
     return regions[cells[0, 1], cells[0, 0]] == regions[cells[1, 1], cells[1, 0]]
@@ -391,9 +391,9 @@ def _range(family: Any, name: str, most: float, least: float = 0.0) -> tuple[flo
     return float(pair[0]), float(pair[1])
 
 
-def _whole(family: Any, name: str, least: int) -> None:
+def _whole(family: Any, name: str, least: int, most: int) -> None:
     value = getattr(family, name)
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or not least <= value <= most:
         raise ConfigError(
-            f"family {family.name!r}: {name} is a whole number of at least {least}; got {value}"
+            f"family {family.name!r}: {name} is a whole number of at least {least} and at most {most}; got {value}"
         )

@@ -31,7 +31,7 @@ class Counts:
 class Problem(ABC):
     """One planning problem.
 
-    A subclass says which states and edges are free (``_valid``, ``_edges_valid``) and what a model is told of the
+    A subclass says which states and edges are free (``free``, ``edges_free``) and what a model is told of the
     problem (``condition``). Lengths are in the units of the space: metres, radians.
 
     Args:
@@ -78,11 +78,11 @@ class Problem(ABC):
         return len(self.lower)
 
     @abstractmethod
-    def _valid(self, q: Array) -> Array:
+    def free(self, q: Array) -> Array:
         """Return which states (N, D), all within the limits, are free of collision, (N,) bool."""
 
     @abstractmethod
-    def _edges_valid(self, a: Array, b: Array) -> Array:
+    def edges_free(self, a: Array, b: Array) -> Array:
         """Return which edges from a (E, D) to b (E, D), whose ends are free, are free in between, (E,) bool."""
 
     @abstractmethod
@@ -101,13 +101,25 @@ class Problem(ABC):
         """Return which states (N, D) keep to the limits, (N,) bool."""
         return np.all((q >= self.lower) & (q <= self.upper), axis=-1)
 
+    def mirrored(self, q: Array) -> Array:
+        """Return states (N, D) within the limits: what lies beyond a limit is mirrored at it, as often as it takes.
+
+        Unlike states moved onto a limit none of them comes to lie exactly on it, and none falls on another.
+        """
+        span = self.upper - self.lower
+        along = (q - self.lower) % (2 * span)
+        back = (self.lower + np.minimum(along, 2 * span - along)).clip(
+            self.lower, self.upper
+        )  # for the rounding
+        return np.where((q >= self.lower) & (q <= self.upper), q, back)
+
     def valid(self, q: Array) -> Array:
         """Return which states (N, D) are within the limits and free of collision, (N,) bool; each is counted."""
         q = self._states(q)
         self.counts.states += len(q)
         ok = self.within(q)
         if ok.any():
-            ok[ok] = self._valid(q[ok])
+            ok[ok] = self.free(q[ok])
         return ok
 
     def edges_valid(self, a: Array, b: Array) -> Array:
@@ -116,7 +128,7 @@ class Problem(ABC):
         if a.shape != b.shape:
             raise ShapeError(f"edges need as many ends as starts; got {a.shape} and {b.shape}")
         self.counts.edges += len(a)
-        return self._edges_valid(a, b) if len(a) else np.zeros(0, dtype=bool)
+        return self.edges_free(a, b) if len(a) else np.zeros(0, dtype=bool)
 
     def uniform(self, n: int, rng: np.random.Generator) -> Array:
         """Return ``n`` states drawn evenly within the limits, (n, D)."""
@@ -125,7 +137,7 @@ class Problem(ABC):
     def check(self) -> None:
         """Raise ConfigError if the start or the goal is in collision."""
         for name in ("start", "goal"):
-            if not self._valid(getattr(self, name)[None])[0]:
+            if not self.free(getattr(self, name)[None])[0]:
                 raise ConfigError(f"the {name} {getattr(self, name)} is in collision")
 
     def _states(self, q: Array) -> Array:

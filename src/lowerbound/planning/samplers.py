@@ -170,7 +170,7 @@ class NearEnds(Sampler):
     def draw(self, problem: Problem, n: int, rng: np.random.Generator) -> Array:
         ends = np.stack([problem.start, problem.goal])[np.arange(check_number(n)) % 2]
         step = self.sd * (problem.upper - problem.lower) * rng.standard_normal(ends.shape)
-        return (ends + step).clip(problem.lower, problem.upper)
+        return problem.mirrored(ends + step)
 
 
 @dataclass(frozen=True)

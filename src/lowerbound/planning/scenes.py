@@ -212,7 +212,7 @@ def _attempt(chain: Chain, name: str, rng: np.random.Generator, resolution: floa
     ends = []
     for regions in (scene.starts, scene.goals):
         there = q[inside(tips, regions)]
-        there = there[empty._valid(there)]
+        there = there[empty.free(there)]
         if not len(there):
             return None
         ends.append(there[rng.integers(len(there))])

@@ -83,4 +83,4 @@ def narrowness(problem: Problem, states: Array, rng: np.random.Generator, radius
     scale = radius * (problem.upper - problem.lower)
     near = states[:, None] + scale * rng.standard_normal((len(states), _NEAR, problem.dimensions))
     near = near.clip(problem.lower, problem.upper).reshape(-1, problem.dimensions)
-    return 1 - problem._valid(near).reshape(len(states), _NEAR).mean(1)
+    return 1 - problem.free(near).reshape(len(states), _NEAR).mean(1)

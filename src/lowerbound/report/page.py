@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..data import Data
+from ..errors import RunError
 from ..model import VAE
 from ..training import write_atomically
 from .charts import DPI
@@ -77,6 +78,40 @@ _PROTOCOL = (
     ("seconds", "Time"),
 )
 _ELSEWHERE = {"warnings", "kl_per_dimension", "latent"}
+_LISTS = {"warnings": str, "condition": str, "kl_per_dimension": (int, float)}
+
+
+def read_numbers(path: Path) -> dict[str, Any] | None:
+    """Return what ``lowerbound evaluate`` has written to evaluation.json, None if it has not.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+        damaged = None if isinstance(numbers, dict) else "it holds no table"
+    except (ValueError, RecursionError) as error:
+        numbers, damaged = {}, str(error)
+    if damaged is None:
+        damaged = next(
+            (f"{key} is {value!r:.60}" for key, value in numbers.items() if not _fits(key, value)), None
+        )
+    if damaged is not None:
+        raise RunError(f"{path} is damaged and left out ({damaged}); `lowerbound evaluate` writes it anew")
+    return numbers
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Return whether a number of an evaluation is of the type it has there."""
+    if value is None:
+        return True
+    if key in _LISTS:
+        return isinstance(value, list) and all(isinstance(part, _LISTS[key]) for part in value)
+    counted = {name for name, *_ in _QUANTITIES} | {"seconds", "samples", "latent", "n"}
+    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+    return key.removesuffix("_stderr") not in counted or is_number
 
 
 def write_report(

@@ -1,0 +1,179 @@
+"""A command's work on a run: its options, read once for all such commands."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, RunError
+from .options import (
+    DeviceOption,
+    OutOption,
+    OverwriteOption,
+    RootOption,
+    RunArgument,
+    SeedOption,
+    SourceArgument,
+    SplitOption,
+    check_memory,
+)
+from .writing import check_out
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import Data, DataSpec, Split
+    from ..model import VAE
+
+_MOST_PICTURES = 10_000  # in one .png
+_DRAWS = 1  # the stream of what a command draws, apart from that of the data's own noise
+
+Formats = tuple[str, ...] | Callable[["DataSpec | None"], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a command works with.
+
+    Attributes:
+        run: The run's folder.
+        model: Its model.
+        config: Its configuration.
+        path: The file to write, which may be written.
+        seed: Of the data's own noise; that of the command's draws is ``draw_seed``.
+        source: Other data than the run's own.
+        root: Where MNIST-like data lie.
+        split: Which part of them; the usual one if None.
+    """
+
+    run: Path
+    model: VAE
+    config: dict[str, Any]
+    path: Path
+    seed: int
+    source: str | None
+    root: Path | None
+    split: str | None
+
+    @cached_property
+    def data(self) -> Data:
+        """The run's data, or another source read in the same way."""
+        from ..persistence import open_data
+
+        if self.source is None and (self.run / "planning.json").is_file():
+            raise ConfigError(
+                f"{self.run} is a planner's sampler: see `lowerbound plan benchmark {self.run}` and `lowerbound plan "
+                f"sample {self.run}`"
+            )
+        return open_data(self.config, self.source, root=self.root)
+
+    @cached_property
+    def part(self) -> Split:
+        """One split of the run's data, or all of another source, in its order."""
+        return getattr(self.data, self.split or ("test" if self.source is None else "all"))
+
+    def take(self, n: int | None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Return the first ``n`` examples of the part, 16 or all if it has fewer, and their condition."""
+        n = n or min(16, len(self.part))
+        if n > len(self.part):
+            raise ConfigError(f"the {self.part.name} split has {len(self.part)} examples; {n} were asked for")
+        self.check_count("--number", n)
+        return next(iter(self.part.batches(n, limit=n, seed=self.seed)))
+
+    def draw_seed(self, batch: int = 0) -> int:
+        """Return the seed of draws: of noise that is not that of x, and another for each batch."""
+        from ..training.checkpoint import seed_for
+
+        return seed_for(self.seed, _DRAWS, batch)
+
+    def check_count(self, option: str, count: int) -> None:
+        """Raise ConfigError if so many observations can neither be held nor shown."""
+        check_memory(option, count, math.prod(self.model.event_shape))
+        if self.path.suffix == ".png" and count > _MOST_PICTURES:
+            raise ConfigError(
+                f"{option} asks for a picture of {count:,} examples, and {_MOST_PICTURES:,} are the most; write an "
+                "array with --out FILE.npy, or ask for fewer"
+            )
+
+
+def load_run(run: Path, device: str = "auto") -> tuple[VAE, dict[str, Any]]:
+    """Return the model of a run and its configuration."""
+    from ..persistence import load, read_config
+    from ..training.devices import choose_device
+
+    if run.is_file():
+        raise RunError(
+            f"{run} is a file; RUN is the folder that `lowerbound train` writes, and data come after it"
+        )
+    config = read_config(run)
+    return load(run, device=choose_device(device)), config
+
+
+def on_run(
+    *, source: bool = False, split: bool = False, device: bool = True, writes: Formats | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function whose first argument is a ``Task``: it gets RUN and the options that go with it.
+
+    Args:
+        source: Other data may be named: SOURCE and --root.
+        split: One of its splits is used: --split.
+        device: It may be run elsewhere: --device.
+        writes: The endings of the files it writes, the first as the default, or what tells them from the data's
+            spec; with --out and --overwrite.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        parameters = [
+            _parameter("run", RunArgument, inspect.Parameter.empty),
+            *([_parameter("source", SourceArgument, None)] if source else []),
+            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
+            *([_parameter("split", SplitOption, None)] if split else []),
+            _parameter("seed", SeedOption, 0),
+            *([_parameter("root", RootOption, None)] if source else []),
+            *([_parameter("out", OutOption, None)] if writes else []),
+            *([_parameter("device", DeviceOption, "auto")] if device else []),
+            *([_parameter("overwrite", OverwriteOption, False)] if writes else []),
+        ]
+
+        def command(**given: Any) -> None:
+            mine = {parameter.name: given.pop(parameter.name) for parameter in own}
+            function(_open(function.__name__, writes, **given), **mine)
+
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _open(
+    command: str,
+    writes: Formats | None,
+    *,
+    run: Path,
+    seed: int,
+    source: str | None = None,
+    split: str | None = None,
+    root: Path | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> Task:
+    """Return what a command works with; the file to write is --out, or the command's own name in the run's folder."""
+    model, config = load_run(run, device)
+    path = run
+    if writes is not None:
+        formats = writes(model.data_spec) if callable(writes) else writes
+        path = check_out(out or run / f"{command}{formats[0]}", overwrite, formats)
+    return Task(run, model, config, path, seed, source, root, split)

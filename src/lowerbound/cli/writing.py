@@ -1,0 +1,106 @@
+"""The files that commands write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import DataSpec
+
+
+def check_out(out: Path, overwrite: bool, formats: tuple[str, ...]) -> Path:
+    """Return ``out`` if it may be written: a known format, and nothing there that would be lost."""
+    if out.suffix not in formats:
+        raise ConfigError(f"cannot write {out}: the formats are {', '.join(formats)}")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; name a file with --out")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists; choose another name with --out, or replace it with --overwrite")
+    return out
+
+
+def formats_of(spec: DataSpec | None) -> tuple[str, ...]:
+    """Return the endings that observations can be written with; the first is the default."""
+    return (".png", ".npy") if spec is not None and spec.kind == "image" else (".csv", ".npy")
+
+
+def write_npy(out: Path, array: Tensor) -> None:
+    """Write an array as .npy."""
+    import numpy as np
+
+    from ..training import write_atomically
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, array.detach().cpu().numpy())
+
+    write_atomically(out, write)
+
+
+def write_csv(
+    out: Path, rows: Tensor, names: list[str], labels: list[str] | None = None, label: str = "label"
+) -> None:
+    """Write a matrix (N, D) as a table with column names, and the labels (N) as its last column."""
+    import csv
+
+    from ..training import write_atomically
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(names if labels is None else [*names, label])
+            for i, row in enumerate(rows.detach().cpu().tolist()):
+                numbers = [f"{value:.8g}" for value in row]
+                table.writerow(numbers if labels is None else [*numbers, labels[i]])
+
+    write_atomically(out, write)
+
+
+def write_observations(
+    out: Path,
+    x: Tensor,
+    spec: DataSpec | None,
+    columns: int | None = None,
+    *,
+    labels: list[str] | None = None,
+    label: str = "label",
+    **headings: Any,
+) -> None:
+    """Write observations (N, *event): a picture grid, a table with the data's column names, or .npy.
+
+    Args:
+        out: The file; its ending chooses.
+        x: The observations.
+        spec: What they are.
+        columns: Of the picture.
+        labels: Last column of the table, (N,).
+        label: Its name.
+        **headings: Words beside the picture, as ``image_grid`` takes them.
+
+    Raises:
+        ConfigError: they are not finite.
+    """
+    if not x.isfinite().all():
+        raise ConfigError(
+            f"the model gives values that are not finite, so {out} is not written; ask for a temperature "
+            "nearer to 1, or for examples like those it was trained on"
+        )
+    if out.suffix == ".png":
+        from ..report import image_grid, value_range
+        from ..training import write_atomically
+
+        low, high = (0.0, 1.0) if spec is None else value_range(x, spec)
+        shown = (x[:, :3].cpu() - low) / (high - low)
+        picture = image_grid(shown, columns, **headings)
+        write_atomically(out, lambda temporary: temporary.write_bytes(picture))
+    elif out.suffix == ".npy":
+        write_npy(out, x)
+    else:
+        rows = x.flatten(1)
+        names = spec.columns if spec is not None else None
+        write_csv(out, rows, list(names or (f"x{i}" for i in range(rows.shape[1]))), labels, label)
