@@ -1,6 +1,8 @@
 """A class of anyone's own is named in one line, and then saved and loaded like one of the library's."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 import lowerbound as lb
 from lowerbound.errors import ConfigError
 from lowerbound.objectives.schedules import Schedule
+from lowerbound.overrides import build_settings, check_overrides, merge, parse_assignment
 from lowerbound.registry import DERIVED, REGISTRY, build, describe, options_of
 
 
@@ -282,6 +285,60 @@ def test_a_code_of_another_shape_is_described_and_loads(tmp_path):
 
 
 def test_what_the_data_say_of_a_condition_reaches_only_the_classes_that_ask():
-    data = lb.data.load(np.random.default_rng(0).standard_normal((40, 3)), observed="half")
+    data = lb.data.load(np.random.default_rng(0).random((40, 1, 8, 8), dtype=np.float32), observed="half")
     model = lb.VAE.for_data(data, latent=2)
     assert describe("condition", model.condition["observed"], derived=True)["masks"] == "half"
+
+
+# ------------------------------------------------------------------------------------------------ numbers and text
+def test_numbers_of_numpy_are_numbers():
+    data = table()
+    hidden = np.array([7, 5])
+    model = lb.VAE.for_data(data, latent=np.int64(3), network={"hidden": hidden, "dropout": np.float32(0.25)})
+    assert model.latent_shape == (3,)
+    assert describe("encoder", model.encoder)["hidden"] == [7, 5]
+    assert model.encoder.dropout == 0.25
+    settings = {"batch_size": np.int64(16), "epochs": np.float64(1), "seed": np.uint8(3)}
+    run = lb.fit(model, data, learning_rate=np.float32(0.5), progress=False, **settings)
+    assert run.steps == 2
+    built = build_settings(settings | {"learning_rate": np.float32(0.5)})
+    assert [type(getattr(built, name)) for name in ("batch_size", "epochs", "seed")] == [int, float, int]
+    assert built.learning_rate == 0.5
+    assert torch.equal(model.sample(2, [1, 2], seed=np.int64(3)), model.sample(2, [1, 2], seed=3))
+    with pytest.raises(ConfigError, match=r"batch_size must be a whole number; got 2\.5"):
+        build_settings({"batch_size": np.float64(2.5)})
+    with pytest.raises(ConfigError, match=r"seed must be a whole number; got 1\.5"):
+        model.sample(2, [1, 2], seed=1.5)
+
+
+@pytest.mark.parametrize("text", ["training.epochs=1\nseed=3", "training.epochs=1\n[seed]\na=3"])
+def test_an_assignment_with_a_second_line_is_refused(text):
+    with pytest.raises(ConfigError, match=r"--set takes one assignment at a time; got .*seed"):
+        parse_assignment(text)
+
+
+def test_an_assignment_may_have_a_list_over_several_lines():
+    assert parse_assignment("decoder.hidden=[\n  4,\n  5,\n]") == {"decoder": {"hidden": [4, 5]}}
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 5000, "[" * 5000 + "]" * 5000, "{a=" * 3000 + "1" + "}" * 3000, "9" * 5000]
+)
+def test_an_assignment_that_is_too_deep_or_too_long_is_refused(value):
+    with pytest.raises(ConfigError) as caught:
+        check_overrides(parse_assignment(f"latent={value}"))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_type_that_is_a_table_is_refused():
+    chosen = merge({"encoder": "mlp"}, parse_assignment("encoder.type.x=3"))
+    with pytest.raises(ConfigError, match=r"there is no encoder \{'x': 3\}"):
+        check_overrides(chosen)
+    both = merge({"encoder": {"type": {"x": 3}}}, {"encoder": {"type": {"x": 4}}})
+    assert both == {"encoder": {"type": {"x": 4}}}
+
+
+def test_modules_that_people_name_can_be_imported_by_that_name():
+    code = "from lowerbound.evaluate import nll; import lowerbound.evaluate, lowerbound as lb; "
+    code += "assert lb.evaluate.nll is nll; assert lb.evaluation.nll is nll; lb.testing.check_prior"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -18,8 +18,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import cluster, conditions, data, errors, likelihoods, nn, objectives, posteriors, priors, report
-    from . import evaluation as evaluate
+    from . import (
+        cluster,
+        conditions,
+        data,
+        errors,
+        evaluate,
+        likelihoods,
+        nn,
+        objectives,
+        posteriors,
+        priors,
+        report,
+        testing,
+    )
     from .model import VAE
     from .persistence import fit, load, save
     from .registry import register
@@ -33,19 +45,20 @@ _HOME = {
     "save": "persistence",
     "Run": "training",
 }
-_MODULES = {
-    "cluster": "cluster",
-    "conditions": "conditions",
-    "data": "data",
-    "errors": "errors",
-    "evaluate": "evaluation",
-    "likelihoods": "likelihoods",
-    "nn": "nn",
-    "objectives": "objectives",
-    "posteriors": "posteriors",
-    "priors": "priors",
-    "report": "report",
-}
+_MODULES = (
+    "cluster",
+    "conditions",
+    "data",
+    "errors",
+    "evaluate",
+    "likelihoods",
+    "nn",
+    "objectives",
+    "posteriors",
+    "priors",
+    "report",
+    "testing",
+)
 __all__ = [
     "VAE",
     "Run",
@@ -65,13 +78,14 @@ __all__ = [
     "register",
     "report",
     "save",
+    "testing",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name in _MODULES:
-        value = importlib.import_module(f".{_MODULES[name]}", __name__)
+        value = importlib.import_module(f".{name}", __name__)
     elif name in _HOME:
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     else:

@@ -30,6 +30,7 @@ from .registry import (
     lookup,
     options_of,
     plain,
+    shown,
     unknown_option,
 )
 from .shapes import event_shape_of
@@ -68,13 +69,17 @@ def parse_assignment(text: str) -> dict[str, Any]:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(
-            f"--set needs slot.option=value, for example decoder.hidden=[400, 400]; got {text!r}"
+            f"--set needs slot.option=value, for example decoder.hidden=[400, 400]; got {shown(text)}"
         )
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        parsed = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
-        value = raw.strip()
-    nested: Any = value
+        parsed = {"value": raw.strip()}
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"--set cannot read the value of {path.strip()!r}: {error}") from None
+    if len(parsed) > 1:
+        raise ConfigError(f"--set takes one assignment at a time; got {shown(text)}")
+    nested: Any = parsed["value"]
     for key in reversed(keys):
         nested = {key: nested}
     return nested
@@ -92,7 +97,7 @@ def check_overrides(overrides: Options, where: str | None = None) -> None:
     """
     try:
         if not isinstance(overrides, Mapping):
-            raise ConfigError(f"a configuration is a table of sections; got {overrides!r}")
+            raise ConfigError(f"a configuration is a table of sections; got {shown(overrides)}")
         for section, value in overrides.items():
             if section not in _SECTIONS:
                 raise ConfigError(f"there is no section {section!r}; {suggest(str(section), _SECTIONS)}")
@@ -104,7 +109,7 @@ def check_overrides(overrides: Options, where: str | None = None) -> None:
 def _check_section(section: str, value: Any) -> None:
     if section in ("training", "data"):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{section} is a table of options; got {value!r}")
+            raise ConfigError(f"{section} is a table of options; got {shown(value)}")
         check_settings(value) if section == "training" else check_data_options(value)
     elif section == "latent":
         latent_shape_of(value)
@@ -164,7 +169,7 @@ def _check_condition(entries: Any) -> None:
         if isinstance(value, Condition):
             continue
         if not isinstance(value, Mapping):
-            raise ConfigError(f"condition.{name} is a table of options, or a Condition; got {value!r}")
+            raise ConfigError(f"condition.{name} is a table of options, or a Condition; got {shown(value)}")
         kinds = [lookup("condition", value["type"])] if "type" in value else REGISTRY["condition"].values()
         known = {option: cls for cls in kinds for option in options_of("condition", cls)}
         for option in value.keys() - {"type"}:
@@ -184,7 +189,7 @@ def latent_shape_of(latent: Any) -> tuple[int, ...]:
     except ConfigError:
         raise ConfigError(
             "latent is the number of latent dimensions, or a list of sizes: each a positive integer; "
-            f"got {latent!r}"
+            f"got {shown(latent)}"
         ) from None
 
 

@@ -183,7 +183,7 @@ def lookup(kind: str, name: Any) -> type:
     """
     known = REGISTRY[kind]
     if not isinstance(name, str) or name not in known:
-        raise ConfigError(f"there is no {kind} {name!r}; {suggest(str(name), known)}")
+        raise ConfigError(f"there is no {kind} {shown(name)}; {suggest(str(name), known)}")
     return known[name]
 
 
@@ -207,7 +207,7 @@ def as_options(kind: str, value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     raise ConfigError(
-        f"{kind} is a registered name, a table with a 'type' and options, or an object; got {value!r}"
+        f"{kind} is a registered name, a table with a 'type' and options, or an object; got {shown(value)}"
     )
 
 
@@ -302,6 +302,12 @@ def plain(value: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ checks of values
+def shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def check_all(
     kind: str, owner: Callable[..., Any], known: Collection[str], options: Options
 ) -> dict[str, Any]:
@@ -331,13 +337,14 @@ def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> 
         if isinstance(value, Mapping | str) or base is hint:
             return build(nested, as_options(nested, value))
         hint = float  # what may stand in a schedule's place
+    value = plain(value)
     try:
-        return TypeAdapter(hint).validate_json(json.dumps(plain(value)), strict=True)
+        return TypeAdapter(hint).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, RecursionError):
         words = list(_words(hint))
         if isinstance(value, str) and words:
-            raise ConfigError(f"{kind}.{name} cannot be {value!r}; {suggest(value, words)}") from None
-        raise ConfigError(f"{kind}.{name} must be {_wanted(hint)}; got {value!r}") from None
+            raise ConfigError(f"{kind}.{name} cannot be {shown(value)}; {suggest(value, words)}") from None
+        raise ConfigError(f"{kind}.{name} must be {_wanted(hint)}; got {shown(value)}") from None
 
 
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:

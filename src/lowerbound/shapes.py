@@ -64,6 +64,8 @@ def draws(
         ConfigError: both are given, or the generator lives on another device.
     """
     device = torch.device(device)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
+        raise ConfigError(f"seed must be a whole number; got {seed!r}")
     if seed is not None and generator is not None:
         raise ConfigError("give either seed= or generator=, not both")
     if seed is None and generator is None:
@@ -80,7 +82,7 @@ def draws(
             put(generator.get_state())
         else:
             assert seed is not None
-            (accelerator.manual_seed if accelerator else torch.default_generator.manual_seed)(seed)
+            (accelerator.manual_seed if accelerator else torch.default_generator.manual_seed)(int(seed))
         yield
         if generator is not None:
             generator.set_state(get())
