@@ -151,6 +151,8 @@ def _refusal(kind: str, options: Options, shapes: Mapping[str, Any]) -> ConfigEr
             build(kind, options, **shapes)
     except ConfigError as error:
         return error
+    except NotImplementedError:  # a layer of another library that does not know this device
+        return None
     return None
 
 

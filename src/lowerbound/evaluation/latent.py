@@ -104,7 +104,7 @@ def active_units(
     mean = posterior_means(model, split, c=c, limit=limit, precision=precision).mean
     mean = mean[:, model.prior.real()]
     # Not over n − 1: a single example has no spread, and the variance is that of the examples at hand.
-    variance = mean.double().var(0, correction=0)
+    variance = mean.double().var(0, correction=0) if mean.shape[1] else mean.new_zeros(0)
     return ActiveUnits(int((variance > threshold).sum()), len(variance), variance)
 
 
