@@ -42,12 +42,11 @@ SHARE_PER_DIMENSION = math.sqrt(2 * WIDER**2 - 1) / WIDER**2
 
 # %%
 # A posterior is a module that makes a distribution of the encoder's output, so this one takes six lines.
-class FixedScale(nn.Module):
+class FixedScale(lb.posteriors.Posterior):
     """q(z | x) = N(encoder(x), scale² I)."""
 
     def __init__(self, latent: int, scale: float) -> None:
-        super().__init__()
-        self.event_shape = self.input_shape = (latent,)
+        super().__init__(latent, (latent,))
         self.scale = scale
 
     def forward(self, h: Tensor) -> Distribution:

@@ -23,6 +23,8 @@ from lowerbound.training.checkpoint import seed_for
 
 SMALL = ["--latent", "2", "--set", "network.hidden=[8]", "--quiet", "--epochs", "1"]
 
+pytestmark = [pytest.mark.runs, pytest.mark.processes]
+
 
 def ended(*arguments):
     with pytest.raises(SystemExit) as left:

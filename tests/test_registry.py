@@ -18,6 +18,8 @@ from lowerbound.objectives.schedules import Schedule
 from lowerbound.overrides import build_settings, check_overrides, merge, parse_assignment
 from lowerbound.registry import DERIVED, REGISTRY, build, describe, options_of
 
+pytestmark = [pytest.mark.runs, pytest.mark.processes]
+
 
 @pytest.fixture(autouse=True)
 def _own_names(monkeypatch):
@@ -197,8 +199,8 @@ def test_a_likelihood_says_which_values_it_scores():
         ("prior", "none", Wide, "a name is a word"),
         ("prior", "", Wide, "a name is a word"),
         ("prior", 3, Wide, "a name is a word"),
-        ("prior", "a", Wide(2), "must be a class of Module; got Wide"),
-        ("prior", "a", dict, "must be a class of Module; got <class 'dict'>"),
+        ("prior", "a", Wide(2), "must be a class of Prior; got Wide"),
+        ("prior", "a", dict, "must be a class of Prior; got <class 'dict'>"),
         ("likelihood", "a", Wide, "must be a class of Likelihood"),
         ("objective", "a", Wide, "must be a class of Objective"),
     ],
@@ -229,7 +231,7 @@ def test_a_constructor_that_no_file_can_call_is_refused():
         (Many, r"\*parts: int has no name of its own"),
         (Anything, r"\*\*options: int has no name of its own"),
         (Weights, "'weights' is a .*Tensor.*; options are numbers, words"),
-        (Greedy, "asks for 'everything' by its attribute derived; there are feature_shape"),
+        (Greedy, "asks for 'everything' by its attribute derived; there are data_shape"),
     ):
         with pytest.raises(ConfigError, match=message):
             lb.register("prior", "own", cls)

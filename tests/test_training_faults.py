@@ -20,6 +20,8 @@ from lowerbound.training.pace import Pace
 
 SHORT = {"batch_size": 500, "progress": False}  # digits: 1437 training examples, 3 steps an epoch
 
+pytestmark = [pytest.mark.runs, pytest.mark.processes]
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -30,7 +30,7 @@ from .registry import (
 )
 
 # A sample to start from: so many examples, or so many values.
-_EXAMPLES, _VALUES = 20_000, 2**24
+_EXAMPLES, _VALUES = 20_000, 2**21
 
 _READS = {kind: kind for kind in get_args(ConditionKind)} | {"map": "image"}
 
@@ -313,8 +313,8 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
 def _sample(split: Any) -> torch.Tensor:
     """Return examples (N, *event) to start from, the same at every call."""
     n = max(1, min(_EXAMPLES, _VALUES // split.spec.dimensions))
-    index = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n]
-    return torch.cat([x for x, _ in split.select(index.numpy()).batches(1024)]).cpu()
+    index = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n].sort().values
+    return torch.cat([x for x, _ in split.select(index.numpy()).batches(256)]).cpu()
 
 
 def describe_model(model: VAE) -> dict[str, Any]:

@@ -95,6 +95,11 @@ class VAE(nn.Module):
         self._check_slots()
 
     def _check_slots(self) -> None:
+        for kind, part, base in (("posterior", self.posterior, Posterior), ("prior", self.prior, Prior)):
+            if not isinstance(part, base):
+                raise ConfigError(
+                    f"a {kind} inherits from lowerbound.{kind}s.{base.__name__}; got {type(part).__name__}"
+                )
         latent, posterior = self.prior.event_shape, self.posterior.event_shape
         if posterior != latent:
             raise ShapeError(f"posterior has latent shape {posterior} but prior has {latent}")

@@ -173,7 +173,7 @@ def check_prior(
                 _check_shapes(p, tuple(p.batch_shape), shape)
             _check_level(generate(slot, _normal((1, size)) if size else None).p[number], kind, "prior")
         context = _normal((2, size)).requires_grad_() if size else None
-        draw = generate(slot, context, 3)
+        draw = generate(slot, context, 30)
         named = [("context", context)] if context is not None else []
         scored = Walk(slot, context=context, encode=encode, begun=slot.begin(context, encode))
         log_p = scored.along([z.detach() for z in draw.z]).log_p
