@@ -69,14 +69,15 @@ def evaluate(
 
 def _keep(numbers: dict[str, Any], run: Path) -> None:
     """Write the numbers into the run's folder; a folder that cannot be written is no reason to fail."""
+    from ..errors import RunError
     from ..training import RunFolder, write_atomically
 
     path = RunFolder(run).path / "evaluation.json"
     text = json.dumps(numbers, indent=2) + "\n"
     try:
         write_atomically(path, lambda temporary: temporary.write_text(text))
-    except OSError as error:
-        print(f"warning: the numbers are not kept in {path}: {error.strerror or error}", file=sys.stderr)
+    except RunError as error:
+        print(f"warning: the numbers are not kept: {error}", file=sys.stderr)
 
 
 def _width() -> int:
