@@ -202,7 +202,7 @@ def test_a_missing_folder_and_one_without_a_config(tmp_path):
 )
 def test_a_config_that_is_none(saved, text):
     (saved / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(RunError, match=r"config.json (is no configuration of a run|has format)"):
+    with pytest.raises(RunError, match=r"config.json (is no configuration of a run|describes no model)"):
         lb.load(saved)
 
 

@@ -11,10 +11,12 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from . import __version__
@@ -24,7 +26,7 @@ from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
 from .objectives import Objective, Progress
-from .overrides import DATA_OPTIONS, build_settings, check_settings, describe_settings
+from .overrides import DATA_OPTIONS, build_settings, check_data_options, check_settings, describe_settings
 from .registry import SLOTS, build_objective, describe
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
@@ -48,7 +50,7 @@ def save(model: VAE, path: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         RunError: the folder holds another model or run.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(Path(path).expanduser())
     config = _config(model)
     folder.prepare(overwrite=overwrite)
     folder.write_config(config)
@@ -68,9 +70,10 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **slots: nn.Mo
         RunError: the folder is missing, damaged, from a newer version, or its weights do not fit.
         ConfigError: a slot of the user's own is not given, or there is no such device.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(Path(path).expanduser())
     where = choose_device(str(device))
-    model = build_stored(folder, read_config(folder), **slots)
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
+        model = build_stored(folder, read_config(folder), **slots)
     load_module(model, load_tensors(folder.model)[0], str(folder.model))
     return model.to(where).eval()
 
@@ -92,28 +95,62 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
             raise ConfigError(f"load has no slot {name!r}; {suggest(name, SLOTS)}")
         if not isinstance(module, nn.Module):
             raise ConfigError(f"load takes a built module for {name}; got {module!r}")
-    try:
-        stored = config["model"]
-        for slot in SLOTS:
-            described = stored[slot].values() if slot == "condition" else [stored[slot]]
-            custom = next((part for part in described if part["type"] == "custom"), None)
-            if custom and slot not in slots:
-                raise ConfigError(
-                    f"{slot} of {folder.path} is your own class {custom['class']}; files never name code to "
-                    f"run, so pass the built module: lowerbound.load({str(folder.path)!r}, {slot}=...)"
-                )
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{folder.config} describes no model ({error!r}); {_RESTORE}") from None
+    stored = config["model"]
+    for slot in SLOTS:
+        described = stored[slot].values() if slot == "condition" else [stored[slot]]
+        custom = next((part for part in described if part["type"] == "custom"), None)
+        if custom and slot not in slots:
+            raise ConfigError(
+                f"{slot} of {folder.path} is your own class {custom.get('class')}; files never name code to run, so "
+                f"give it a name with lowerbound.register, or in Python pass the built module: "
+                f"lowerbound.load({str(folder.path)!r}, {slot}=...)"
+            )
     try:
         spec = DataSpec.from_dict(config["data"]["spec"]) if config["data"] else _bare_spec(config)
-        model = build_model({**stored, **slots}, stored["latent"], spec)
-        dtype = getattr(torch, stored["dtype"])
-        model.to(dtype)
-    except (LookupError, TypeError, AttributeError, LowerboundError) as error:
+        model = build_model({**stored, **slots}, stored["latent"], spec).to(getattr(torch, stored["dtype"]))
+    except Exception as error:  # to numbers that make no sense a constructor may answer with anything
         why = str(error) if isinstance(error, LowerboundError) else repr(error)
-        raise RunError(f"{folder.config} describes no model that can be built: {why}; {_RESTORE}") from None
+        raise RunError(f"{folder.config} describes no model that can be built: {why}; {_RESTORE}") from error
     model.data_spec = spec if config["data"] else None
     return model
+
+
+@dataclass
+class _Slot:
+    type: str
+
+
+@dataclass
+class _Model:
+    """What a configuration says of the model, beside the options of each slot."""
+
+    latent: int | list[int]
+    encoder: _Slot
+    posterior: _Slot
+    prior: _Slot
+    decoder: _Slot
+    likelihood: _Slot
+    transform: _Slot
+    condition: dict[str, _Slot]
+    classifier: _Slot
+    event_shape: list[int]
+    dtype: Literal["float16", "bfloat16", "float32", "float64"]
+
+
+@dataclass
+class _Source:
+    source: str
+    options: dict[str, Any]
+    spec: dict[str, Any]
+
+
+@dataclass
+class _Config:
+    """The parts of ``config.json`` that make a model and find its data; others may stand beside them."""
+
+    format: int
+    model: _Model
+    data: _Source | None
 
 
 def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
@@ -123,26 +160,36 @@ def read_config(folder: RunFolder | str | Path) -> dict[str, Any]:
         RunError: it is missing, is not JSON, or was written by a newer version.
     """
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    if folder.path.is_file():
+        raise RunError(
+            f"{folder.path} is a file, not a run's folder; data are read by lowerbound.data.load, and "
+            f"`lowerbound train {folder.path}` makes a run of them"
+        )
     if not folder.config.is_file():
         what = "is not a run's folder: config.json is missing" if folder.path.is_dir() else "does not exist"
         raise RunError(f"{folder.path} {what}; `lowerbound train SOURCE --out {folder.path}` makes one")
     try:
         config = json.loads(folder.config.read_text(encoding="utf-8"))
         version = config["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise RunError(
+                f"{folder.config} has format {version}, written by lowerbound {config.get('lowerbound', '?')}; this "
+                f"is lowerbound {__version__}, which reads up to format {FORMAT}: upgrade it"
+            )
         config = _upgraded(config) if version == 1 else config
-        if isinstance(config.get("data"), dict):
-            _add_streaming(**config["data"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        TypeAdapter(_Config).validate_json(json.dumps(config), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{folder.config} describes no model: {where}: {first['msg']}; {_RESTORE}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{folder.config} is no configuration of a run ({error!r}); {_RESTORE}") from None
-    if not isinstance(version, int) or version > FORMAT:
-        raise RunError(
-            f"{folder.config} has format {version}, written by lowerbound {config.get('lowerbound', '?')}; this is "
-            f"lowerbound {__version__}, which reads up to format {FORMAT}: upgrade it"
-        )
+    if config["data"]:
+        _add_streaming(**config["data"])
     return config
 
 
-def _add_streaming(source: Any = "", options: Any = None, **_: Any) -> None:
+def _add_streaming(source: str, options: dict[str, Any], **_: Any) -> None:
     """Say of data that were read before there was streaming that they were read whole, and split accordingly."""
     if options and Path(source).suffix.lower() in (".npy", ".parquet"):
         options.setdefault("stream", False)
@@ -366,18 +413,24 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
 
     Raises:
         DataError: the data came from memory, so only the caller has them, or they are not what the model needs.
+        RunError: the configuration does not say what they are.
     """
     stored = config.get("data")
     if stored is None:
         raise DataError("this model was saved without data; name a SOURCE")
     if source is None and stored["source"] == "array":
         raise DataError("the run was trained on an array in memory, which only you have; name a SOURCE")
+    try:
+        spec = DataSpec.from_dict(stored["spec"])
+        known = check_data_options({k: v for k, v in stored["options"].items() if k in DATA_OPTIONS})
+    except ConfigError as error:
+        raise RunError(f"the run's config.json does not say what its data are: {error}; {_RESTORE}") from None
     if source is None:
-        source, keep = stored["source"], {k: v for k, v in stored["options"].items() if k in DATA_OPTIONS}
+        source, keep = stored["source"], known
     else:
         keep = _options_for(source, stored)
     chosen = {k: v for k, v in (keep | options).items() if v is not None}
-    return load_like(source, DataSpec.from_dict(stored["spec"]), **chosen)
+    return load_like(source, spec, **chosen)
 
 
 def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..errors import ConfigError, suggest
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import ConfigError, DataError, suggest
 
 Kind = Literal["image", "vector"]
 Values = Literal["binary", "unit", "real", "categorical"]
@@ -54,9 +56,7 @@ class ConditionSpec:
         Raises:
             ConfigError: A key is unknown or missing, or a word is not one of its options.
         """
-        spec = cls(**_entries(cls, stored, "the spec of a condition"))
-        check_option("kind", spec.kind, get_args(ConditionKind))
-        return spec
+        return cls(**_entries(cls, stored, "the spec of a condition"))
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,43 @@ class DataSpec:
         """
         entries = _entries(cls, stored, "the data spec")
         if entries.get("conditions") is not None:
-            entries["conditions"] = tuple(ConditionSpec.from_dict(entry) for entry in entries["conditions"])
-        spec = cls(**entries)
-        check_option("kind", spec.kind, get_args(Kind))
-        check_option("values", spec.values, get_args(Values))
-        check_option("binarize", spec.binarize, get_args(Binarize))
-        return spec
+            entries["conditions"] = tuple(map(ConditionSpec.from_dict, entries["conditions"]))
+        return cls(**entries)
+
+    def check_same(self, came: DataSpec) -> None:
+        """Raise unless the numbers of other data mean what those of these data mean.
+
+        Class numbers and columns are known to a model by their order alone.
+
+        Args:
+            came: The schema of the other data.
+
+        Raises:
+            DataError: their examples have another shape or other columns, or a condition other classes.
+        """
+        pairs = [("examples of shape", self.event_shape, came.event_shape)]
+        if self.columns and came.columns:
+            pairs.append(("the columns", self.columns, came.columns))
+        entries = {entry.name: entry for entry in came.conditions or ()}
+        for entry in self.conditions or ():
+            other = entries.get(entry.name, entry)
+            if (entry.kind, entry.event_shape) != (other.kind, other.event_shape):
+                own, its = (f"{e.kind} {e.event_shape}" for e in (entry, other))
+                raise DataError(f"{came.source} has a condition {entry.name!r} of {its}; the model needs {own}")
+            if entry.kind == "label":
+                pairs.append((f"in {entry.name!r} the classes", entry.classes or (), other.classes or ()))
+        for what, own, its in pairs:
+            if own != its:
+                raise DataError(
+                    f"{came.source} has {what} {_listed(its)}; the model was made for {_listed(own)}, in this order: "
+                    "read the data with lowerbound.data.load_like(source, model.data_spec)"
+                )
 
 
 def _entries(cls: type, stored: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The attributes of a spec as they are after JSON, with tuples for lists."""
+    """The attributes of a spec after JSON, with tuples for lists; entries of the condition are left as they are."""
+    if not isinstance(stored, Mapping):
+        raise ConfigError(f"{what} is a table of entries; got {stored!r}")
     required = {field.name: field.default is MISSING for field in fields(cls)}
     for key in stored:
         if key not in required:
@@ -134,7 +161,23 @@ def _entries(cls: type, stored: Mapping[str, Any], what: str) -> dict[str, Any]:
     missing = [key for key, needed in required.items() if needed and key not in stored]
     if missing:
         raise ConfigError(f"{what} lacks {', '.join(missing)}; it has {', '.join(stored) or 'nothing'}")
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    return {key: _typed(cls, key, value, what) for key, value in stored.items()}
+
+
+def _typed(cls: type, key: str, value: Any, what: str) -> Any:
+    """The value of an entry, if it is of the type that the entry has."""
+    hint = get_type_hints(cls)[key]
+    if get_origin(hint) is Literal:
+        check_option(key, value, get_args(hint))
+    try:
+        wanted = tuple[Any, ...] | None if key == "conditions" else hint
+        return TypeAdapter(wanted).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError):
+        raise ConfigError(f"{what} has {key}={value!r}, which is of a wrong type") from None
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ", ".join(map(str, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def check_option(option: str, value: object, options: tuple[Any, ...]) -> None:
