@@ -5,6 +5,7 @@ import math
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import torch
@@ -29,8 +30,10 @@ from lowerbound.evaluation.stream import frozen, tile_rows
 from lowerbound.likelihoods import Bernoulli, ContinuousBernoulli
 from lowerbound.model import VAE
 from lowerbound.nn import MLP, ConvDecoder
+from lowerbound.persistence import check_start
 from lowerbound.posteriors import DiagonalGaussian
 from lowerbound.priors import StandardNormal
+from lowerbound.training import Settings
 
 
 def binary_vae(event=(1, 8, 8), latent=3, **options):
@@ -638,3 +641,23 @@ def test_a_model_without_condition_is_evaluated_on_data_that_have_one():
     model = lb.VAE.for_data(plain, latent=2)
     found = [lb.evaluate.nll(model, data.test, 5, limit=20).value for data in (plain, told)]
     assert found[0] == found[1]
+
+
+def test_data_of_other_columns_or_classes_are_refused():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
+    data = lb.data.load(frame)
+    model = lb.VAE.for_data(data, latent=1)
+    other = lb.data.load(frame[["b", "a"]])
+    with pytest.raises(DataError, match="has the columns b, a; the model was made for a, b, in this order"):
+        nll(model, other.test, samples=5)
+    with pytest.raises(DataError, match="has the columns b, a"):
+        check_start(model, other, lb.objectives.ELBO(), Settings(epochs=1))
+    x = rng.normal(size=(60, 2)).astype("f")
+    cats, zebras = (
+        lb.data.load(x, condition="label", labels=np.array(names)[np.arange(60) % 2])
+        for names in (["cat", "dog"], ["cat", "zebra"])
+    )
+    model = lb.VAE.for_data(cats, latent=1)
+    with pytest.raises(DataError, match="in 'label' the classes cat, zebra; the model was made for cat, dog"):
+        nll(model, zebras.test, samples=5)

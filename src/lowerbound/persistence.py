@@ -323,6 +323,8 @@ def check_start(model: VAE, data: Data, objective: Objective, settings: Settings
     steps = math.ceil(len(data.train) / settings.batch_size)
     total = None if settings.epochs is None else max(1, round(settings.epochs * steps))
     objective.check(model, Progress(0, steps, total))
+    if model.data_spec is not None:
+        model.data_spec.check_same(data.spec)
     for split in (data.valid, data.train):
         x, c = next(iter(split.batches(min(1024, len(split)))))
         x = x.to(model.device, model.dtype) if x.is_floating_point() else x.to(model.device)

@@ -139,7 +139,9 @@ class DataSpec:
             other = entries.get(entry.name, entry)
             if (entry.kind, entry.event_shape) != (other.kind, other.event_shape):
                 own, its = (f"{e.kind} {e.event_shape}" for e in (entry, other))
-                raise DataError(f"{came.source} has a condition {entry.name!r} of {its}; the model needs {own}")
+                raise DataError(
+                    f"{came.source} has a condition {entry.name!r} of {its}; the model needs {own}"
+                )
             if entry.kind == "label":
                 pairs.append((f"in {entry.name!r} the classes", entry.classes or (), other.classes or ()))
         for what, own, its in pairs:

@@ -127,7 +127,11 @@ def batches(
         ShapeError: x is not a batch of the model's events.
         SupportError: x lies outside the likelihood's support.
         ConfigError: the condition is not what the model takes, or was never seen in training.
+        DataError: the split has other columns or classes than the data that the model was made for.
     """
+    spec = spec_of(split)
+    if spec is not None and model.data_spec is not None:
+        model.data_spec.check_same(spec)
     whole = None if c is None else model.read(c, len(split))
     if isinstance(split, Tensor):
         parts: Iterator[tuple[Tensor, Any]] = ((x, None) for x in split[:limit].split(size))
