@@ -30,7 +30,7 @@ from .registry import (
 )
 
 # A sample to start from: so many examples, or so many values.
-_EXAMPLES, _VALUES = 20_000, 2**21
+_EXAMPLES, _VALUES = 20_000, 2**20
 
 _READS = {kind: kind for kind in get_args(ConditionKind)} | {"map": "image"}
 
@@ -297,8 +297,7 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
             entry.start(data.train.distinct(name), model)
     if isinstance(model.transform, Standardize) and "transform" not in modules:
         model.transform = Standardize(data.mean, data.std)
-    x = _sample(data.train)
-    u = x if model.transform is None else model.transform(x)
+    u = _sample(data.train, model.transform)
     networks = {"posterior": "encoder", "likelihood": "decoder"}
     for name in ("encoder", "posterior", "prior", "decoder", "likelihood"):
         slot = getattr(model, name)
@@ -310,11 +309,12 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
             network.set_output_bias(output)
 
 
-def _sample(split: Any) -> torch.Tensor:
-    """Return examples (N, *event) to start from, the same at every call."""
+def _sample(split: Any, transform: nn.Module | None) -> torch.Tensor:
+    """Return transformed examples (N, *event) to start from, the same at every call."""
     n = max(1, min(_EXAMPLES, _VALUES // split.spec.dimensions))
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n].sort().values
-    return torch.cat([x for x, _ in split.select(index.numpy()).batches(256)]).cpu()
+    parts = (x.cpu() for x, _ in split.select(index.numpy()).batches(256))
+    return torch.cat([x if transform is None else transform(x) for x in parts])
 
 
 def describe_model(model: VAE) -> dict[str, Any]:

@@ -33,8 +33,7 @@ def convert(model: VAE, x: Tensor, c_from: Any, c_to: Any) -> Tensor:
 
     Raises:
         ConfigError: the model takes no condition, one of these was never seen in training, or the prior depends on
-        the
-            condition in another way than by means and scales.
+            the condition in another way than by means and scales.
     """
     if model.condition is None:
         raise ConfigError("convert needs a model with a condition, like load(..., condition='label')")

@@ -129,9 +129,9 @@ class DataSpec:
             came: The schema of the other data.
 
         Raises:
-            DataError: their examples have another shape or other columns, or a condition other classes.
+            DataError: they have other columns, or a condition of another shape or other classes.
         """
-        pairs = [("examples of shape", self.event_shape, came.event_shape)]
+        pairs: list[tuple[str, Sequence[Any], Sequence[Any]]] = []
         if self.columns and came.columns:
             pairs.append(("the columns", self.columns, came.columns))
         entries = {entry.name: entry for entry in came.conditions or ()}
