@@ -61,8 +61,7 @@ class Mixture(Distribution):
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """Draw (*sample, *batch, *event)."""
         shape, batch, event = torch.Size(sample_shape), self.batch_shape, self.event_shape
-        # All parts are drawn from, and one draw taken: a family cannot be asked for some of its batch. So a few at
-        # once.
+        # All parts are drawn from and one draw taken (a family cannot be asked for some of its batch): few at once.
         each = max(1, _AT_ONCE // max(1, len(self.log_share) * batch.numel() * event.numel()))
         drawn = [self._sample(min(each, shape.numel() - first)) for first in range(0, shape.numel(), each)]
         return torch.cat(drawn).reshape(*shape, *batch, *event)
