@@ -1,6 +1,7 @@
 """The model: what fits, what is refused, what is repeatable, and densities in the units of the data."""
 
 import math
+import threading
 
 import pytest
 import torch
@@ -696,3 +697,19 @@ def test_moves_of_device_and_type(device):
 def test_a_generator_on_another_device_is_refused():
     with pytest.raises(ConfigError, match="generator is on cpu but the model is on cuda"):
         build(Bernoulli(4)).cuda().sample(2, generator=torch.Generator())
+
+
+def test_seeded_draws_in_threads_are_those_of_one_thread_and_leave_the_generator_alone(model):
+    reference, before, different = model.sample(4, seed=0), torch.get_rng_state(), []
+
+    def draw():
+        different.extend(not torch.equal(model.sample(4, seed=0), reference) for _ in range(40))
+
+    threads = [threading.Thread(target=draw) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(different) == 160
+    assert not any(different)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, ShapeError
+
+_SEEDED = threading.RLock()
 
 
 def event_shape_of(event_shape: int | Sequence[int], name: str = "event_shape") -> tuple[int, ...]:
@@ -76,15 +79,17 @@ def draws(
     accelerator = torch.get_device_module(device) if device.type != "cpu" else None
     get = accelerator.get_rng_state if accelerator else torch.get_rng_state
     put = accelerator.set_rng_state if accelerator else torch.set_rng_state
-    before = get()
-    try:
-        if generator is not None:
-            put(generator.get_state())
-        else:
-            assert seed is not None
-            (accelerator.manual_seed if accelerator else torch.default_generator.manual_seed)(int(seed))
-        yield
-        if generator is not None:
-            generator.set_state(get())
-    finally:
-        put(before)
+    # The generator is the whole process's: of several threads, one at a time follows a seed.
+    with _SEEDED:
+        before = get()
+        try:
+            if generator is not None:
+                put(generator.get_state())
+            else:
+                assert seed is not None
+                (accelerator.manual_seed if accelerator else torch.default_generator.manual_seed)(int(seed))
+            yield
+            if generator is not None:
+                generator.set_state(get())
+        finally:
+            put(before)
