@@ -5,12 +5,13 @@ import threading
 
 import pytest
 import torch
-from exact import cell_vae
+from exact import cell_vae, linear_gaussian, linear_vae
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
+import lowerbound.model
 from lowerbound.conditions import Conditions, Vector
 from lowerbound.data.transforms import Standardize
 from lowerbound.errors import ConfigError, ShapeError, SupportError
@@ -713,3 +714,28 @@ def test_seeded_draws_in_threads_are_those_of_one_thread_and_leave_the_generator
     assert len(different) == 160
     assert not any(different)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_interpolation_turns_about_the_mean_of_the_prior_in_units_of_its_scales(monkeypatch):
+    prior = ConditionalGaussian(3, 2, hidden=())
+    with torch.no_grad():
+        prior.network.output.weight.zero_()
+        prior.network.output.bias.copy_(torch.tensor([5.0, -4.0, 9.0, 0.7, -0.5, 0.0]))
+    condition = Conditions({"start": Vector(2)})
+    decoder = MLP((3,), (1, 4))
+    model = VAE(MLP((4,), (2, 3)), DiagonalGaussian(3), prior, decoder, Gaussian(4), condition=condition)
+    monkeypatch.setattr(model, "decode", lambda z, c=None: z)
+    z = model.interpolate(torch.randn(6, 4), torch.randn(6, 4), steps=3, c=[0.0, 0.0])
+    p = model.prior_at([0.0, 0.0])
+    radius = ((z - p.mean) / p.stddev).norm(dim=-1)
+    torch.testing.assert_close(radius[1], (radius[0] + radius[2]) / 2)
+
+
+def test_log_prob_of_many_examples_is_that_of_each_whatever_is_held_at_once(monkeypatch):
+    exact = linear_gaussian(4, 2, orthogonal=True)
+    model, x = linear_vae(exact), exact.sample(11)
+    monkeypatch.setattr(lowerbound.model, "_AT_ONCE", 3 * 5 * 4)  # three examples of five samples
+    passes = []
+    model.encoder.register_forward_hook(lambda module, inputs, output: passes.append(len(output)))
+    torch.testing.assert_close(model.log_prob(x, samples=5), exact.marginal().log_prob(x))
+    assert passes == [3, 3, 3, 2]
