@@ -305,6 +305,15 @@ def test_corrupt_images_are_all_listed_and_refused(photos):
     assert "on_corrupt='skip'" in str(error.value)
 
 
+def test_of_many_corrupt_images_the_first_are_named_and_the_others_counted(tmp_path):
+    for i in range(300):
+        (tmp_path / f"{i:03}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"300 of 300 images .* 007\.png .*; and 292 more; repair") as error:
+        load(tmp_path)
+    assert "008.png" not in str(error.value)
+    assert len(str(error.value)) < 2500
+
+
 def test_corrupt_images_are_skipped_with_their_list(photos):
     folder, arrays = photos
     names = damaged(folder)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 _PARTS = ("train", "valid", "test")
+_NAMED, _LONGEST = 8, 200  # damaged files that a message names, and letters of each
 
 
 class _File(NamedTuple):
@@ -48,7 +49,7 @@ def read_folder(
         crop: "center" scales to cover the size and cuts what juts out, "stretch" ignores the aspect, "pad" scales
             to fit inside and fills with black.
         channels: 1 for grey, 3 for colour, None for grey if all images are.
-        on_corrupt: "refuse" or "skip" the files that cannot be decoded; either way they are listed.
+        on_corrupt: "refuse" or "skip" the files that cannot be decoded; either way the first of them are named.
 
     Raises:
         DataError: No images, unreadable images, several sizes without image_size, or an unclear layout of folders.
@@ -154,7 +155,9 @@ def _resize(image: Image, size: tuple[int, int], crop: str) -> Image:
 
 
 def _report(folder: Path, corrupt: Sequence[str], total: int, on_corrupt: str) -> None:
-    listed = f"{len(corrupt)} of {total} images in {folder} cannot be decoded: {'; '.join(corrupt)}"
+    named = "; ".join(entry[:_LONGEST] for entry in corrupt[:_NAMED])
+    more = f"; and {len(corrupt) - _NAMED} more" if len(corrupt) > _NAMED else ""
+    listed = f"{len(corrupt)} of {total} images in {folder} cannot be decoded: {named}{more}"
     if on_corrupt == "refuse":
         raise DataError(f"{listed}; repair or remove them, or pass on_corrupt='skip'")
     if len(corrupt) == total:
