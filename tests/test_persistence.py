@@ -1,6 +1,7 @@
 """A model on disk comes back to the same numbers; what is damaged, foreign or unfit is refused and never executed."""
 
 import json
+import math
 import os
 import pickle
 import signal
@@ -244,6 +245,95 @@ def test_a_config_that_describes_no_model(saved, change, message):
         lb.load(saved)
     assert message in str(caught.value)
     assert "config.json" in str(caught.value)
+
+
+DAMAGE = (None, True, 0, -1, 3, 2.5, 10**30, "", "x", [], {}, [1, 2], ["a", None], {"type": "x"}, math.nan)
+
+
+def places(tree, path=()):
+    """Yield the path of every entry of a JSON tree."""
+    for key, value in (
+        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    ):
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def damage(tree, path, how):
+    """Return the tree with one entry replaced, or left out, or under another name."""
+    tree = json.loads(json.dumps(tree))
+    at = tree
+    for key in path[:-1]:
+        at = at[key]
+    if how < len(DAMAGE):
+        at[path[-1]] = DAMAGE[how]
+    else:
+        old = at.pop(path[-1])
+        at.append(old) if isinstance(at, list) else at.update({"more": old} if how > len(DAMAGE) else {})
+    return tree
+
+
+def test_a_configuration_damaged_anywhere_is_read_or_refused_in_one_way(tmp_path):
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((40, 3)).astype(np.float32)
+    kinds = {"kind": np.arange(40) % 2, "start": x[:, :2], "grid": rng.random((40, 1, 6, 6))}
+    tables = lb.data.load(x, condition=kinds)
+    labelled = lb.data.load("digits", condition="label")
+    grid = {"grid": {"type": "map", "channels": [2], "blocks": 1, "features": 2}}
+    refused = []
+    for name, data, condition in (("tables", tables, grid), ("labelled", labelled, {})):
+        lb.save(
+            lb.VAE.for_data(data, latent=2, network={"hidden": [4]}, condition=condition), tmp_path / name
+        )
+        path = tmp_path / name / "config.json"
+        config = json.loads(path.read_text())
+        config["data"]["options"] = json.loads(json.dumps(data.options))
+        everywhere = list(places(config))
+        for _ in range(150):
+            at = everywhere[rng.integers(len(everywhere))]
+            path.write_text(json.dumps(damage(config, at, rng.integers(len(DAMAGE) + 2))))
+            try:
+                lb.load(tmp_path / name)
+                if name == "labelled":
+                    persistence.open_data(persistence.read_config(tmp_path / name))
+            except (RunError, DataError) as error:
+                refused.append((at, error))
+    assert 20 < len(refused) < 280
+    for at, error in refused:
+        # Where the name of the source or a shape is damaged, there are other data, or none.
+        assert isinstance(error, RunError) or at[0] == "data", at
+        assert len(str(error)) < 700, at
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "[" * 9000 + "]" * 9000, "9" * 5000])
+def test_a_config_that_is_too_deep_or_too_long(saved, value):
+    (saved / "config.json").write_text(f'{{"format": {value}}}')
+    with pytest.raises(RunError, match=r"config\.json (is no configuration of a run|has format)") as caught:
+        lb.load(saved)
+    assert len(str(caught.value)) < 700
+
+
+def test_a_file_that_is_no_run_is_called_a_file(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(RunError, match=r"x\.csv is a file, not a run's folder; data are read by"):
+        lb.load(tmp_path / "x.csv")
+
+
+def test_a_path_may_start_at_the_users_home(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    lb.save(model, "~/kept")
+    assert (tmp_path / "kept" / "config.json").is_file()
+    assert torch.equal(numbers(lb.load("~/kept")), numbers(model))
+    assert not (tmp_path / "~").exists()
+
+
+def test_loading_leaves_the_global_generators_alone(saved):
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    lb.load(saved)
+    assert torch.equal(torch.rand(3), expected)
 
 
 NAME = "decoder.output.bias"

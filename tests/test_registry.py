@@ -344,3 +344,14 @@ def test_modules_that_people_name_can_be_imported_by_that_name():
     code = "from lowerbound.evaluate import nll; import lowerbound.evaluate, lowerbound as lb; "
     code += "assert lb.evaluate.nll is nll; assert lb.evaluation.nll is nll; lb.testing.check_prior"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_sizes_that_no_memory_holds_are_refused_at_once():
+    for build_one in (
+        lambda: lb.conditions.Label(10**30),
+        lambda: lb.conditions.Map((1, 8, 8), blocks=10**30),
+        lambda: lb.nn.MLP((3,), (2,), hidden=[10**30]),
+    ):
+        with pytest.raises(ConfigError, match="positive integer"):
+            build_one()
+    assert lb.conditions.Label(np.int64(3)).classes == ("0", "1", "2")

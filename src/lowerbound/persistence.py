@@ -27,7 +27,7 @@ from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
 from .objectives import Objective, Progress
 from .overrides import DATA_OPTIONS, build_settings, check_data_options, check_settings, describe_settings
-from .registry import SLOTS, build_objective, describe
+from .registry import SLOTS, build_objective, describe, shown
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
@@ -109,7 +109,7 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
         spec = DataSpec.from_dict(config["data"]["spec"]) if config["data"] else _bare_spec(config)
         model = build_model({**stored, **slots}, stored["latent"], spec).to(getattr(torch, stored["dtype"]))
     except Exception as error:  # to numbers that make no sense a constructor may answer with anything
-        why = str(error) if isinstance(error, LowerboundError) else repr(error)
+        why = str(error) if isinstance(error, LowerboundError) else shown(error)
         raise RunError(f"{folder.config} describes no model that can be built: {why}; {_RESTORE}") from error
     model.data_spec = spec if config["data"] else None
     return model
@@ -432,7 +432,14 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
     else:
         keep = _options_for(source, stored)
     chosen = {k: v for k, v in (keep | options).items() if v is not None}
-    return load_like(source, spec, **chosen)
+    try:
+        return load_like(source, spec, **chosen)
+    except ConfigError as error:
+        if options or source != stored["source"]:
+            raise
+        raise RunError(
+            f"the run's config.json does not say how to read its data: {error}; {_RESTORE}"
+        ) from None
 
 
 def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

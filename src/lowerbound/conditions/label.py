@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, ShapeError, suggest
+from ..nn.network import size as size_of
 from .base import Condition
 
 
@@ -35,7 +36,10 @@ class Label(Condition):
         dropout: float = 0.0,
         missing: bool = False,
     ) -> None:
-        names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+        if isinstance(classes, Sequence):
+            names = tuple(classes)
+        else:
+            names = tuple(map(str, range(size_of("the number of classes", classes))))
         if not names or len(set(names)) < len(names):
             raise ConfigError(
                 f"Label needs the number of classes, or their names without repetition; got {classes!r}"

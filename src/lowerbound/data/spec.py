@@ -175,7 +175,7 @@ def _typed(cls: type, key: str, value: Any, what: str) -> Any:
         wanted = tuple[Any, ...] | None if key == "conditions" else hint
         return TypeAdapter(wanted).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
-        raise ConfigError(f"{what} has {key}={value!r}, which is of a wrong type") from None
+        raise ConfigError(f"{what} has {key}={str(value)[:80]!r}, which is of a wrong type") from None
 
 
 def _listed(names: Sequence[Any]) -> str:

@@ -96,7 +96,8 @@ class Network(nn.Module):
 
 
 def _is_size(value: object) -> TypeGuard[int]:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
+    # A larger one is a mistake, or a damaged file: layers would be built until the memory is full.
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) < 2**31
 
 
 def sizes(name: str, value: Sequence[int], *, may_be_empty: bool = False) -> tuple[int, ...]:
