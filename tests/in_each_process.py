@@ -13,7 +13,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import lowerbound as lb
-from lowerbound.objectives import ELBO, Objective
+from lowerbound.objectives import ELBO, Move, Objective
 from lowerbound.training import save_tensors
 
 EXAMPLES, BATCH, SEED = 985, 98, 3
@@ -84,6 +84,29 @@ class Fragile(Objective):
         return ELBO()(model, x, c, progress)
 
 
+class Critical(Objective):
+    """The evidence lower bound beside a critic of the codes, whose gradient no engine averages."""
+
+    def start(self, model, data=None):
+        self.critic = torch.nn.Linear(3, 1)
+
+    def players(self, model):
+        return super().players(model) | {"critic": list(self.critic.parameters())}
+
+    def moves(self, model, x, c, progress):
+        o = model(x, c)
+        bound = (o.log_likelihood[0] - o.kl()).mean()
+        yield Move("model", -bound, bound, {})
+        loss = (self.critic(o.z[0].detach()) - x.flatten(1).mean(1, keepdim=True)).square().mean()
+        yield Move("critic", loss, None, {"critic": loss.detach()})
+
+
+def criticise(data, folder):
+    objective = Critical()
+    lb.fit(make_model(data), data, objective=objective, out=folder / "critic", progress=False, **MOVING)
+    save_tensors(folder / f"critic-{os.environ['RANK']}.safetensors", objective.state_dict(), {})
+
+
 def watch(data, folder):
     rank = os.environ["RANK"]
     model, objective = make_model(data), Watched()
@@ -104,6 +127,8 @@ def main(folder, what="seen"):
     data = make_data(folder / "data.npy")
     if what == "whole":
         lb.fit(make_model(data), data, out=folder / "whole", progress=False, **MOVING)
+    elif what == "critic":
+        criticise(data, folder)
     else:
         watch(data, folder)
     torch.distributed.destroy_process_group()

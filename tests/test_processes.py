@@ -162,6 +162,19 @@ def check_validation_bound(model, data, record):
     assert record["bound"] == pytest.approx(torch.cat(bounds).double().mean().item(), rel=1e-6)
 
 
+@pytest.mark.slow
+def test_two_processes_have_one_critic(tmp_path):
+    make_data(tmp_path / "data.npy")
+    run_two(IN_EACH_PROCESS, str(tmp_path), "critic")
+    first, second = (load_tensors(tmp_path / f"critic-{rank}.safetensors")[0] for rank in (0, 1))
+    assert first.keys() == second.keys() == {"critic.weight", "critic.bias"}
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    saved = load_tensors(tmp_path / "critic" / CHECKPOINT)[0]
+    assert all(torch.equal(tensor, saved[f"objective.{name}"]) for name, tensor in first.items())
+    losses = [record["critic"] for record in recorded(tmp_path / "critic") if record["split"] == "train"]
+    assert losses[-1] < losses[0]
+
+
 # ------------------------------------------------------------------------------------------- a second life
 # Long enough to be met in the middle, with checkpoints wherever it is, and an evaluation after every epoch.
 LONG = [

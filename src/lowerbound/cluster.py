@@ -113,7 +113,7 @@ def fit(
     with _connected(ray, workers, resources), _followed(folder, job.launch, resume, progress):
         end = _run(job, workers, restarts, resources, gpu)
     load_module(model, load_tensors(folder.model)[0], str(folder.model))
-    model.data_spec = model.data_spec or data.spec
+    model.data_spec = data.spec
     return Run(model.eval(), folder.history(), folder=folder.path, **end)
 
 
