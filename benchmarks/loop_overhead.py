@@ -1,4 +1,4 @@
-"""What ``lb.fit`` costs over the bare step: the same batches, objective, optimiser and average in a loop of ten lines.
+"""What ``lb.fit`` costs over the bare step: the same batches, objective, optimiser and average in a bare loop.
 
     python benchmarks/loop_overhead.py [--rounds 9] [--seconds 2]
 
