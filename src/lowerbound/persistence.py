@@ -50,7 +50,7 @@ def save(model: VAE, path: str | Path, *, overwrite: bool = False) -> Path:
     Raises:
         RunError: the folder holds another model or run.
     """
-    folder = RunFolder(Path(path).expanduser())
+    folder = RunFolder(path)
     config = _config(model)
     folder.prepare(overwrite=overwrite)
     folder.write_config(config)
@@ -70,7 +70,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **slots: nn.Mo
         RunError: the folder is missing, damaged, from a newer version, or its weights do not fit.
         ConfigError: a slot of the user's own is not given, or there is no such device.
     """
-    folder = RunFolder(Path(path).expanduser())
+    folder = RunFolder(path)
     where = choose_device(str(device))
     with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced
         model = build_stored(folder, read_config(folder), **slots)

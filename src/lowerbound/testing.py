@@ -167,8 +167,7 @@ def check_prior(
                 allowed = ((), (1, 1)) if batch is None else ((), (batch,), (1, batch))
                 _require(
                     tuple(p.batch_shape) in allowed,
-                    f"batch shape must be {allowed[min(len(allowed) - 1, 1 if size else 0)]}; "
-                    f"it is {tuple(p.batch_shape)}",
+                    f"batch shape must be {' or '.join(map(str, allowed))}; it is {tuple(p.batch_shape)}",
                 )
                 _check_shapes(p, tuple(p.batch_shape), shape)
             _check_level(generate(slot, _normal((1, size)) if size else None).p[number], kind, "prior")

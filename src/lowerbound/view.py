@@ -146,12 +146,11 @@ class View:
 
     def prior(self) -> Distribution:
         """Return p(z | c), of several levels the first one's: batch (B,), or () if it does not depend on c."""
-        return self.model.prior.level(0, self._begun)
+        return self._walk().first[0]
 
     def posterior(self, x: Tensor) -> Distribution:
         """Return q(z | x, c), batch (B,), of a latent of several levels the first one's."""
-        evidence = self.evidence(self.to_model(x)[0])
-        return self.model.posterior.level(0, evidence, self._begun, self.prior())
+        return self._walk(self.evidence(self.to_model(x)[0])).first[1]
 
     def check_temperature(self) -> None:
         """Raise ConfigError unless codes can be drawn at another distance from the prior's mean."""

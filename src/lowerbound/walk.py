@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ class Walk:
     begun: Any = None
 
     @cached_property
-    def _first(self) -> tuple[Distribution, Distribution]:
+    def first(self) -> tuple[Distribution, Distribution]:
         """Prior and posterior of the first level, which depend on no draw."""
         p = self.prior.level(0, self.begun)
         return p, p if self.posterior is None else self.posterior.level(0, self.evidence, self.begun, p)
@@ -73,7 +73,7 @@ class Walk:
         draw = Draw(self, [], [], [], [])
         for number in range(len(prior.levels)):
             if number == 0:
-                p, q = self._first
+                p, q = self.first
             else:
                 p = prior.level(number, state)
                 q = p if posterior is None else posterior.level(number, self.evidence, state, p)
@@ -135,7 +135,7 @@ class Draw:
     @cached_property
     def log_p(self) -> Tensor:
         """log p(z | c) in nats, (S, B)."""
-        return _total([p.log_prob(z) for p, z in zip(self.p, self.z, strict=True)])
+        return reduce(torch.add, [p.log_prob(z) for p, z in zip(self.p, self.z, strict=True)])
 
     @cached_property
     def _log_q(self) -> list[Tensor]:
@@ -145,7 +145,7 @@ class Draw:
     @property
     def log_q(self) -> Tensor:
         """log q(z | x, c) in nats, (S, B)."""
-        return _total(self._log_q)
+        return reduce(torch.add, self._log_q)
 
     @cached_property
     def log_q_held(self) -> Tensor:
@@ -155,14 +155,11 @@ class Draw:
     def kl(self, analytic: bool = True) -> Tensor:
         """Return KL(q || p) in nats, (B,): per level the closed form if there is one, else over the draws."""
         total = 0.0
-        for q, p, z, log_q in zip(self.q, self.p, self.z, self._lazy_log_q(), strict=True):
+        for number, (q, p, z) in enumerate(zip(self.q, self.p, self.z, strict=True)):
             kl = closed_form_kl(q, p) if analytic else None
-            kl = log_q() - p.log_prob(z) if kl is None else kl
+            kl = self._log_q[number] - p.log_prob(z) if kl is None else kl
             total = total + (kl.mean(0) if kl.ndim > 1 else kl)
         return total  # pyright: ignore[reportReturnType]
-
-    def _lazy_log_q(self) -> list[Callable[[], Tensor]]:
-        return [lambda number=number: self._log_q[number] for number in range(len(self.z))]
 
     def kl_per_dimension(self) -> Tensor | None:
         """Return the KL of each latent dimension in nats, (B, *latent), or None if a level's does not factorise."""
@@ -199,13 +196,6 @@ def _drawn(
     if path and together is not None:
         return together(shape)
     return (p.rsample(shape) if path and p.has_rsample else p.sample(shape)), None
-
-
-def _total(parts: list[Tensor]) -> Tensor:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
 
 
 def _with_scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:

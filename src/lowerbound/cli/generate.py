@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ConfigError
 from .given import example_given, mask_rule, only_label, read_given
-from .options import GivenOption, NumberOption, SamplesOption, number, one_of
+from .options import GivenOption, NumberOption, SamplesOption, how_many, number, one_of
 from .task import Task, on_run
 from .writing import formats_of, write_csv, write_npy, write_observations
 
@@ -26,13 +26,7 @@ def sample(
     task: Task,
     n: Annotated[
         int | None,
-        typer.Option(
-            "-n",
-            "--number",
-            metavar="N",
-            callback=number(1),
-            help="How many; 64, or for each class up to 8, if not given.",
-        ),
+        how_many("How many; 64, or for each class up to 8, if not given."),
     ] = None,
     given: GivenOption = None,
     draw: Annotated[
@@ -238,16 +232,7 @@ def encode(
 @on_run(source=True, split=True, writes=formats_of)
 def interpolate(
     task: Task,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "-n",
-            "--number",
-            metavar="N",
-            callback=number(1),
-            help="How many ways; 8 if there are examples for them.",
-        ),
-    ] = None,
+    n: Annotated[int | None, how_many("How many ways; 8 if there are examples for them.")] = None,
     steps: Annotated[
         int, typer.Option(metavar="N", callback=number(2), help="Points on each way, both ends included.")
     ] = 10,

@@ -26,6 +26,11 @@ def number(least: float, most: float = _MOST) -> Callable[..., Any]:
     return check
 
 
+def how_many(words: str) -> Any:
+    """Return the option for a number of things, which is told in these words."""
+    return typer.Option("-n", "--number", metavar="N", callback=number(1), help=words)
+
+
 def one_of(*names: str) -> Callable[..., Any]:
     """Return a check of an option: one of these words."""
 
@@ -59,16 +64,7 @@ SplitOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File to write; its ending chooses the format.")
 ]
-NumberOption = Annotated[
-    int | None,
-    typer.Option(
-        "-n",
-        "--number",
-        metavar="N",
-        callback=number(1),
-        help="How many examples; 16 if there are as many.",
-    ),
-]
+NumberOption = Annotated[int | None, how_many("How many examples; 16 if there are as many.")]
 GivenOption = Annotated[
     list[str] | None,
     typer.Option(

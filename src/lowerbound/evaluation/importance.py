@@ -33,6 +33,7 @@ from torch import Tensor
 from ..data import Split
 from ..errors import ConfigError, suggest
 from ..model import VAE
+from ..progress import progress_bar
 from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
 from .stream import (
     Precision,
@@ -41,7 +42,6 @@ from .stream import (
     examples_of,
     frozen,
     log_volume,
-    progress_bar,
     scored_share,
     standard_error,
     tile_rows,
@@ -171,7 +171,10 @@ def nll(
     split = examples_of(split)
     n = count(split, limit)
     parts: list[tuple[Tensor, ...]] = []
-    with frozen(model, seed, precision), progress_bar(f"log p(x), {samples} samples", n, progress) as advance:
+    what = f"log p(x), {samples} samples"
+    # Of None and True a bar on a terminal and nothing elsewhere: a result has no lines of its own.
+    bar = progress_bar(what, n, False if progress is False else None, unit="examples")
+    with frozen(model, seed, precision), bar as advance:
         rows = tile_rows(model, memory)
         # Square tiles, unless the samples are too few to fill one.
         size = max(rows // samples, math.isqrt(rows))

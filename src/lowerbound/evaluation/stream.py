@@ -1,11 +1,10 @@
-"""What every evaluation shares: a frozen model, batches of examples, tiles under a memory cap, a progress bar."""
+"""What every evaluation shares: a frozen model, batches of examples, tiles under a memory cap."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import torch
@@ -182,18 +181,3 @@ def tile_rows(model: VAE, memory: float) -> int:
     if model.device.type == "cpu":
         budget = min(budget, _CPU_BYTES_PER_THREAD * torch.get_num_threads())
     return max(1, int(budget // (itemsize * max(3 * max(sizes), 4 * output.numel()))))
-
-
-@contextlib.contextmanager
-def progress_bar(what: str, total: int, wanted: bool | None) -> Iterator[Callable[[int], None]]:
-    """Give a function that reports so many more examples done, drawn on standard error if it is a terminal."""
-    if wanted is False or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)

@@ -70,11 +70,7 @@ class CellPrior(Prior):
         """Return the scores of the cells, (K,) or (B, K)."""
         return full_precision(self._logits(context))
 
-    def level(
-        self,
-        number: int,
-        state: Any,
-    ) -> Distribution:
+    def level(self, number: int, state: Any) -> Distribution:
         """Return p(k | c), batch (B,), or () without a context; then N(0, I), batch ()."""
         if number == 0:
             return OneHot(state)
