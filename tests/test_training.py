@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import SHORT
+from toys import small_model as make_model
 
 import lowerbound as lb
 from lowerbound.errors import ConfigError, NonFiniteError, RunError
@@ -32,12 +34,6 @@ def data():
     return lb.data.load("digits")
 
 
-def make_model(data, **slots):
-    torch.manual_seed(0)
-    slots = {"network": {"type": "mlp", "hidden": [32], "dropout": 0.1}} | slots
-    return lb.VAE.for_data(data, latent=3, **slots)
-
-
 def stop_at(step):
     """A callback that sends this process the signal of Ctrl-C at an evaluation."""
 
@@ -50,9 +46,6 @@ def stop_at(step):
 
 def same_weights(a, b):
     return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
-
-
-SHORT = {"batch_size": 500, "progress": False}  # digits: 1437 training examples, 3 steps an epoch
 
 
 # ------------------------------------------------------------------------------------------- it trains, and repeats

@@ -5,11 +5,13 @@ import math
 import os
 import shutil
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from toys import SHORT, small_model
 
 import lowerbound as lb
 from lowerbound.errors import ConfigError, NonFiniteError, RunError
@@ -17,8 +19,6 @@ from lowerbound.objectives import ELBO, ImportanceWeighted, Move, Objective, Sem
 from lowerbound.training import RunFolder, Settings, load_tensors, save_tensors, write_atomically
 from lowerbound.training.means import Means
 from lowerbound.training.pace import Pace
-
-SHORT = {"batch_size": 500, "progress": False}  # digits: 1437 training examples, 3 steps an epoch
 
 pytestmark = [pytest.mark.runs, pytest.mark.processes]
 
@@ -28,11 +28,7 @@ def data():
     return lb.data.load("digits")
 
 
-def make_model(data, **slots):
-    torch.manual_seed(0)
-    return lb.VAE.for_data(
-        data, **{"latent": 3, "network": {"type": "mlp", "hidden": [16], "dropout": 0.1}} | slots
-    )
+make_model = partial(small_model, hidden=16)
 
 
 def load(tmp_path, **arrays):
@@ -488,6 +484,31 @@ def test_a_run_with_a_critic_resumes_bit_for_bit(data, tmp_path):
     ]
     assert records[0] == records[1]
     assert records[0][0][2] is not None
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_critics_on_both_sides_of_a_switch_resume_bit_for_bit(data, tmp_path):
+    def switch():
+        return Switch(Critical(), Critical(), at=0.5)
+
+    def interrupt(model, record):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    options = {"epochs": 4, "evaluations": 4, **SHORT}
+    whole = lb.fit(make_model(data), data, objective=switch(), out=tmp_path / "whole", **options)
+    part = lb.fit(
+        make_model(data), data, objective=switch(), out=tmp_path / "parts", callback=interrupt, **options
+    )
+    assert 0 < part.steps < whole.steps / 2  # the second critic has not moved yet
+    rest = lb.fit(make_model(data), data, objective=switch(), out=tmp_path / "parts", resume=True, **options)
+    assert same(whole.model, rest.model)
+    one, two = (
+        load_tensors(tmp_path / name / "checkpoint" / "state.safetensors")[0] for name in ("whole", "parts")
+    )
+    assert one.keys() == two.keys()
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    for side in ("first", "then"):
+        assert {f"objective.{side}.critic.0.weight", f"optimizer.{side}_critic.0.exp_avg"} <= one.keys()
 
 
 def test_each_move_moves_its_own_player_only(data):

@@ -51,7 +51,7 @@ class Switch(Objective):
         self.then.start(model, data)
 
     def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
-        """Return the model's parameters, and those of either objective as "first.NAME" and "then.NAME"."""
+        """Return the model's parameters, and those of either objective as "first_NAME" and "then_NAME"."""
         both = {"first": self.first.players(model), "then": self.then.players(model)}
         own = {_player(part, name): p for part, named in both.items() for name, p in named.items()}
         return own | super().players(model)
@@ -77,4 +77,4 @@ class Switch(Objective):
 
 
 def _player(part: str, name: str) -> str:
-    return name if name == "model" else f"{part}.{name}"
+    return name if name == "model" else f"{part}_{name}"
