@@ -167,7 +167,7 @@ def complete(
     for name, value in (("n", n), ("samples", samples), ("steps", steps)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"complete needs {name} >= 1, a whole number; got {value!r}")
-    kept = torch.as_tensor(x).to(model.device)
+    kept = _given(model, x)
     check_event(kept, model.event_shape, f"x for likelihood {type(model.likelihood).__name__}")
     if len(kept) == 0:
         raise DataError("there are no examples to complete")
@@ -185,8 +185,8 @@ def complete(
         # For the density and the volume of the observed elements, these are the scored ones.
         observed = mask.to(model.dtype)
         u, log_volume = View(model, scored=observed).to_model(kept.to(model.dtype))
-        u = torch.where(mask, u, _anything(model, c, observed))
-        model.likelihood.check(u)
+        u = torch.where(mask, u, math.nan if model.missing else _anything(model, c, observed))
+        model.likelihood.check(model.filled(u))
 
         rows = tile_rows(model, _MEMORY)
         if method == "importance":
@@ -239,6 +239,13 @@ def _method(model: VAE, method: Any) -> Method:
             "model for completion, with load(..., observed='random')"
         )
     return method
+
+
+def _given(model: VAE, x: Any) -> Tensor:
+    """Return what is given on the model's device, in its own type where that can hold x."""
+    spec = model.data_spec
+    own = isinstance(x, Tensor) and (x.is_floating_point() or spec is None or spec.values == "categorical")
+    return x.to(model.device) if own else model.accept(x)
 
 
 def _read_mask(mask: Any, x: Tensor) -> Tensor:
@@ -387,7 +394,7 @@ def _by_importance(batch: _Batch, n: int, samples: int, steps: int, rows: int) -
         log_q = several.along(evidence, each).log_q.unflatten(1, (proposals, examples))
         log_p = view.log_prior(part)
         log_r = torch.cat([torch.stack([log_p, wide.log_prob(part)], 1), log_q], 1) + log_share
-        log_weights.append(known.decoded(part).log_prob(batch.u) + log_p - log_r.logsumexp(1))
+        log_weights.append(known.log_likelihood(known.decoded(part), batch.u) + log_p - log_r.logsumexp(1))
     log_weight = torch.cat(log_weights)
     weight = log_weight.softmax(0)
     again = torch.multinomial(weight.T, n, replacement=True).T
@@ -412,7 +419,7 @@ def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
         evidence = view.evidence(chains.u)
         both = view.along(evidence, torch.stack([z, _join(view.infer(evidence, k))[0]]))
         p_x = view.likelihood(both.code)
-        log_weight = p_x.log_prob(chains.u) + both.log_p - both.log_q
+        log_weight = view.log_likelihood(p_x, chains.u) + both.log_p - both.log_q
         moves = (torch.rand_like(accepted).log() < log_weight[1] - log_weight[0]).long()
         # Both ends of a move have been decoded, so x is drawn from both and one of them taken.
         chosen = moves, torch.arange(k, device=z.device)

@@ -58,7 +58,9 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         "posterior": {"type": "diagonal_gaussian"},
         "prior": {"type": "standard_normal"},
         "decoder": network,
-        "likelihood": {
+        "likelihood": {"type": "columns"}
+        if spec.table is not None and spec.values != "binary"
+        else {
             "binary": {"type": "bernoulli"},
             "unit": {"type": "gaussian", "scale": "optimal"},
             "real": {"type": "gaussian", "scale": "optimal" if image else "per_dimension"},
@@ -255,8 +257,9 @@ def build_model(chosen: Mapping[str, Any], latent: Any, spec: DataSpec) -> VAE:
     prior = slot("prior", event_shape=posterior.event_shape)
     shared["latent_shape"] = posterior.event_shape
     labels = [] if condition is None else condition.labels
+    in_shape = likelihood.shape_beside_mask() if spec.missing else likelihood.feature_shape
     model = VAE(
-        encoder=slot("encoder", in_shape=likelihood.feature_shape, out_shape=posterior.input_shape),
+        encoder=slot("encoder", in_shape=in_shape, out_shape=posterior.input_shape),
         posterior=posterior,
         prior=prior,
         decoder=slot("decoder", in_shape=prior.code_shape, out_shape=likelihood.input_shape),
@@ -265,10 +268,11 @@ def build_model(chosen: Mapping[str, Any], latent: Any, spec: DataSpec) -> VAE:
         condition=condition,
         classifier=slot(
             "classifier",
-            in_shape=likelihood.feature_shape,
+            in_shape=in_shape,
             out_shape=(len(labels[0][1].classes) if labels else 1,),
             context=0,
         ),
+        missing=spec.missing,
     )
     model.data_spec = spec
     return model
@@ -314,7 +318,21 @@ def _sample(split: Any, transform: nn.Module | None) -> torch.Tensor:
     n = max(1, min(_EXAMPLES, _VALUES // split.spec.dimensions))
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n].sort().values
     parts = (x.cpu() for x, _ in split.select(index.numpy()).batches(256))
-    return torch.cat([x if transform is None else transform(x) for x in parts])
+    u = torch.cat([x if transform is None else transform(x) for x in parts])
+    return _without_gaps(u) if split.spec.missing else u
+
+
+def _without_gaps(u: torch.Tensor) -> torch.Tensor:
+    """Return the sample with each missing value replaced by another example's, drawn at random; 0 if none has one."""
+    flat, generator = u.flatten(1).T.clone(), torch.Generator().manual_seed(0)
+    for values in flat:
+        gaps = values.isnan()
+        seen = values[~gaps]
+        if len(seen):
+            values[gaps] = seen[torch.randint(len(seen), (int(gaps.sum()),), generator=generator)]
+        else:
+            values.zero_()
+    return flat.T.reshape(u.shape)
 
 
 def describe_model(model: VAE) -> dict[str, Any]:

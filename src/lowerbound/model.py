@@ -21,12 +21,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .conditions import Condition, Conditions, Label
-from .errors import ConfigError, ShapeError
+from .data.like import read_like
+from .errors import ConfigError, ShapeError, SupportError
 from .likelihoods import Likelihood
 from .nn.network import context_size
 from .posteriors import Posterior
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE", "VAEOutput", "View"]
 
+_FLOATS = (np.float16, np.float32, np.float64)
+_FAR = 1.5  # from grey: further out is what no draw of x reaches, but other units are
 _AT_ONCE = 2**24  # numbers of the decoder's output that log_prob holds
 
 
@@ -47,7 +51,7 @@ class VAE(nn.Module):
     """Variational autoencoder, composed of slots.
 
     Args:
-        encoder: Network from the likelihood's features of x to ``posterior.input_shape``.
+        encoder: Network from the features of x (``feature_shape``) to ``posterior.input_shape``.
         posterior: Family of q(z | x), for example ``DiagonalGaussian``.
         prior: p(z), for example ``StandardNormal``.
         decoder: Network from z to ``likelihood.input_shape``.
@@ -56,8 +60,9 @@ class VAE(nn.Module):
             outputs and log-densities stay in the units of x.
         condition: What is known beside x, for example ``Label(10)``, or ``Conditions`` of several; encoder, prior
             and decoder each take its embedding if they have an attribute ``context``, the embedding's size.
-        classifier: Network from the likelihood's features of x to the logits of q(y | x), for labels y that may
-            be missing.
+        classifier: Network from the features of x to the logits of q(y | x), for labels y that may be missing.
+        missing: Whether values of x may be missing, which NaN marks. They are not scored, and encoder and classifier
+            see 0 in their place beside a mask, 1 where a value is given.
 
     Attributes:
         compute_dtype: Type the networks are evaluated in under autocast, for example ``torch.bfloat16``;
@@ -78,6 +83,7 @@ class VAE(nn.Module):
         transform: nn.Module | None = None,
         condition: Conditions | Condition | None = None,
         classifier: nn.Module | None = None,
+        missing: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -90,6 +96,7 @@ class VAE(nn.Module):
             condition = Conditions({type(condition).__name__.lower(): condition})
         self.condition = condition
         self.classifier = classifier
+        self.missing = missing
         self.compute_dtype: torch.dtype | None = None
         self.data_spec: Any = None
         self._check_slots()
@@ -122,7 +129,7 @@ class VAE(nn.Module):
                 f"the condition reaches nothing: build the encoder, the decoder or the prior with context={size}"
             )
         joints = [
-            ("encoder", "in_shape", "likelihood", self.likelihood.feature_shape),
+            ("encoder", "in_shape", "likelihood", self.feature_shape),
             ("encoder", "out_shape", "posterior", self.posterior.input_shape),
             ("decoder", "in_shape", "prior", self.prior.code_shape),
             ("decoder", "out_shape", "likelihood", self.likelihood.input_shape),
@@ -130,7 +137,7 @@ class VAE(nn.Module):
         if self.classifier is not None:
             joints += [
                 ("classifier", "out_shape", "condition", (len(self.label[1].classes),)),
-                ("classifier", "in_shape", "likelihood", self.likelihood.feature_shape),
+                ("classifier", "in_shape", "likelihood", self.feature_shape),
             ]
         for network, side, slot, wanted in joints:
             # A network of the user's own need not state its shapes; then the first batch tells.
@@ -169,6 +176,23 @@ class VAE(nn.Module):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one observation."""
         return self.likelihood.event_shape
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one observation as encoder and classifier see it: with a mask below, if values may be missing."""
+        return self.likelihood.shape_beside_mask() if self.missing else self.likelihood.feature_shape
+
+    def features(self, u: Tensor) -> Tensor:
+        """Return transformed observations (B, *event) as encoder and classifier see them, (B, *feature_shape)."""
+        if not self.missing:
+            return self.likelihood.features(u)
+        seen = (~u.isnan()).to(u.dtype)
+        features = self.likelihood.features(self.filled(u)) * self.likelihood.per_feature(seen)
+        return torch.cat([features, seen], 1)
+
+    def filled(self, u: Tensor) -> Tensor:
+        """Return ``u`` with a value of the support wherever one is missing."""
+        return torch.where(u.isnan(), self.likelihood.inside, u) if self.missing else u
 
     @property
     def device(self) -> torch.device:
@@ -314,11 +338,25 @@ class VAE(nn.Module):
                 "the model has no classifier; build it with VAE.for_data(..., classifier='mlp')"
             )
         u, _ = View(self).to_model(x)
-        return full_precision(self.run(self.classifier, self.likelihood.features(u))).log_softmax(-1)
+        return full_precision(self.run(self.classifier, self.features(u))).log_softmax(-1)
 
     # ------------------------------------------------------------------ what users call
     def accept(self, x: Any) -> Tensor:
-        """Return numbers as a tensor on the model's device, in its type."""
+        """Return observations as a tensor on the model's device, in its type.
+
+        Floats are x itself. What else has a known meaning in the data that the model was made for is read as they
+        were: bytes and other whole numbers as grey levels, a DataFrame by the names and the schema of its columns.
+
+        Raises:
+            DataError: x has no such meaning.
+        """
+        if isinstance(x, list | tuple):
+            x = np.asarray(x)
+        floats = (
+            x.is_floating_point() if isinstance(x, Tensor) else getattr(x, "dtype", np.dtype("O")) in _FLOATS
+        )
+        if not floats and self.data_spec is not None:
+            x = read_like(x, self.data_spec)
         return torch.as_tensor(x).to(self.device, self.dtype)
 
     def check(self, x: Tensor, c: Any = None) -> None:
@@ -339,7 +377,13 @@ class VAE(nn.Module):
             ShapeError: x has another shape.
             SupportError: x lies outside the likelihood's support.
         """
-        self.likelihood.check(View(self).to_model(x)[0])
+        self.likelihood.check(self.filled(View(self).to_model(x)[0]))
+        spec = self.data_spec
+        if spec is not None and spec.values == "unit" and bool((x.nan_to_num() - 0.5).abs().max() > _FAR):
+            raise SupportError(
+                f"the model was trained on grey levels in [0, 1]; got values in [{x.min():g}, {x.max():g}]: divide "
+                "them by the value of white, or pass bytes (uint8), which are read as levels"
+            )
 
     @torch.no_grad()
     def encode(

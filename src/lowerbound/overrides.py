@@ -38,7 +38,7 @@ from .training import Settings
 
 DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name != "source")
 # Options that the data give a value to, where the user does not; each with one to check the others with.
-FROM_DATA: dict[str, dict[str, Any]] = {"likelihood": {"categories": 2}}
+FROM_DATA: dict[str, dict[str, Any]] = {"likelihood": {"categories": 2, "parts": [{}] * 64}}
 _LARGE = 2**16
 _SECTIONS = ("latent", "network", *SLOTS, "objective", "training", "data")
 

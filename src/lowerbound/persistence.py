@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from . import __version__
 from .data import Data, DataSpec, Split, load_like
 from .data.files import find
+from .data.load import USUAL
 from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
@@ -382,6 +383,15 @@ def default_epochs(examples: int, batch_size: int) -> int:
     return max(50, math.ceil(4000 / math.ceil(examples / batch_size)))
 
 
+def _known_to(stored: Any, came: Any) -> Any:
+    """Return ``came`` without the entries of tables that ``stored`` does not have, at any depth."""
+    if isinstance(stored, dict) and isinstance(came, dict):
+        return {key: _known_to(stored[key], value) for key, value in came.items() if key in stored}
+    if isinstance(stored, list) and isinstance(came, list) and len(stored) == len(came):
+        return [_known_to(*pair) for pair in zip(stored, came, strict=True)]
+    return came
+
+
 def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder) -> None:
     """Refuse to resume with another model, data or objective; where the data lie may change."""
     for section in ("model", "data", "objective"):
@@ -389,8 +399,10 @@ def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder)
         if not isinstance(stored, dict):
             raise RunError(f"{folder.config} has no section {section!r}; {_RESTORE}")
         if section == "data":
-            for side in (came, stored):
-                side["options"].pop("root", None)
+            # What there was none of then, an option or an attribute, is no difference.
+            stored["options"] = _as_json(USUAL) | stored["options"] | {"root": None}
+            came["options"] = _as_json(USUAL) | came["options"] | {"root": None}
+            came["spec"] = _known_to(stored["spec"], came["spec"])
         for key in dict.fromkeys([*came, *stored]):
             here, there = came.get(key), stored.get(key)
             if here != there or (key in came) != (key in stored):
@@ -428,7 +440,7 @@ def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Dat
     except ConfigError as error:
         raise RunError(f"the run's config.json does not say what its data are: {error}; {_RESTORE}") from None
     if source is None:
-        source, keep = stored["source"], known
+        source, keep = stored["source"], {"split": None} | known
     else:
         keep = _options_for(source, stored)
     chosen = {k: v for k, v in (keep | options).items() if v is not None}
@@ -451,10 +463,8 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
         if path.is_dir() and find(path) is None and spec["kind"] == "image":  # pictures, no arrays
             channels, *size = spec["event_shape"]
             keep |= {"image_size": size, "channels": channels, "crop": options.get("crop")}
-        elif path.suffix.lower() in (".csv", ".parquet"):
-            keep["columns"] = spec["columns"]  # by name, whatever order and company they have there
-            if "label" in (options.get("condition") or ()):
-                keep["label_column"] = options.get("label_column")
+        if spec["columns"] and "label" in (options.get("condition") or ()):
+            keep["label_column"] = options.get("label_column")
     return keep
 
 

@@ -46,6 +46,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "continuous_bernoulli": likelihoods.ContinuousBernoulli,
         "gaussian": likelihoods.Gaussian,
         "categorical": likelihoods.Categorical,
+        "columns": likelihoods.Columns,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

@@ -48,9 +48,17 @@ class View:
         transform: Any = self.model.transform
         if transform is None:
             return x, 0.0
-        if self.scored is None:
+        scored = self._scored(x)
+        if scored is None:
             return transform(x), transform.log_det
-        return transform(x), (self.scored * transform.log_slope).flatten(1).sum(1)
+        return transform(x), (scored * transform.log_slope).flatten(1).sum(1)
+
+    def _scored(self, x: Tensor) -> Tensor | None:
+        """Return 1 where an element of x (B, *event) is scored, else 0; None if all are."""
+        if not self.model.missing:
+            return self.scored
+        seen = (~x.isnan()).to(x.dtype)
+        return seen if self.scored is None else seen * self.scored
 
     def to_data(self, u: Tensor) -> Tensor:
         """Return u (..., B, *event) in the units of the data, with the observed elements in their place."""
@@ -73,6 +81,18 @@ class View:
         p_x = model.likelihood(reads(model.likelihood, h).reshape(*lead, *h.shape[1:]))
         return p_x if self.scored is None else restrict(p_x, self.scored)
 
+    def log_likelihood(self, p_x: Distribution, u: Tensor) -> Tensor:
+        """Return log p(u | z, c) in nats, batch of ``p_x``, of u (B, *event) in the units of the model.
+
+        Missing values (NaN), and those that are not to be scored, are left out: given z the others are independent of
+        them.
+        """
+        if not self.model.missing:
+            return p_x.log_prob(u)
+        scored = self._scored(u)
+        assert scored is not None
+        return restrict(p_x, scored).log_prob(self.model.filled(u))
+
     def decoded(self, z: Tensor) -> Distribution:
         """Return p(x | z, c), batch (...), of latent codes (..., *latent)."""
         return self.likelihood(self.code(z))
@@ -91,13 +111,13 @@ class View:
     def evidence(self, u: Tensor) -> Any:
         """Return what the posterior is told of observations u (B, *event) in the units of the model."""
         model = self.model
-        h = model.run(model.encoder, model.likelihood.features(u), self.context)
+        h = model.run(model.encoder, model.features(u), self.context)
         return model.posterior.read(reads(model.posterior, h), self.context)
 
     def _encode(self, u: Tensor) -> Distribution:
         """Return q of pseudo-inputs (K, *event), of the first level: batch (K,), or (K, B) with a context."""
         model = self.model
-        features = model.likelihood.features(u)
+        features = model.features(u)
         lead = (len(u),) if self.context is None else (len(u), len(self.context))
         if self.context is not None:
             features = features.unsqueeze(1).expand(*lead, *features.shape[1:]).flatten(0, 1)
@@ -307,7 +327,7 @@ class VAEOutput:
     @cached_property
     def log_likelihood(self) -> Tensor:
         """log p(x | z) in nats, (S, B); a density in the units of x."""
-        return self.p_x.log_prob(self.u) + self.log_volume
+        return self.view.log_likelihood(self.p_x, self.u) + self.log_volume
 
     @property
     def log_prior(self) -> Tensor:

@@ -6,7 +6,7 @@ one bulk draw of bits: no example passes through Python on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -182,16 +182,21 @@ class Split:
         return x, c
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of x over the split and over its draws, both (*event,) float32."""
-        count, mean, spread = 0, torch.zeros(()), torch.zeros(())
+        """Mean and standard deviation of x over the split and over its draws, both (*event,) float32.
+
+        Of what is given: missing values do not count, and where all are missing the mean is 0 and the deviation 1.
+        """
+        count, mean, spread = torch.zeros(()), torch.zeros(()), torch.zeros(())
         for index in torch.arange(len(self)).split(chunk_length(self.spec.dimensions)):
             x = self.reading.expected(self.rows.read(index).cpu())
             # Pairwise update (Chan et al., 1983): sums of squares would cancel when the mean is large.
-            center, total = x.mean(0), count + len(x)
-            step = center - mean
-            spread = spread + x.sub_(center).square_().sum(0) + step.square() * (count * len(x) / total)
-            mean, count = mean + step * (len(x) / total), total
-        variance = spread / count
+            seen = (~x.isnan()).sum(0).double() if self.spec.missing else torch.tensor(float(len(x)))
+            total = count + seen
+            center = x.nan_to_num().sum(0) / seen.clamp(min=1) if self.spec.missing else x.mean(0)
+            step, share = center - mean, seen / total.clamp(min=1)
+            spread = spread + x.sub_(center).square_().nansum(0) + step.square() * (count * share)
+            mean, count = mean + step * share, total
+        variance = torch.where(count > 0, spread / count.clamp(min=1), 1.0)
         if self.spec.values == "binary":
             variance = mean * (1 - mean)  # with the variance of the draw itself
         elif self.spec.levels is not None:
@@ -208,6 +213,8 @@ class Data:
         test: What is reported.
         options: Keyword arguments that load the same data again: `load(data.spec.source, **data.options)`.
         order: Where in the source the examples of train, then valid, then test stand; None for one after the other.
+        whole: The source is not cut: train, valid and test are each all of it.
+        notes: What was decided or passed over in reading, a sentence each.
     """
 
     def __init__(
@@ -217,12 +224,16 @@ class Data:
         test: Split,
         options: dict[str, Any],
         order: np.ndarray | None = None,
+        whole: bool = False,
+        notes: Sequence[str] = (),
     ):
         self.train = train
         self.valid = valid
         self.test = test
         self.options = options
         self.order = order
+        self.whole = whole
+        self.notes = tuple(notes)
         self._moments: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -243,6 +254,8 @@ class Data:
     @property
     def all(self) -> Split:
         """Every example, in the order of the source: for scores or codes that belong to the rows of a file."""
+        if self.whole:
+            return replace(self.train, name="all")
         splits = (self.train, self.valid, self.test)
         # What goes with the examples has the same names in every split.
         every = replace(
@@ -268,16 +281,17 @@ class Data:
         """The same data, stored on the device; values that examples share once for all splits."""
         once: dict[int, Tensor] = {}
         splits = [split.to(device, once) for split in (self.train, self.valid, self.test)]
-        moved = Data(*splits, options=self.options, order=self.order)
+        moved = Data(*splits, options=self.options, order=self.order, whole=self.whole, notes=self.notes)
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved
 
     def __repr__(self) -> str:
         spec = self.spec
-        values = {"binary": "binary", "unit": "in [0, 1]", "real": "real"}.get(
+        values = {"binary": "binary", "unit": "in [0, 1]", "real": "real", "mixed": "of several kinds"}.get(
             spec.values, f"categories 0..{(spec.categories or 1) - 1}"
         )
+        values += ", some missing" if spec.missing else ""
         how = f", binarised ({spec.binarize})" if spec.binarize != "none" else ""
         how += f", dequantised from {spec.levels} levels" if spec.levels else ""
         labels = "no labels" if spec.classes is None else f"{len(spec.classes)} classes"
@@ -285,5 +299,5 @@ class Data:
         return (
             f"Data {spec.source!r}: {spec.kind}s {spec.event_shape}, values {values}{how}\n"
             f"  train {len(self.train)}, valid {len(self.valid)}, test {len(self.test)} examples, {labels}, "
-            f"on {self.train.rows.device}{condition}"
+            f"on {self.train.rows.device}{condition}" + "".join(f"\n  {note}" for note in self.notes)
         )

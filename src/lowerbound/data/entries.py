@@ -26,7 +26,7 @@ from ..errors import ConfigError, DataError
 from .arrays import as_numpy, check_array
 from .shared import Shared, Stored
 from .source import Source
-from .spec import ConditionSpec
+from .spec import ConditionSpec, DataSpec
 
 _NOTHING = ("None", "nan", "NaN", "NaT", "<NA>")
 
@@ -81,6 +81,7 @@ def read_entries(
     *,
     labelled: int | None = None,
     seed: int = 0,
+    like: DataSpec | None = None,
 ) -> list[Entry]:
     """The entries of the condition, in the order of their names, by the module's table.
 
@@ -92,6 +93,7 @@ def read_entries(
         name: What the source is called in messages.
         labelled: How many of the labels of the training split to keep.
         seed: Which of them.
+        like: What a model is trained on: an entry of images is stored as it was then, and may be missing throughout.
 
     Raises:
         DataError: An entry does not exist, fits no line of the table, has infinite values, or is missing in all of
@@ -99,9 +101,10 @@ def read_entries(
         ConfigError: So many labels cannot be kept.
     """
     entries = []
+    known = {} if like is None else {entry.name: entry for entry in like.conditions or ()}
     for key in names:
         if key in source.conditions:
-            entry = _read(key, source.conditions[key], rows, f"condition {key!r} of {name}")
+            entry = _read(key, source.conditions[key], rows, f"condition {key!r} of {name}", known.get(key))
         elif key != "label":
             raise DataError(
                 f"{name} has nothing named {key!r} to condition on, only tables and .npz files have; use 'label', "
@@ -119,7 +122,7 @@ def read_entries(
         if isinstance(train, Shared):
             train = train.distinct().numpy()
         missing = train < 0 if entry.spec.kind == "label" else _missing(train, entry.spec.kind == "set")
-        if missing.all():
+        if missing.all() and like is None:
             raise DataError(
                 f"condition {key!r} of {name} has no value in the training split; fill it, or leave it out"
             )
@@ -159,20 +162,24 @@ def _keep_labels(entry: Entry, count: int, seed: int) -> Entry:
     return Entry(entry.spec, (kept, *others))
 
 
-def _read(name: str, parts: tuple[np.ndarray, ...], rows: Sequence[Any], what: str) -> Entry:
+def _read(
+    name: str, parts: tuple[np.ndarray, ...], rows: Sequence[Any], what: str, like: ConditionSpec | None
+) -> Entry:
     if isinstance(parts[0], Shared):
-        return _read_shared(name, parts[0], rows, what)
+        return _read_shared(name, parts[0], rows, what, like)
     if len({part.shape[1:] for part in parts}) > 1:
         raise DataError(f"{what} has parts of several shapes: {', '.join(str(part.shape) for part in parts)}")
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    spec, values = _read_values(name, values, None, what)
+    spec, values = _read_values(name, values, None, what, like)
     return Entry(spec, tuple(values[index] for index in rows))
 
 
-def _read_shared(name: str, shared: Shared, rows: Sequence[Any], what: str) -> Entry:
+def _read_shared(
+    name: str, shared: Shared, rows: Sequence[Any], what: str, like: ConditionSpec | None
+) -> Entry:
     """An entry of values that examples share; of classes, which take no room, one each."""
     kind = shared.kind
-    spec, values = _read_values(name, as_numpy(shared.values), kind, what)
+    spec, values = _read_values(name, as_numpy(shared.values), kind, what, like)
     if kind is not None and kind != spec.kind:
         raise DataError(f"{what} is given as {kind!r}, but values of shape {values.shape} are {spec.kind!r}")
     index = as_numpy(shared.index)
@@ -183,23 +190,49 @@ def _read_shared(name: str, shared: Shared, rows: Sequence[Any], what: str) -> E
 
 
 def _read_values(
-    name: str, values: np.ndarray, kind: str | None, what: str
+    name: str, values: np.ndarray, kind: str | None, what: str, like: ConditionSpec | None = None
 ) -> tuple[ConditionSpec, np.ndarray]:
     """What an entry is, and its values as they are stored."""
     if kind == "set":
         if values.ndim != 3 or values.dtype.kind not in "fiu" or not values.size:
             raise DataError(f"{what} is a set, so (N, rows, D) numbers; got {values.shape} {values.dtype}")
         return ConditionSpec(name, "set", values.shape[1:]), _floats(values, what)
-    if kind is None and values.ndim == 1 and values.dtype.kind in "biuUO":
+    if like is not None and like.kind == "vector" and values.ndim == 1 and values.dtype.kind in "biuO":
+        values = _as_floats(values, what)
+    if (
+        kind is None
+        and values.ndim == 1
+        and (values.dtype.kind in "biuUO" or (like and like.kind == "label"))
+    ):
         values, classes = _number(values, None, what)
         return ConditionSpec(name, "label", (), classes), values
     values = check_array(values[:, None] if values.ndim == 1 else values, what, any_channels=kind == "image")
     spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
-    if spec.kind == "image" and values.dtype.kind in "bu" and values.max() <= 1:
-        values = values.astype(bool)
+    white = None if like is None else like.white
+    if spec.kind == "image" and values.dtype.kind in "bu" and white != 255 and values.max() <= 1:
+        values, white = values.astype(bool), 1
     elif spec.kind == "vector" or values.dtype != np.uint8:
         values = _floats(values, what)
-    return spec, values
+        if white is not None and not 0 <= np.nanmin(values) <= np.nanmax(values) <= 1:
+            raise DataError(
+                f"{what} holds {values.dtype} up to {np.nanmax(values):g}, but in training it held grey levels "
+                f"0..{white:g}; give bytes, or bring them to [0, 1]"
+            )
+    else:
+        if like is not None and white != 255:
+            raise DataError(
+                f"{what} holds bytes, but in training it did not: say what they mean by giving floats as then"
+            )
+        white = 255
+    return replace(spec, white=white), values
+
+
+def _as_floats(values: np.ndarray, what: str) -> np.ndarray:
+    """Whole numbers of an entry that held floats in training, and an empty column, as floats."""
+    try:
+        return np.array([np.nan if str(value) in (*_NOTHING, "") else value for value in values], np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{what} holds {values[0]!r}, but in training it held numbers") from None
 
 
 def _floats(values: np.ndarray, what: str) -> np.ndarray:

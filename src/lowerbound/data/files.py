@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DataError
-from . import arrays, tables
+from . import arrays
 from .blocks import Blocks
 from .memory import MIB, available_memory, cap_of
-from .parquet import ParquetBlocks
+from .parquet import ParquetBlocks, notes_of, table_of
 from .pictures import PictureForm
 from .shards import ShardBlocks
 from .source import Source
+from .tables import Reading
 
 _SUFFIXES = (".npy", ".parquet", ".tar")
 _FOLDERS_OF = (".parquet", ".tar")
@@ -118,14 +119,19 @@ def _read(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -
         return source
     if files.suffix == ".npy":
         return Source((arrays.open_npy(first),))
-    if isinstance(parts[0], ParquetBlocks) and parts[0].kind == "numbers" and first == _only(files):
-        return tables.read_table(first, options["columns"], options["label_column"], conditions)
     return source.with_parts([part.whole() for part in parts])
 
 
-def _only(files: Files) -> Path | None:
-    """The file, if it is one."""
-    return files.parts[0][0] if len(files.parts) == len(files.parts[0]) == 1 else None
+def reading_of(options: Mapping[str, Any], conditions: Sequence[str]) -> Reading:
+    """How a table is read."""
+    return Reading(
+        options["columns"],
+        options["label_column"],
+        conditions,
+        options["schema"],
+        options["unknown"],
+        plain=options["values"] is not None,
+    )
 
 
 def _cap(options: Mapping[str, Any]) -> int:
@@ -140,8 +146,11 @@ def _open_array(files: Files, options: Mapping[str, Any], conditions: Sequence[s
 def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
     parts: list[ParquetBlocks] = []
     form = PictureForm.of(options)
+    every = [path for paths in files.parts for path in paths]
+    reading = reading_of(options, conditions)
+    table = table_of(every, reading, str(every[0] if len(every) == 1 else every[0].parent))
     for paths in files.parts:
-        part = ParquetBlocks(paths, form, options["columns"], options["label_column"], conditions)
+        part = ParquetBlocks(paths, form, reading, table)
         parts.append(part)
         form = part.form  # its channels are those of the first picture of all
     kind = parts[0].kind
@@ -155,7 +164,9 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
     return Source(
         tuple(parts),
         labels or None,
-        columns=tuple(parts[0].columns) if kind == "numbers" else None,
+        columns=tuple(parts[0].columns) if table is not None else None,
+        table=table,
+        notes=() if table is None else tuple(notes_of(every[0], reading, table)),
         white=255 if kind == "pictures" else None,
         conditions={name: tuple(entries[name] for _, entries in beside) for name in conditions},
     )

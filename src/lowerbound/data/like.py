@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, ShapeError
 from .dataset import Data
-from .load import load
+from .load import load_as
 from .spec import ConditionSpec, DataSpec
 
 
@@ -22,7 +23,8 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
         source: As for `load`.
         spec: What the model is trained on; its conditions are what is read unless `condition` and `observed` say
             otherwise.
-        **options: Those of `load`.
+        **options: Those of `load`. Without `split`, a source that brings no split of its own is not cut: train, valid
+            and test are each all of it, and one example is enough.
 
     Raises:
         ConfigError: An option is wrong, or does not fit this source.
@@ -40,7 +42,7 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
         "condition": [entry.name for entry in wanted.values() if entry.kind != "observed"] or None,
         "observed": masks[0] if masks else None,
     }
-    data = load(source, **(usual | options))
+    data = load_as(source, spec, **(usual | options))
     own, splits = data.spec, [data.train, data.valid, data.test]
     if own.event_shape != spec.event_shape:
         raise DataError(
@@ -72,7 +74,40 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
         own = replace(own, classes=spec.classes)
     conditions = tuple(replace(entry, classes=wanted[name].classes) for name, entry in came.items())
     own = replace(own, conditions=conditions or None)
-    return Data(*(replace(split, spec=own) for split in splits), options=data.options, order=data.order)
+    # Values may be missing here and not in training, or the other way: to the model that makes no difference.
+    own = replace(own, missing=own.missing or spec.missing)
+    return Data(
+        *(replace(split, spec=own) for split in splits),
+        options=data.options,
+        order=data.order,
+        whole=data.whole,
+        notes=data.notes,
+    )
+
+
+def read_like(x: Any, spec: DataSpec) -> Tensor:
+    """Examples that come as bytes, whole numbers, a DataFrame, ... as a model knows them: x (N, *event).
+
+    Grey levels are dequantised or binarised as in training, always by the same draws.
+
+    Args:
+        x: What `load` reads, but no path.
+        spec: What the model is trained on.
+
+    Raises:
+        DataError: x is no such thing, or has no known relation to the data of training.
+    """
+    if isinstance(x, str | os.PathLike):
+        raise DataError(
+            f"x is a batch of examples; got the path {os.fspath(x)[:200]!r}: read it with "
+            "lowerbound.data.load_like(path, model.data_spec)"
+        )
+    whole = load_as(x, replace(spec, conditions=None)).all
+    if whole.spec.event_shape != spec.event_shape:
+        raise ShapeError(
+            f"x has examples of shape {whole.spec.event_shape}, but the model needs {spec.event_shape}"
+        )
+    return next(iter(whole.batches(len(whole))))[0]
 
 
 def _check_entry(came: ConditionSpec | None, wanted: ConditionSpec | None, name: str, source: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,11 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, suggest
 from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
-from .files import find, read_files
+from .files import find, read_files, reading_of
 from .images import read_folder
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
@@ -27,7 +29,7 @@ from .partition import check_parts, cut, make_splits
 from .pictures import PictureForm
 from .shared import Shared
 from .source import Source
-from .spec import Binarize, ConditionSpec, DataSpec, Values, check_option
+from .spec import Binarize, ColumnSpec, ConditionSpec, DataSpec, Values, check_option
 from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
@@ -39,6 +41,19 @@ _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .ta
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar")
 _TABLES = ("table", "parquet")
+_TABLE_FILES = (
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".data",
+    ".tab",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".feather",
+    ".arrow",
+    ".xlsx",
+)
 _ONLY = {
     "image_size": (None, _PICTURES),
     "crop": ("center", _PICTURES),
@@ -46,13 +61,15 @@ _ONLY = {
     "on_corrupt": ("refuse", ("folder",)),
     "columns": (None, _TABLES),
     "label_column": (None, (*_TABLES, "tar")),
+    "schema": (None, _TABLES),
+    "unknown": ("refuse", _TABLES),
     "stream": (None, ("npy", "parquet", "tar")),
     "memory": (None, ("npy", "parquet", "tar")),
 }
 _FORMS = {
     ("folder",): "folders of images",
     _PICTURES: "folders of images, and pictures in tar shards or .parquet files",
-    _TABLES: "tables (.csv, .parquet, DataFrame)",
+    _TABLES: "tables (.csv and other text, .xlsx, .parquet, DataFrame)",
     (*_TABLES, "tar"): "tables (.csv, .parquet, DataFrame) and tar shards",
     ("npy", "parquet", "tar"): _STREAMED,
 }
@@ -74,6 +91,8 @@ def load(
     columns: Sequence[str] | None = None,
     label_column: str | None = None,
     values: Values | None = None,
+    schema: Any = None,
+    unknown: str = "refuse",
     condition: str | Sequence[str] | Mapping[str, Any] | None = None,
     observed: str | Sequence[str] | None = None,
     labelled: int | None = None,
@@ -89,7 +108,10 @@ def load(
     - Zeros and ones only, from a file or from memory, are binary.
     - Images of bytes (or of integers 0..255) are dequantised to (v + u)/256, or with `dequantize=False` scaled to
       v/255; images of floats in [0, 1] are taken as they are. All these are "unit".
-    - Everything else is real: vectors too, even where they lie in [0, 1].
+    - The columns of a table are what their cells say: numbers, whole numbers, categories, dates, ...; see
+      `lowerbound.data.schema` and, to change it, `schema`. Empty cells are missing values, NaN in x.
+    - Everything else is real: vectors too, even where they lie in [0, 1]. There too NaN, or the mask of a masked
+      array, is a missing value.
 
     MNIST and Fashion-MNIST are split 50,000 / 10,000 / 10,000, validation being the end of the training file; a .npz
     with arrays train, valid and test and a folder with these three sub-folders keep their own split, and so does one
@@ -105,7 +127,8 @@ def load(
 
     Args:
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
-            images; a .npy (memory-mapped), .npz, .csv or .parquet file; tar shards as the webdataset package writes
+            images; a .npy (memory-mapped) or .npz file; a table (.csv, .tsv, .json, .xlsx, .parquet, ...; see
+            `lowerbound.data.frames`); tar shards as the webdataset package writes
             them; a folder of .parquet or .tar files; an array, tensor, DataFrame, or map-style torch data set with
             items x or (x, y).
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
@@ -123,7 +146,11 @@ def load(
         on_corrupt: "refuse" or "skip" images of a folder that cannot be decoded.
         columns: The table's columns to use.
         label_column: The table's column that is the label; in shards the name in the .json, which else is the .cls.
-        values: "binary", "unit", "real" or "categorical".
+        values: "binary", "unit", "real" or "categorical"; of a table "real" takes all columns as plain numbers.
+        schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
+            other attributes of `ColumnSpec`, a table of them (or of kinds) by name, or the path of a .json with that,
+            as `lowerbound inspect --out` writes it.
+        unknown: What a category that a trained model does not know becomes: "refuse", or "missing".
         condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
             then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its
             own split); names in the .json of shards. Or a dict of arrays by name; `Shared` where many examples have
@@ -152,34 +179,53 @@ def load(
         >>> load("digits", condition="label", labelled=100).spec.conditions[0].missing
         True
     """
-    given = condition if isinstance(condition, Mapping) else None
-    names = [condition] if isinstance(condition, str) else _listed(condition)
-    options: dict[str, Any] = {
-        "root": None if root is None else os.fspath(root),
-        "binarize": binarize,
-        "labels": os.fspath(labels) if isinstance(labels, str | os.PathLike) else None,
-        "split": _listed(split),
-        "seed": seed,
-        "image_size": _listed(image_size),
-        "crop": crop,
-        "channels": channels,
-        "dequantize": dequantize,
-        "on_corrupt": on_corrupt,
-        "columns": [columns] if isinstance(columns, str) else _listed(columns),
-        "label_column": label_column,
-        "values": values,
-        "condition": names if given is None else None,
-        "observed": _listed(observed),
-        "labelled": labelled,
-    }
-    if isinstance(groups, str | os.PathLike):
-        options["groups"] = os.fspath(groups)
-    streaming = {"stream": stream, "memory": memory}
+    return _load(source, {name: value for name, value in locals().items() if name != "source"})
+
+
+USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items() if name != "source"}
+# Options that are kept with a run, to load the same data again: all whose value is not an array.
+_STORED = (
+    "root", "binarize", "labels", "split", "seed", "image_size", "crop", "channels", "dequantize", "on_corrupt",
+    "columns", "label_column", "values", "schema", "unknown", "condition", "observed", "labelled", "groups",
+)  # fmt: skip
+
+
+def load_as(source: Any, like: DataSpec, **options: Any) -> Data:
+    """Load data for a model that is trained: what stored values mean is what they meant then.
+
+    Args:
+        source: As for `load`.
+        like: What the model is trained on.
+        **options: Those of `load`. Without `split`, a source that brings no split of its own is not cut: train, valid
+            and test are each all of it.
+    """
+    for name in options:
+        if name not in USUAL:
+            raise ConfigError(f"load_like has no option {name!r}; {suggest(name, USUAL)}")
+    return _load(source, USUAL | {"split": None} | options, like)
+
+
+def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -> Data:
+    condition, labels, groups = given["condition"], given["labels"], given["groups"]
+    arrays_given = condition if isinstance(condition, Mapping) else {}
+    options = {name: _stored(given[name]) for name in _STORED}
+    for name in ("columns", "condition"):
+        options[name] = [given[name]] if isinstance(given[name], str) else options[name]
+    if isinstance(condition, Mapping):
+        options["condition"] = None
+    if options["groups"] is None:
+        del options["groups"]
+    whole = options["split"] is None
+    options["split"] = options["split"] or list(_FRACTIONS)
+    streaming = {"stream": given["stream"], "memory": given["memory"]}
     _check(options | streaming, labels)
-    names = _check_conditions(names if given is None else list(given), observed, labelled)
+    observed, seed = given["observed"], given["seed"]
+    asked = list(arrays_given) if isinstance(condition, Mapping) else options["condition"]
+    names = _check_conditions(asked, observed, given["labelled"])
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
-    found = _joined(_open(source, options | streaming), labels, given or {}, name)
-    cap = cap_of(memory)
+    known = _schema_of(given["schema"]) if like is None else _table_of(like)
+    found = _joined(_open(source, options | streaming | {"schema": known}), labels, arrays_given, name)
+    cap = cap_of(given["memory"])
     if found.streams:
         options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
     if found.streamed:
@@ -190,19 +236,29 @@ def load(
     found = found.with_parts(
         [arrays.check_array(part, name) if isinstance(part, np.ndarray) else part for part in found.parts]
     )
-    check_parts(found, name)
+    whole = whole and not found.own_split
+    check_parts(found, name, whole)
     event_shape = found.parts[0].shape[1:]
     kind = "vector" if len(event_shape) == 1 else "image"
-    cuts = cut(found, options["split"], seed, None if groups is None else _read_groups(groups, found, name))
+    cuts: list[Any] = [slice(0, len(found.parts[0]))] * 3
+    if not whole:
+        cuts = cut(
+            found, options["split"], seed, None if groups is None else _read_groups(groups, found, name)
+        )
     numbered = read_labels(found, cuts, name, optional="label" in names)
-    entries = read_entries(found, names, numbered, cuts, name, labelled=labelled, seed=seed)
+    entries = read_entries(
+        found, names, numbered, cuts, name, labelled=given["labelled"], seed=seed, like=like
+    )
     conditions = [entry.spec for entry in entries]
     if observed is not None:
         rule = observed if isinstance(observed, str) else tuple(observed)
         check_rule(rule, event_shape, found.columns)
         conditions.append(ConditionSpec("observed", "observed", (2, *event_shape), masks=rule))
     facts = scan(found, name)
-    meaning = interpret(found, facts, kind, binarize=binarize, values=values, dequantize=dequantize)
+    asked_for = {option: given[option] for option in ("binarize", "values", "dequantize")}
+    if like is not None and like.stored is None and like.table is None:  # written before both were stored
+        asked_for["values"] = like.values
+    meaning = interpret(found, facts, kind, like=like, name=name, **asked_for)
     spec = DataSpec(
         source=name,
         kind=kind,
@@ -214,10 +270,43 @@ def load(
         columns=found.columns,
         classes=None if numbered is None else numbered.spec.classes,
         conditions=tuple(conditions) or None,
+        missing=facts.missing > 0,
+        table=found.table if like is None else like.table,
+        stored=None if found.table is not None else str(facts.stored_as),
+        white=meaning.white,
     )
     splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
-    order = None if found.own_split else np.concatenate(cuts)
-    return Data(*splits, options={**options, "binarize": spec.binarize}, order=order)
+    order = None if found.own_split or whole else np.concatenate(cuts)
+    options["binarize"] = spec.binarize
+    return Data(*splits, options=options, order=order, whole=whole, notes=(*found.notes, *facts.notes(name)))
+
+
+def _table_of(like: DataSpec) -> tuple[ColumnSpec, ...] | None:
+    """What the columns of a table mean to a model; where nothing was stored of them, they are plain numbers."""
+    if like.table is None and like.columns is not None:
+        return tuple(ColumnSpec(name, "real", "float") for name in like.columns)
+    return like.table
+
+
+def _stored(value: Any) -> Any:
+    """An option as JSON keeps it: a tuple as a list, a path as its words; what is no such thing is not kept."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    value = _listed(value)
+    return value if value is None or isinstance(value, str | int | float | list | dict) else None
+
+
+def _schema_of(schema: Any) -> Any:
+    """A user's schema, read from its file if it is one."""
+    if not isinstance(schema, str | os.PathLike):
+        return schema
+    path = Path(schema).expanduser()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the schema {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the schema {path} is no valid JSON: {error}") from None
 
 
 def _listed(value: Any) -> Any:
@@ -233,6 +322,7 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     check_option("on_corrupt", options["on_corrupt"], ("refuse", "skip"))
     check_option("channels", options["channels"], (None, 1, 3))
     check_option("dequantize", options["dequantize"], (True, False))
+    check_option("unknown", options["unknown"], ("refuse", "missing"))
     split, seed, size = options["split"], options["seed"], options["image_size"]
     if not _numbers(split, 3) or abs(sum(split) - 1) > 1e-6:
         raise ConfigError(f"split={split!r} must be three positive shares that sum to 1, like {_FRACTIONS}")
@@ -303,7 +393,7 @@ def _open(source: Any, options: dict[str, Any]) -> Source:
     pandas = sys.modules.get("pandas")  # a DataFrame can only come from a pandas that is loaded
     if pandas is not None and isinstance(source, pandas.DataFrame):
         _check_use(options, "table")
-        return tables.read_frame(source, options["columns"], options["label_column"], _parts(options))
+        return tables.read_frame(source, reading_of(options, _parts(options)))
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source), options)
     _check_use(options, None)
@@ -343,17 +433,19 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             channels=form.channels,
             on_corrupt=options["on_corrupt"],
         )
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        _check_use(options, "table")
-        return tables.read_table(path, options["columns"], options["label_column"], _parts(options))
-    _check_use(options, None)
-    if suffix == ".npz":
-        return arrays.read_npz(path, _parts(options))
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
         raise DataError(
             f"{name} is compressed, and samples of a shard are read by their place; unpack it to a .tar"
         )
+    suffix = path.suffix.lower()
+    if suffix in _TABLE_FILES or (
+        suffix in (".gz", ".bz2", ".xz", ".zip", ".zst") and path.with_suffix("").suffix
+    ):
+        _check_use(options, "table")
+        return tables.read_table(path, reading_of(options, _parts(options)))
+    _check_use(options, None)
+    if suffix == ".npz":
+        return arrays.read_npz(path, _parts(options))
     if suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):
         raise DataError(
             f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"

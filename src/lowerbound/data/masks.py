@@ -98,8 +98,12 @@ def draw_masks(
 
 
 def observe(x: Tensor, mask: Tensor) -> Tensor:
-    """What a model is told of x (B, *event) under masks of its shape: values and mask, (B, 2, *event) float32."""
-    return torch.stack([x * mask, mask], 1)
+    """What a model is told of x (B, *event) under masks of its shape: values and mask, (B, 2, *event) float32.
+
+    A missing value, NaN, is observed under no mask.
+    """
+    mask = mask * ~x.isnan()
+    return torch.stack([torch.where(mask > 0, x, 0.0), mask], 1)
 
 
 @lru_cache(maxsize=8)

@@ -2,7 +2,7 @@
 
 What an example is, the columns of data say:
 
-columns of numbers and booleans                     (D,), in their order
+columns of numbers, words, booleans and dates       (D,), in their order, as their schema says
 one column of lists of numbers, all equally long    (D,)
 lists of lists, and lists of these                  (H, W), and the axes of images
 one column of encoded pictures                      an image: bytes, or a struct with a field "bytes"
@@ -10,7 +10,7 @@ one column of encoded pictures                      an image: bytes, or a struct
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,14 +19,17 @@ import numpy as np
 
 from ..errors import ConfigError, DataError
 from .arrays import check_array
-from .blocks import Blocks
+from .blocks import Blocks, told
 from .pictures import PictureForm
-from .tables import choose_columns, import_pandas, read_condition
+from .schema import encode
+from .spec import ColumnSpec
+from .tables import Reading, check_unique, choose_columns, import_pandas, read_condition
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from pyarrow import Array, ChunkedArray, DataType, Schema
 
-Kind = Literal["numbers", "lists", "pictures"]
+Kind = Literal["table", "lists", "pictures"]
 
 
 class ParquetBlocks(Blocks):
@@ -35,12 +38,11 @@ class ParquetBlocks(Blocks):
     Args:
         paths: The files.
         form: What encoded pictures become.
-        columns: Which columns are data; all that are neither label nor condition if None.
-        label_column: Which column is the label, if any.
-        conditions: Which columns are conditioned on.
+        reading: What the columns are.
+        table: What those of a table mean, from `table_of`.
 
     Attributes:
-        columns: Names of the columns of data.
+        columns: Names of the columns of x.
         kind: What they hold, by the module's table.
         form: What pictures become.
 
@@ -53,21 +55,16 @@ class ParquetBlocks(Blocks):
         self,
         paths: Sequence[Path],
         form: PictureForm,
-        columns: Sequence[str] | None = None,
-        label_column: str | None = None,
-        conditions: Sequence[str] = (),
+        reading: Reading,
+        table: tuple[ColumnSpec, ...] | None = None,
     ):
         name = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
         schema = _open(paths[0]).schema_arrow
-        there = _column_names(schema)
-        if len(set(there)) < len(there):
-            twice = sorted({column for column in there if there.count(column) > 1})
-            raise DataError(f"{paths[0]} has several columns named {', '.join(twice)}; rename them")
-        self.columns = choose_columns(there, columns, label_column, conditions, str(paths[0]))
-        self.kind: Kind = _kind_of(schema, self.columns, str(paths[0]))
+        self.columns, self.kind = _columns_of(paths[0], reading, table)
+        self.table, self.unknown = table, reading.unknown
         self._struct = self.kind == "pictures" and _is_struct(schema.field(self.columns[0]).type)
         self.form = form
-        self._label, self._conditions = label_column, conditions
+        self._label, self._conditions = reading.label_column, reading.conditions
         self._paths = paths
         self._groups = [
             (path, group)
@@ -79,7 +76,7 @@ class ParquetBlocks(Blocks):
         if not filled:
             raise DataError(f"{name} is empty: 0 rows")
         self._groups = [self._groups[i] for i in filled]
-        if self.kind == "numbers":
+        if self.kind == "table":
             shape, dtype = (len(self.columns),), np.dtype(np.float32)
         else:
             first = self._first()
@@ -93,6 +90,8 @@ class ParquetBlocks(Blocks):
             table = _open(path).read_row_group(group, columns=self._stored_columns(), use_threads=False)
         except (OSError, ValueError) as error:  # arrow's own errors are of these kinds
             raise DataError(f"{where} cannot be read: {error}") from error
+        if self.table is not None:
+            return encode(self.table, _frame(table), where, self.unknown)
         examples = self._examples([table.column(name) for name in self.columns], where)
         if examples.shape != (int(self.counts[block]), *self.event_shape) or examples.dtype != self.dtype:
             remedy = (
@@ -136,8 +135,6 @@ class ParquetBlocks(Blocks):
         return self._examples(columns, where)
 
     def _examples(self, columns: Sequence[Array | ChunkedArray], where: str) -> np.ndarray:
-        if self.kind == "numbers":
-            return _numbers(columns)
         if self.kind == "lists":
             return check_array(_nested(columns[0], where), where)
         return self._decode(_pictures(columns[0], where), where)
@@ -190,6 +187,67 @@ def _metadata(path: Path, changed: int, size: int) -> Any:
     return pq.read_metadata(path)
 
 
+def table_of(paths: Sequence[Path], reading: Reading, name: str) -> tuple[ColumnSpec, ...] | None:
+    """What the columns of a table in several files mean, by one pass over them; None if their columns are no table.
+
+    Raises:
+        ConfigError: A column is not there, or is two of data, label and condition.
+        DataError: A file is damaged, or a column is of no known type.
+    """
+    if _columns_of(paths[0], reading)[1] != "table":
+        return None
+    rows = sum(_open(path).metadata.num_rows for path in paths)
+    there = _column_names(_open(paths[0]).schema_arrow)
+    return reading.decided(lambda columns: _frames(paths, columns), there, rows, name)
+
+
+def notes_of(path: Path, reading: Reading, table: Sequence[ColumnSpec]) -> list[str]:
+    """What of a file's columns is no part of x."""
+    return reading.notes(table, _column_names(_open(path).schema_arrow))
+
+
+def _columns_of(
+    path: Path, reading: Reading, table: Sequence[ColumnSpec] | None = None
+) -> tuple[list[str], Kind]:
+    """Names of the columns of data, and what they hold."""
+    schema = _open(path).schema_arrow
+    there = _column_names(schema)
+    check_unique(there, str(path))
+    table = table or reading.known
+    if table is not None:
+        return [column.name for column in table if column.is_modelled], "table"
+    columns = choose_columns(there, reading.columns, reading.label_column, reading.conditions, str(path))
+    return columns, _kind_of(schema, columns, str(path))
+
+
+def _frames(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[DataFrame]:
+    """Some columns of files, row group by row group."""
+    groups = [(path, group) for path in paths for group in range(_open(path).metadata.num_row_groups)]
+    for i in told(range(len(groups)), f"looking at {paths[0].name}"):
+        path, group = groups[i]
+        try:
+            table = _open(path).read_row_group(group, columns=list(columns), use_threads=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}, row group {group} cannot be read: {error}") from error
+        yield _frame(table)
+
+
+def _frame(table: Any) -> DataFrame:
+    """A part of a file as a DataFrame whose types do not depend on which cells of the part are empty."""
+    import pandas as pd
+    import pyarrow as pa
+
+    whole = {
+        getattr(pa, f"{u}int{n}")(): getattr(pd, f"{u.upper()}Int{n}Dtype")()
+        for u in ("", "u")
+        for n in (8, 16, 32, 64)
+    }
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and not field.type.ordered:
+            table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
+    return table.to_pandas(types_mapper={**whole, pa.bool_(): pd.BooleanDtype()}.get, ignore_metadata=True)
+
+
 def _column_names(schema: Schema) -> list[str]:
     """Names of the columns, without those that pandas keeps its index in."""
     index = (schema.pandas_metadata or {}).get("index_columns", [])
@@ -211,19 +269,19 @@ def _checked(path: Path, schema: Schema, columns: Sequence[str]) -> Any:
 
 def _kind_of(schema: Schema, columns: Sequence[str], name: str) -> Kind:
     types = {column: schema.field(column).type for column in columns}
-    if types and all(_is_number(kind) for kind in types.values()):
-        return "numbers"
+    if types and all(_is_cell(kind) for kind in types.values()):
+        return "table"
     if len(types) == 1:
         (kind,) = types.values()
         if _is_bytes(kind) or _is_struct(kind):
             return "pictures"
         if _is_list(kind) and _is_number(_innermost(kind)):
             return "lists"
-    bad = ", ".join(f"{column!r} ({kind})" for column, kind in types.items() if not _is_number(kind))
+    bad = ", ".join(f"{column!r} ({kind})" for column, kind in types.items() if not _is_cell(kind))
     raise DataError(
-        f"{name} has columns that are not numbers: {bad or 'it has none of data'}; choose others with columns=, or "
-        "take one as label_column= or condition=. One column of lists of numbers or of encoded pictures can be data "
-        "by itself"
+        f"{name} has columns that are no numbers, words, booleans or dates: {bad or 'it has none of data'}; "
+        "choose others with columns=, or take one as label_column= or condition=. One column of lists of "
+        "numbers or of encoded pictures can be data by itself"
     )
 
 
@@ -231,6 +289,21 @@ def _is_number(kind: DataType) -> bool:
     import pyarrow.types as types
 
     return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+
+
+def _is_cell(kind: DataType) -> bool:
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return (
+        _is_number(kind)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_temporal(kind)
+        or types.is_decimal(kind)
+        or types.is_null(kind)
+    )
 
 
 def _is_bytes(kind: DataType) -> bool:
@@ -257,16 +330,6 @@ def _innermost(kind: DataType) -> DataType:
     while _is_list(kind):
         kind = kind.value_type
     return kind
-
-
-def _numbers(columns: Sequence[Array | ChunkedArray]) -> np.ndarray:
-    """Columns of numbers as float32 (n, D), NaN where a value is missing and infinite where it is too large."""
-    import pyarrow as pa
-
-    table = np.empty((len(columns[0]), len(columns)), np.float32)
-    for i, column in enumerate(columns):
-        table[:, i] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    return table
 
 
 def _nested(column: Array | ChunkedArray, where: str) -> np.ndarray:

@@ -26,13 +26,18 @@ from .window import Window
 NAMES = ("train", "valid", "test")
 
 
-def check_parts(source: Source, name: str) -> None:
+def check_parts(source: Source, name: str, whole: bool = False) -> None:
     """Check what must agree before any work: number of examples, shapes of the parts, lengths of what goes with them.
+
+    Args:
+        source: What was read.
+        name: What it is called in messages.
+        whole: It will not be cut.
 
     Raises:
         DataError: Something does not.
     """
-    if not source.own_split and len(source.parts[0]) < len(NAMES):
+    if not (source.own_split or whole) and len(source.parts[0]) < len(NAMES):
         raise DataError(
             f"{name} has {len(source.parts[0])} examples; train, valid and test need at least one each"
         )
@@ -184,6 +189,8 @@ def _all_rows(source: Source, cuts: list[Any], memory: int) -> list[Rows]:
     held = [part for part in source.parts if isinstance(part, np.ndarray)]
     if source.own_split:
         return [_rows(part) for part in held]
+    if all(isinstance(index, slice) for index in cuts):  # all of it, three times
+        return [_rows(held[0])] * len(cuts)
     return [_rows(held[0], index) for index in cuts]
 
 

@@ -24,6 +24,7 @@ import torch
 from torch import Generator, Tensor
 
 RANGE = 2**15
+_ON_LEVEL = 1e-4  # of a level: what float32 leaves open of v / white
 
 
 def random_bits(shape: torch.Size, device: torch.device, generator: Generator | None = None) -> Tensor:
@@ -52,20 +53,35 @@ class Reading:
     Args:
         rule: Which line of the table.
         white: Stored value of white.
+        scale: Factor that turns stored values into v: 1, unless they are stored otherwise than those of the table.
     """
 
     rule: Literal["dynamic", "threshold", "dequantise", "scale", "floats", "integers"]
     white: float = 1.0
+    scale: float = 1.0
+
+    def _levels(self, v: Tensor) -> Tensor:
+        """Stored values as v. What is a level is one exactly; what lies between two levels stays there."""
+        if self.scale == 1:
+            return v
+        v = v.double() * self.scale
+        return torch.where((v - v.round()).abs() < _ON_LEVEL, v.round(), v).float()
 
     def __call__(self, v: Tensor, generator: Generator | None = None) -> Tensor:
         """X of the same shape: float32, for "integers" int64; draws from the global generator unless given one."""
+        v = self._levels(v)
         match self.rule:
             case "dynamic":
                 return draw_binary(v, self.white, generator)
             case "dequantise":
                 bits = random_bits(v.shape, v.device, generator)
                 x = v.to(torch.float32, copy=True).add_(bits, alpha=1 / RANGE).add_(0.5 / RANGE)
-                return x.div_(self.white + 1)
+                x = x.div_(self.white + 1)
+                if self.scale == 1:
+                    return x
+                # An example that lies between the levels has been dequantised already.
+                levels = (v == v.round()).flatten(1).all(1).reshape(-1, *[1] * (v.ndim - 1))
+                return torch.where(levels, x, v / self.white)
             case "threshold":
                 return (v > self.white / 2).to(torch.float32)
             case "scale":
@@ -77,7 +93,7 @@ class Reading:
 
     def expected(self, v: Tensor) -> Tensor:
         """E[x | v] in float64."""
-        v = v.double()
+        v = self._levels(v).double()
         match self.rule:
             case "dynamic" | "scale":
                 return v / self.white

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DataError, suggest
 from .blocks import Blocks
-from .spec import Binarize
+from .spec import Binarize, ColumnSpec
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Source:
         binarize: What binarisation is usual for this source.
         conditions: By name, as many arrays for each entry of the condition other than the labels.
         streams: Whether the source could be streamed, even if it is not.
+        table: What the columns of a table mean, those that are no part of x included.
+        notes: What was passed over or decided in reading, a sentence each.
     """
 
     parts: tuple[np.ndarray | Blocks, ...]
@@ -36,6 +38,8 @@ class Source:
     binarize: Binarize = "none"
     conditions: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     streams: bool = False
+    table: tuple[ColumnSpec, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def own_split(self) -> bool:

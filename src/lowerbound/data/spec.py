@@ -13,7 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from ..errors import ConfigError, DataError, suggest
 
 Kind = Literal["image", "vector"]
-Values = Literal["binary", "unit", "real", "categorical"]
+Values = Literal["binary", "unit", "real", "categorical", "mixed"]
+ColumnKind = Literal[
+    "real", "integer", "category", "ordered", "date", "constant", "identifier", "text", "empty", "ignored"
+]
+Storage = Literal["float", "integer", "boolean", "text", "date"]
+# Kinds of columns that are no part of x: there is nothing to learn of them.
+ASIDE = ("constant", "identifier", "text", "empty", "ignored")
 Binarize = Literal["none", "dynamic", "static", "threshold"]
 ConditionKind = Literal["label", "vector", "image", "set", "observed"]
 
@@ -31,6 +37,8 @@ class ConditionSpec:
         classes: Names of a label's classes 0..len-1.
         missing: Whether some training example has no value for the entry.
         masks: For "observed", the rule by which x is masked: its name, or the columns that are always observed.
+        white: Of images, the largest grey level as they are stored: 255 for bytes, 1 for zeros and ones; None for
+            floats.
     """
 
     name: str
@@ -39,6 +47,7 @@ class ConditionSpec:
     classes: tuple[str, ...] | None = None
     missing: bool = False
     masks: str | tuple[str, ...] | None = None
+    white: int | None = None
 
     def __str__(self) -> str:
         what = {
@@ -60,6 +69,61 @@ class ConditionSpec:
 
 
 @dataclass(frozen=True)
+class ColumnSpec:
+    r"""What a column of a table means, and how its cells become numbers of x.
+
+    A number v is read as x = v - offset, a category as its place in ``categories``, an empty cell as NaN.
+
+    Attributes:
+        name: The column's name.
+        kind: "real", with a density; "integer", "ordered" and "date", with a probability of each value; "category";
+            or, as it is no part of x, "constant", "identifier" (another value in each row), "text" (too many
+            different words), "empty", or "ignored" at the user's wish.
+        stored: What the cells are in the file.
+        offset: What is subtracted, in float64; dates count in days from 1970-01-01. Not 0 only where float32 would
+            else lose digits.
+        step: Values are whole multiples of it, and have a probability; None if they have a density.
+        digits: Decimal places of what is written; None for as many as there are.
+        low: Smallest value of the training data.
+        high: Largest value.
+        spikes: Single values of a real column that so many rows have that they have a probability of their own.
+        categories: Of a category or an ordered column, in their order; of a constant its one value.
+        missing: Whether cells are empty.
+    """
+
+    name: str
+    kind: ColumnKind
+    stored: Storage
+    offset: float = 0.0
+    step: float | None = None
+    digits: int | None = None
+    low: float | None = None
+    high: float | None = None
+    spikes: tuple[float, ...] = ()
+    categories: tuple[str | bool | int | float, ...] | None = None
+    missing: bool = False
+
+    @property
+    def is_modelled(self) -> bool:
+        """Whether the column is a part of x."""
+        return self.kind not in ASIDE
+
+    @property
+    def is_number(self) -> bool:
+        """Whether x is the number itself, and not the place of a category."""
+        return self.kind in ("real", "integer", "date")
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> ColumnSpec:
+        """The column whose attributes these are.
+
+        Raises:
+            ConfigError: A key is unknown or missing, or a value of a wrong type.
+        """
+        return cls(**_entries(cls, stored, "the schema of a column"))
+
+
+@dataclass(frozen=True)
 class DataSpec:
     r"""Shape and meaning of one example as the model sees it; JSON through `to_dict` and `from_dict`.
 
@@ -74,6 +138,10 @@ class DataSpec:
         columns: Names of a table's columns.
         classes: Names of the labels 0..len-1.
         conditions: The entries of the condition that batches bring, or None.
+        missing: Whether values of x may be missing, which NaN marks.
+        table: What each column of a table means, those that are no part of x included; None for other data.
+        stored: Type of the stored values of data that are no table, in numpy's words; None if that is not known.
+        white: Their largest grey level, if they are grey levels.
     """
 
     source: str
@@ -86,6 +154,26 @@ class DataSpec:
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     conditions: tuple[ConditionSpec, ...] | None = None
+    missing: bool = False
+    table: tuple[ColumnSpec, ...] | None = None
+    stored: str | None = None
+    white: float | None = None
+
+    @property
+    def parts(self) -> list[dict[str, Any]] | None:
+        """What a likelihood of a table must know of its columns, in the units of x; see `likelihoods.Columns`."""
+        if self.table is None:
+            return None
+        parts: list[dict[str, Any]] = []
+        for column in self.table:
+            if column.kind in ("category", "ordered"):
+                parts.append({"categories": len(column.categories or ())})
+            elif column.is_modelled:
+                # Numbers of which none is negative stay so.
+                low = -column.offset if column.low is not None and column.low >= 0 else None
+                part = {"step": column.step, "low": low, "spikes": [s - column.offset for s in column.spikes]}
+                parts.append({key: value for key, value in part.items() if value not in (None, [])})
+        return parts
 
     @property
     def dimensions(self) -> int:
@@ -118,6 +206,8 @@ class DataSpec:
         entries = _entries(cls, stored, "the data spec")
         if entries.get("conditions") is not None:
             entries["conditions"] = tuple(map(ConditionSpec.from_dict, entries["conditions"]))
+        if entries.get("table") is not None:
+            entries["table"] = tuple(map(ColumnSpec.from_dict, entries["table"]))
         return cls(**entries)
 
     def check_same(self, came: DataSpec) -> None:
@@ -172,7 +262,7 @@ def _typed(cls: type, key: str, value: Any, what: str) -> Any:
     if get_origin(hint) is Literal:
         check_option(key, value, get_args(hint))
     try:
-        wanted = tuple[Any, ...] | None if key == "conditions" else hint
+        wanted = tuple[Any, ...] | None if key in ("conditions", "table") else hint
         return TypeAdapter(wanted).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
         raise ConfigError(f"{what} has {key}={str(value)[:80]!r}, which is of a wrong type") from None

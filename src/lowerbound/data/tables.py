@@ -1,20 +1,113 @@
-"""Tables of numbers: CSV and Parquet files and pandas DataFrames."""
+"""Tables: from the columns of a file or DataFrame to examples, labels and conditions."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ConfigError, DataError, suggest
+from .schema import check_columns, edited, encode, look
 from .source import Source, check_names
+from .spec import ColumnSpec
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a table is read.
+
+    Attributes:
+        columns: Which columns are data; all that are neither label nor condition if None.
+        label_column: Which column is the label, if any.
+        conditions: Which columns are conditioned on.
+        schema: What the columns mean to a model that is trained, or a user's schema to lay over the first look.
+        unknown: What to do with a category that a model does not know: "refuse", or "missing".
+        plain: Take all columns as the numbers that they hold.
+    """
+
+    columns: Sequence[str] | None = None
+    label_column: str | None = None
+    conditions: Sequence[str] = ()
+    schema: Any = None
+    unknown: str = "refuse"
+    plain: bool = False
+
+    @property
+    def known(self) -> tuple[ColumnSpec, ...] | None:
+        """What the columns mean to a model that is trained."""
+        given = self.schema
+        return given if isinstance(given, tuple) and all(isinstance(c, ColumnSpec) for c in given) else None
+
+    def decided(
+        self,
+        chunks: Callable[[Sequence[str]], Iterable[DataFrame]],
+        there: Sequence[str],
+        rows: int,
+        name: str,
+    ) -> tuple[ColumnSpec, ...]:
+        """What the columns of data mean: what is known already, or what a look at them says.
+
+        Args:
+            chunks: Gives columns by their names, the rows part by part.
+            there: Names of all columns.
+            rows: How many rows there are.
+            name: What the table is called in messages.
+
+        Raises:
+            ConfigError: A column of data, label or schema does not exist, or is two of data, label and condition.
+            DataError: A column to condition on does not exist, a column is of no known type, or none is left.
+        """
+        if self.known is not None:
+            check_columns([c for c in self.known if c.is_modelled], there, name)
+            return self.known
+        chosen = choose_columns(there, self.columns, self.label_column, self.conditions, name)
+        facts = look(chunks(chosen), rows, name) if chosen and rows else []
+        table = edited(facts, self.schema or [], name, self.columns is not None)
+        if self.plain:
+            table = tuple(_plain(column, name) for column in table)
+        if not any(column.is_modelled for column in table):
+            why = ", ".join(f"{column.name!r} ({column.kind})" for column in table[:8])
+            raise DataError(
+                f"{name} has nothing to learn from: {rows} rows and {len(chosen)} columns of data"
+                f"{f', {why}' if why else ''}; give rows, or set the kinds of columns in a schema"
+            )
+        return table
+
+    def notes(self, table: Sequence[ColumnSpec], there: Sequence[str]) -> list[str]:
+        """What is not a part of x, or not of this model, a sentence for each reason."""
+        said = []
+        for kind in ("constant", "identifier", "text", "empty", "ignored"):
+            names = [column.name for column in table if column.kind == kind]
+            if names and self.known is None:
+                plural = {"constant": "constant", "empty": "empty", "ignored": "ignored as the schema says"}
+                what = plural.get(kind, {"identifier": "identifiers", "text": "free text"}.get(kind, kind))
+                said.append(f"no part of x: {_named(names)} ({what})")
+        if self.known is not None:
+            used = {*(c.name for c in table), self.label_column, *self.conditions}
+            if over := [name for name in there if name not in used]:
+                said.append(f"passed over: {_named(over)}, which the model does not know")
+        return said
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _plain(column: ColumnSpec, name: str) -> ColumnSpec:
+    """A column taken as the numbers that it holds."""
+    if column.stored == "text":
+        raise DataError(
+            f"{name}: column {column.name!r} holds words, which values='real' cannot be; leave it out with columns=, "
+            "or leave values out"
+        )
+    return ColumnSpec(column.name, "real", "float", column.offset, low=column.low, high=column.high)
 
 
 def import_pandas() -> ModuleType:
@@ -26,69 +119,57 @@ def import_pandas() -> ModuleType:
     return pandas
 
 
-def read_table(
-    path: Path, columns: Sequence[str] | None, label_column: str | None, conditions: Sequence[str] = ()
-) -> Source:
-    """A .csv or .parquet file; see `read_frame`.
+def read_table(path: Path, reading: Reading) -> Source:
+    """The table in a file; see `frames.read_frame_file` for what is read, and `read_frame`."""
+    from .frames import read_frame_file
 
-    A CSV whose first line is all numbers has no header, unless these count 0, 1, 2, ...
-
-    Raises:
-        ConfigError: pandas, or pyarrow for Parquet, is not installed.
-        DataError: The file cannot be parsed.
-    """
-    pandas = import_pandas()
-    try:
-        if path.suffix.lower() == ".csv":
-            frame = pandas.read_csv(path, header="infer" if _has_header(path) else None)
-        else:
-            frame = pandas.read_parquet(path)
-    except ImportError as error:
-        raise ConfigError(
-            "Parquet needs pyarrow, which is missing: pip install lowerbound[tables]"
-        ) from error
-    except (ValueError, OSError) as error:  # the parsers' own errors are ValueErrors
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
-    return read_frame(frame, columns, label_column, conditions, str(path))
+    import_pandas()
+    stored = {column.name: column.stored for column in reading.known or ()}
+    frame, notes = read_frame_file(path, stored or None)
+    return read_frame(frame, reading, str(path), notes)
 
 
 def read_frame(
-    frame: DataFrame,
-    columns: Sequence[str] | None,
-    label_column: str | None,
-    conditions: Sequence[str] = (),
-    name: str = "the DataFrame",
+    frame: DataFrame, reading: Reading, name: str = "the DataFrame", notes: Sequence[str] = ()
 ) -> Source:
-    """Numbers, labels and conditions of a DataFrame.
+    """Examples, labels and conditions of a DataFrame.
 
     Args:
         frame: The table, one example per row.
-        columns: Which columns are data; all that are neither label nor condition if None.
-        label_column: Which column is the label, if any.
-        conditions: Which columns are conditioned on.
+        reading: What its columns are.
         name: What the table is called in messages.
+        notes: What was decided in reading it.
 
     Raises:
         ConfigError: A column of data or label does not exist, or a column is two of data, label and condition.
-        DataError: The table is empty, lacks a column to condition on, or a column of data has something other than
-            numbers or has missing values.
+        DataError: The table is empty, lacks a column, or a column has cells of no known type.
     """
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
-    if not frame.columns.is_unique:
-        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
-        raise DataError(f"{name} has several columns named {', '.join(twice)}; rename them")
-    chosen = choose_columns(list(frame.columns), columns, label_column, conditions, name)
-    data = frame.loc[:, chosen]
-    if data.size == 0:
-        raise DataError(f"{name} is empty: {len(data)} rows, {len(data.columns)} columns of data")
-    _check_numeric(data, name)
-    _check_missing(data, name)
+    check_unique(list(frame.columns), name)
+    there = list(frame.columns)
+    table = reading.decided(lambda chosen: [frame.loc[:, list(chosen)]], there, len(frame), name)
+    label = reading.label_column
     return Source(
-        (data.astype("float64").to_numpy(),),
-        None if label_column is None else (frame[label_column].to_numpy(),),
-        columns=tuple(data.columns),
-        conditions={column: (read_condition(frame, column),) for column in conditions},
+        (encode(table, frame, name, reading.unknown),),
+        None if label is None else (_labels(frame, label, name),),
+        columns=tuple(column.name for column in table if column.is_modelled),
+        conditions={column: (read_condition(frame, column),) for column in reading.conditions},
+        table=table,
+        notes=(*notes, *reading.notes(table, there)),
     )
+
+
+def _labels(frame: DataFrame, label: str, name: str) -> np.ndarray:
+    if label not in frame.columns:
+        raise ConfigError(f"{name} has no column {label!r}; {suggest(label, frame.columns)}")
+    return frame[label].to_numpy()
+
+
+def check_unique(there: Sequence[str], name: str) -> None:
+    """Raise a DataError if two columns have one name."""
+    if len(set(there)) < len(there):
+        twice = sorted({column for column in there if there.count(column) > 1})
+        raise DataError(f"{name} has several columns named {_named(twice)}; rename them")
 
 
 def choose_columns(
@@ -128,46 +209,7 @@ def read_condition(frame: DataFrame, name: str) -> np.ndarray:
     Floats with NaN where cells are empty; for words, booleans and categories objects with None there.
     """
     column, types = frame[name], import_pandas().api.types
-    if _is_numeric(column.dtype) and not types.is_bool_dtype(column.dtype):
+    numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
+    if numeric and not types.is_bool_dtype(column.dtype):
         return column.to_numpy("float64", na_value=np.nan)
     return column.to_numpy(object, na_value=None)
-
-
-def _is_numeric(dtype: object) -> bool:
-    types = import_pandas().api.types
-    return types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype)
-
-
-def _has_header(path: Path) -> bool:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = next(csv.reader(file), [])
-    try:
-        numbers = [float(cell) for cell in first]
-    except ValueError:
-        return True
-    return numbers == list(range(len(numbers)))
-
-
-def _check_numeric(frame: DataFrame, name: str) -> None:
-    bad = [
-        f"{column!r} ({dtype}, for example {frame[column].iloc[0]!r})"
-        for column, dtype in frame.dtypes.items()
-        if not _is_numeric(dtype)
-    ]
-    if bad:
-        raise DataError(
-            f"{name} has columns that are not numbers: {', '.join(bad)}; choose others with columns=, or take "
-            "one as label_column= or condition="
-        )
-
-
-def _check_missing(frame: DataFrame, name: str) -> None:
-    missing = frame.isna()
-    bad = [
-        f"{column!r} ({missing[column].sum()}, first in row {missing[column].to_numpy().argmax()})"
-        for column in frame.columns[missing.any()]
-    ]
-    if bad:
-        raise DataError(
-            f"{name} has missing values in {', '.join(bad)}, rows counted from 0; fill or drop these rows"
-        )

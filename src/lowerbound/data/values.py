@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .blocks import Blocks
 from .reading import Reading
 from .rows import chunk_length
 from .source import Source
-from .spec import Binarize, Kind, Values
+from .spec import Binarize, DataSpec, Kind, Values
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,22 @@ class Facts:
         high: Largest value.
         integral: All are whole numbers.
         stored_as: Their dtype.
+        missing: How many are missing: NaN.
+        where: The place of the first of these.
     """
 
     low: float
     high: float
     integral: bool
     stored_as: np.dtype
+    missing: int = 0
+    where: str = ""
+
+    def notes(self, name: str) -> list[str]:
+        """What is to be said of the values."""
+        if not self.missing:
+            return []
+        return [f"{self.missing} values are missing, the first at {self.where}; they are not scored"]
 
     @property
     def binary(self) -> bool:
@@ -44,27 +55,72 @@ def scan(source: Source, name: str) -> Facts:
     """One pass over all values, chunk by chunk.
 
     Raises:
-        DataError: Some values are NaN, infinite, or beyond float32, with their count and the place of the first.
+        DataError: Some values are infinite or beyond float32, with their count and the place of the first; float32
+            cannot tell those of a column apart; or all are missing.
     """
-    low, high, integral, bad, where = np.inf, -np.inf, True, 0, ""
+    low, high, integral, bad, where, missing, gap = np.inf, -np.inf, True, 0, "", 0, ""
+    bounds: np.ndarray | None = None
     for part, examples in enumerate(source.parts):
         for start, chunk in _chunks(examples):
             if chunk.dtype.kind == "f":
+                wide = chunk
                 with np.errstate(over="ignore"):
                     chunk = chunk.astype(np.float32, copy=False)
-                wrong = ~np.isfinite(chunk)
+                empty = np.isnan(wide)
+                wrong = ~np.isfinite(chunk) & ~empty
                 if wrong.any():
                     where = where or _place(source, part, start, wrong)
                     bad += int(wrong.sum())
                     continue
-                integral = integral and bool((chunk == np.floor(chunk)).all())
-            low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+                if empty.any():
+                    gap = gap or _place(source, part, start, empty)
+                    missing += int(empty.sum())
+                    present = chunk[~empty]
+                    if not len(present):
+                        continue
+                    low, high = min(low, float(present.min())), max(high, float(present.max()))
+                    integral = integral and bool((present == np.floor(present)).all())
+                else:
+                    low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+                    integral = integral and bool((chunk == np.floor(chunk)).all())
+                if wide.dtype.itemsize > 4 and wide.ndim == 2:
+                    bounds = _bounds(wide, bounds)
+            else:
+                low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+                if chunk.dtype.itemsize > 2 and chunk.ndim == 2:
+                    bounds = _bounds(chunk, bounds)
     if bad:
         raise DataError(
-            f"{name} has {bad} values that are NaN, infinite or beyond float32, the first at {where} "
-            "(counted from 0); fill or drop these examples"
+            f"{name} has {bad} values that are infinite or beyond float32, the first at {where} (counted from 0); "
+            "correct them, or set them to NaN if they are missing"
         )
-    return Facts(low, high, integral, source.parts[0].dtype)
+    if low > high:
+        raise DataError(f"{name} has no values: all are missing (NaN)")
+    if bounds is not None:
+        _check_digits(source, bounds, name)
+    return Facts(low, high, integral, source.parts[0].dtype, missing, gap)
+
+
+def _bounds(chunk: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+    """Smallest and largest value of each column, (2, D), of this chunk and the ones before."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without a value
+        own = np.stack([np.nanmin(chunk, axis=0), np.nanmax(chunk, axis=0)]).astype(np.float64)
+    return own if before is None else np.stack([np.fmin(before[0], own[0]), np.fmax(before[1], own[1])])
+
+
+def _check_digits(source: Source, bounds: np.ndarray, name: str) -> None:
+    """Refuse columns whose values float32 would make equal: what is large beside its own spread."""
+    largest, spread = np.abs(bounds).max(0), bounds[1] - bounds[0]
+    lost = (spread > 0) & (largest * np.finfo(np.float32).eps > 1e-3 * spread)
+    if lost.any():
+        at = int(np.flatnonzero(lost)[0])
+        column = repr(source.columns[at]) if source.columns else str(at)
+        raise DataError(
+            f"{name}: column {column} lies between {bounds[0, at]:.12g} and {bounds[1, at]:.12g}, which "
+            f"float32 hardly tells apart ({int(lost.sum())} such columns); subtract an offset, or give "
+            "a DataFrame: its schema keeps one"
+        )
 
 
 def _chunks(part: np.ndarray | Blocks) -> Iterator[tuple[int, np.ndarray]]:
@@ -92,6 +148,7 @@ class Meaning:
     binarize: Binarize = "none"
     levels: int | None = None
     categories: int | None = None
+    white: float | None = None
 
 
 def interpret(
@@ -99,15 +156,24 @@ def interpret(
     facts: Facts,
     kind: Kind,
     *,
+    name: str,
+    like: DataSpec | None,
     binarize: Binarize | None,
     values: Values | None,
     dequantize: bool,
 ) -> Meaning:
-    """Choose how a source is read, by the rules of `lowerbound.data.load`.
+    """Choose how a source is read, by the rules of `lowerbound.data.load`, or as a trained model knows it.
 
     Raises:
         ConfigError: What was asked for cannot be had from these values.
+        DataError: They have no known relation to those of the model.
     """
+    if like is not None and like.table is not None:
+        if source.table is None:
+            raise DataError(f"{name} is no table, but the model was trained on one; give its columns by name")
+        return Meaning(like.values, Reading("floats"), like.binarize)
+    if like is not None and (like.stored is not None):
+        return _as_known(facts, like, name)
     white = _white(source, facts, kind)
     if binarize is None:
         binarize = source.binarize if values in (None, "binary") else "none"
@@ -117,25 +183,81 @@ def interpret(
                 f"binarize={binarize!r} needs grey levels (bytes 0..255, or floats in [0, 1]), but {facts}; "
                 "scale them to [0, 1], or leave binarize out"
             )
-        return Meaning(
-            "binary", Reading("threshold" if binarize == "threshold" else "dynamic", white), binarize
-        )
+        rule = "threshold" if binarize == "threshold" else "dynamic"
+        return Meaning("binary", Reading(rule, white), binarize, white=white)
     match values or _usual(source, facts, kind, white):
         case "binary":
             _require(facts.binary, "binary", "zeros and ones only (or a binarize= other than 'none')", facts)
             return Meaning("binary", Reading("floats"))
         case "categorical":
-            _require(facts.integral and facts.low >= 0, "categorical", "whole numbers 0..K-1", facts)
+            _require(
+                facts.integral and facts.low >= 0 and not facts.missing,
+                "categorical",
+                "whole numbers 0..K-1",
+                facts,
+            )
             return Meaning("categorical", Reading("integers"), categories=int(facts.high) + 1)
         case "unit" if white is not None and white > 1:
             if dequantize:
-                return Meaning("unit", Reading("dequantise", white), levels=int(white) + 1)
-            return Meaning("unit", Reading("scale", white))
+                return Meaning("unit", Reading("dequantise", white), levels=int(white) + 1, white=white)
+            return Meaning("unit", Reading("scale", white), white=white)
         case "unit":
             _require(white is not None, "unit", "floats in [0, 1] or bytes 0..255", facts)
-            return Meaning("unit", Reading("floats"))
-        case "real":
+            return Meaning("unit", Reading("floats"), white=1.0)
+        case "mixed":
+            return Meaning("mixed", Reading("floats"))
+        case _:
             return Meaning("real", Reading("floats"))
+
+
+def _as_known(facts: Facts, like: DataSpec, name: str) -> Meaning:
+    """How stored values of some type are read for a model whose data had another: by the types, never by the range.
+
+    Of grey levels 0..W (bytes: 255), whole numbers of any type are the same levels, and floats in [0, 1] their share
+    of W. Of floats in [0, 1] bytes are the 255th part. All else stays what it is, and must lie where the data did.
+    """
+    white, known = (
+        like.white,
+        Meaning(like.values, Reading("floats"), like.binarize, like.levels, like.categories, like.white),
+    )
+    floats = facts.stored_as.kind == "f"
+    trained_on = f"the model was trained on {like.stored}"
+    if white is not None and white > 1:
+        trained_on += f", grey levels 0..{white:g}"
+        if floats and not 0 <= facts.low <= facts.high <= 1:
+            raise DataError(
+                f"{name}: {facts}, but {trained_on}. If these are grey levels too, store them as whole numbers "
+                f"(astype('uint8')); if not, bring them to [0, 1] (divide by {white:g})"
+            )
+        if not floats and not (facts.low >= 0 and facts.high <= white):
+            raise DataError(f"{name}: {facts}, but {trained_on}; bring them to this range")
+        rule = {"binary": "threshold" if like.binarize == "threshold" else "dynamic"}.get(
+            like.values, "dequantise" if like.levels else "scale"
+        )
+        scale = white if floats or facts.stored_as.kind == "b" else 1.0
+        return replace(known, reading=Reading(rule, white, scale=scale))
+    if like.values == "unit" or like.binarize != "none":
+        rule = (
+            "floats" if like.values == "unit" else "threshold" if like.binarize == "threshold" else "dynamic"
+        )
+        if facts.stored_as == np.uint8:
+            return replace(known, reading=Reading("scale" if rule == "floats" else rule, 255))
+        if not 0 <= facts.low <= facts.high <= 1:
+            raise DataError(
+                f"{name}: {facts}, but {trained_on} in [0, 1]; divide them by the value of white, or store bytes"
+            )
+        return replace(known, reading=Reading(rule))
+    if like.values == "binary" and not facts.binary:
+        raise DataError(
+            f"{name}: {facts}, but {trained_on} of zeros and ones; binarise them, for example (x > 0.5)"
+        )
+    if like.values == "categorical":
+        if not facts.integral or facts.missing or not 0 <= facts.low <= facts.high < (like.categories or 0):
+            raise DataError(
+                f"{name}: {facts}, but {trained_on}, categories 0..{(like.categories or 1) - 1}; number them so"
+            )
+        return replace(known, reading=Reading("integers"))
+    return known
 
 
 def _white(source: Source, facts: Facts, kind: Kind) -> float | None:
@@ -150,6 +272,11 @@ def _white(source: Source, facts: Facts, kind: Kind) -> float | None:
 
 
 def _usual(source: Source, facts: Facts, kind: Kind, white: float | None) -> Values:
+    if source.table is not None:
+        columns = [column for column in source.table if column.is_modelled]
+        if all(column.categories in ((0, 1), (False, True)) for column in columns):
+            return "binary"
+        return "real" if all(column.is_number for column in columns) else "mixed"
     if facts.binary and source.white is None:
         return "binary"
     return "unit" if kind == "image" and white is not None else "real"

@@ -215,7 +215,7 @@ def log_weights(
     evidence = view.evidence(u) if proposal == "posterior" else None
     for s in evenly(samples, max(1, rows // len(x))):
         draw = view.generate(s, len(x)) if evidence is None else view.infer(evidence, len(x), s)
-        log_weight = view.likelihood(draw.code).log_prob(u) + log_det
+        log_weight = view.log_likelihood(view.likelihood(draw.code), u) + log_det
         yield log_weight if evidence is None else log_weight + draw.log_p - draw.log_q
 
 

@@ -3,6 +3,15 @@
 from .base import Likelihood
 from .bernoulli import Bernoulli, ContinuousBernoulli
 from .categorical import Categorical
+from .columns import Columns, ColumnsDistribution
 from .gaussian import Gaussian
 
-__all__ = ["Bernoulli", "Categorical", "ContinuousBernoulli", "Gaussian", "Likelihood"]
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Columns",
+    "ColumnsDistribution",
+    "ContinuousBernoulli",
+    "Gaussian",
+    "Likelihood",
+]

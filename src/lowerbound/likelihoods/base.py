@@ -31,9 +31,11 @@ class Likelihood(Family, ABC):
     Attributes:
         scores: Kinds of value (``DataSpec.values``) that it can score; empty if the class does not say, and then
             ``check`` alone decides.
+        inside: A value in the support, which stands where x has none; its density is not counted.
     """
 
     scores: ClassVar[frozenset[str]] = frozenset()
+    inside: ClassVar[float] = 0.0
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:
         super().__init__()
@@ -56,6 +58,16 @@ class Likelihood(Family, ABC):
     def features(self, x: Tensor) -> Tensor:
         """Return ``x`` as real numbers for the encoder, (B, *feature_shape)."""
         return x
+
+    def shape_beside_mask(self) -> tuple[int, ...]:
+        """Return the shape of the features with a mask of the observation's elements below them."""
+        first, *rest = self.feature_shape
+        return (first + self.event_shape[0], *rest)
+
+    def per_feature(self, mask: Tensor) -> Tensor:
+        """Return what each feature is of, (B, *feature_shape), for numbers (B, *event), one for each element of x."""
+        times = self.feature_shape[0] // self.event_shape[0]
+        return mask.repeat(1, times, *[1] * (mask.ndim - 2)) if times > 1 else mask
 
     def refuse(self, x: Tensor, outside: Tensor, support: str, remedy: str) -> None:
         """Raise SupportError, with an example value, if any element is marked as ``outside``."""

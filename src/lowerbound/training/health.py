@@ -30,8 +30,9 @@ def diagnose(
     """
     rows = ", ".join(map(str, index[:8].tolist())) + (", ..." if len(index) > 8 else "")
     where = f"step {step}, a batch of {len(x)} training examples ({rows})"
-    if not torch.isfinite(x).all():
-        bad = index[~torch.isfinite(x).flatten(1).all(1)].tolist()
+    given = model.filled(x)
+    if not torch.isfinite(given).all():
+        bad = index[~torch.isfinite(given).flatten(1).all(1)].tolist()
         return f"{where}: the data themselves hold NaN or Inf, in example {bad[0]}"
     named = list(chain(model.named_parameters(), objective.named_parameters()))
     for name, parameter in named:

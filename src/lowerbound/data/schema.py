@@ -1,0 +1,614 @@
+"""What the columns of a table mean: looked at once, said, stored, and from then on how cells become numbers.
+
+    cells                                        kind         x                             probability or density
+    numbers with decimals                        real         v - offset                    density, but for spikes
+    the same, rounded so that most occur often   real         v - offset                    probability, by its step
+    whole numbers                                integer      v - offset                    probability
+    words; true and false; two different numbers category     place among the categories    probability
+    categories that have an order                ordered      place among the categories    probability
+    dates and times                              date         days since the first          probability, if by a step
+    one value only                               constant     no part of x
+    another word, or the next number, in each    identifier   no part of x
+    row
+    very many different words                    text         no part of x
+    nothing                                      empty        no part of x
+    what the user's schema leaves out            ignored      no part of x
+
+A density exists only where values hardly ever repeat: of a column that is rounded, or holds one value often, its
+integral over what was rounded away would be infinite in the end, and −log p(x) without a bound below.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ConfigError, DataError, suggest
+from .spec import ColumnSpec, Storage
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+SAMPLE = 100_000  # rows that tell of repeated values, evenly spread over the table
+MOST_CATEGORIES = 1000
+_DISTINCT = 10_000  # words that are counted
+_FEW = 20  # rows below which nothing is taken for an identifier
+_TIES = 0.5  # share of different values below which numbers count as rounded
+_SPIKE = 0.02  # share of rows that makes a value of a real column one of its own
+_MOST_SPIKES = 8
+_MOST_DIGITS = 6
+_EXACT = 2**23  # multiples of a step that float32 tells apart, with room for their halves
+_DAY = 86400.0
+_NAMES = re.compile(r"(.*[ _-])?(id|uuid|guid|index|key|row|nr|no)([ _-].*)?|unnamed: \d+", re.IGNORECASE)
+
+
+# ---------------------------------------------------------------------------------------- a look at the cells
+@dataclass
+class ColumnFacts:
+    """What a pass over all cells of a column finds; the same, however the rows are cut into chunks.
+
+    Attributes:
+        name: The column's name.
+        stored: What its cells are.
+        order: Categories in their order, if they have one.
+        rows: Number of cells.
+        empty: Number of empty ones.
+        low: Smallest number.
+        high: Largest number.
+        integral: All numbers are whole.
+        digits: Most decimal places of a number; more than 6 if it has more.
+        counting: Each number is the one before plus 1.
+        words: Different words or booleans, up to some thousands.
+        sample: Numbers of rows spread over the table.
+    """
+
+    name: str
+    stored: Storage
+    order: tuple[Any, ...] | None = None
+    rows: int = 0
+    empty: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    integral: bool = True
+    digits: int = 0
+    counting: bool = True
+    last: float = math.nan
+    words: set[Any] = field(default_factory=set)
+    sample: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, column: Series, every: int) -> None:
+        """Look at the next rows.
+
+        Args:
+            column: Their cells.
+            every: One of so many rows is taken into the sample.
+
+        Raises:
+            DataError: A number is infinite.
+        """
+        first = self.rows
+        self.rows += len(column)
+        if self.stored in ("text", "boolean"):
+            present = column.dropna()
+            self.empty += len(column) - len(present)
+            if len(self.words) <= _DISTINCT:
+                self.words.update(present.unique().tolist())
+            self.sample.append(np.array([len(present)]))
+            return
+        values = numbers(column, self.stored)
+        present = values[~np.isnan(values)]
+        self.empty += len(values) - len(present)
+        if len(present):
+            if np.isinf(present).any():
+                row = first + int(np.isinf(values).argmax())
+                raise DataError(
+                    f"column {self.name!r} has an infinite number in row {row}, counted from 0; correct it, or leave "
+                    "the cell empty if it is missing"
+                )
+            self.low, self.high = min(self.low, present.min()), max(self.high, present.max())
+            self.integral = self.integral and bool((present == np.floor(present)).all())
+            if self.stored == "float" and not self.integral and self.digits <= _MOST_DIGITS:
+                self.digits = max(self.digits, _decimals(present))
+            steps = np.diff(np.concatenate([[self.last], present]))
+            self.counting = self.counting and bool((steps[np.isfinite(steps)] == 1).all())
+            self.last = float(present[-1])
+        start = -first % every
+        self.sample.append(values[start::every])
+
+    def values(self) -> list[Any]:
+        """Different values, in order: of numbers those of the sample."""
+        return sorted(self.words) or np.unique(self.numbers_seen()).tolist()
+
+    def numbers_seen(self) -> np.ndarray:
+        """The sample's numbers that are there, in their order."""
+        values = np.concatenate(self.sample) if self.sample else np.empty(0)
+        return np.sort(values[~np.isnan(values)])
+
+
+def _decimals(values: np.ndarray) -> int:
+    """Most decimal places that a value needs; one more than is looked for if it needs more."""
+    few = (
+        _decimals(values[:1000]) if len(values) > 1000 else 0
+    )  # most columns are told by their first numbers
+    for places in range(few, _MOST_DIGITS + 1):
+        scaled = values * 10.0**places
+        if np.all(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1, np.abs(scaled))):
+            return places
+    return _MOST_DIGITS + 1
+
+
+def storage_of(column: Series) -> Storage | None:
+    """What the cells of a column are; None if they are nothing that is known."""
+    from pandas.api import types
+
+    dtype = column.dtype
+    if isinstance(dtype, _category_type()):
+        return storage_of(column.cat.categories.to_series())
+    if types.is_bool_dtype(dtype):
+        return "boolean"
+    if types.is_datetime64_any_dtype(dtype):
+        return "date"
+    if types.is_complex_dtype(dtype):
+        return None
+    if types.is_numeric_dtype(dtype):
+        return "integer" if types.is_integer_dtype(dtype) else "float"
+    if types.is_string_dtype(dtype) or dtype == np.dtype(object):
+        present = column.dropna()
+        kinds = {type(value) for value in present}
+        if kinds <= {str}:
+            return "text"
+        if kinds <= {bool, np.bool_}:
+            return "boolean"
+        if kinds <= {int, float, bool, np.bool_} or all(
+            issubclass(kind, np.number | int | float) for kind in kinds
+        ):
+            return "float"
+        if all(hasattr(value, "year") for value in present):
+            return "date"
+    return None
+
+
+def _category_type() -> type:
+    from pandas import CategoricalDtype
+
+    return CategoricalDtype
+
+
+def numbers(column: Series, stored: Storage) -> np.ndarray:
+    """The cells of numbers or dates in float64, NaN where empty; dates in days from 1970-01-01."""
+    if isinstance(column.dtype, _category_type()):
+        column = column.astype(column.cat.categories.dtype if not column.isna().any() else "float64")
+    if stored == "date":
+        from pandas import to_datetime
+
+        times = to_datetime(column, utc=True).dt.tz_localize(None)
+        whole = times.to_numpy("datetime64[ns]")
+        days = whole.astype("datetime64[D]")
+        rest = (whole - days).astype(np.int64) / (_DAY * 1e9)
+        values = days.astype(np.int64) + rest
+        values[np.isnat(whole)] = np.nan
+        return values
+    return column.to_numpy("float64", na_value=np.nan)
+
+
+def look(chunks: Iterable[DataFrame], rows: int, name: str) -> list[ColumnFacts]:
+    """Pass over a table once.
+
+    Args:
+        chunks: Its rows, part by part.
+        rows: How many there are.
+        name: What the table is called in messages.
+
+    Raises:
+        DataError: A column holds what is no number, word, boolean or date.
+    """
+    every, facts = max(1, math.ceil(rows / SAMPLE)), None
+    for chunk in chunks:
+        if facts is None:
+            facts = [_begun(chunk[column], name) for column in chunk.columns]
+        for fact in facts:
+            fact.add(chunk[fact.name], every)
+    return facts or []
+
+
+def _begun(column: Series, name: str) -> ColumnFacts:
+    stored = storage_of(column)
+    if stored is None:
+        some = next((value for value in column if value is not None), None)
+        raise DataError(
+            f"{name}: column {column.name!r} holds {str(column.dtype)[:40]}, for example {_brief(some)}; columns are "
+            "numbers, words, booleans or dates: choose others with columns=, or convert it"
+        )
+    if isinstance(column.dtype, _category_type()) and column.cat.ordered:
+        return ColumnFacts(str(column.name), stored, tuple(column.cat.categories.tolist()))
+    return ColumnFacts(str(column.name), stored)
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# ---------------------------------------------------------------------------------------- what they mean
+def decide(facts: ColumnFacts, asked: bool = False) -> ColumnSpec:
+    """What a column means, by the module's table.
+
+    Args:
+        facts: What was found.
+        asked: The user has named the column as one of data, so numbers are no identifier.
+    """
+    missing, present = facts.empty > 0, facts.rows - facts.empty
+    base = ColumnSpec(facts.name, "real", facts.stored, missing=missing)
+    if not present:
+        return replace(base, kind="empty")
+    if facts.order is not None:
+        # What is said is what the column can hold, whether each value occurs or not.
+        known = tuple(_plain(value, facts.stored) for value in facts.order)
+        return replace(base, kind="ordered" if len(known) > 1 else "constant", categories=known)
+    if facts.stored in ("text", "boolean"):
+        return _of_words(base, facts, present)
+    return _of_numbers(base, facts, asked)
+
+
+def _of_words(base: ColumnSpec, facts: ColumnFacts, present: int) -> ColumnSpec:
+    if facts.stored == "boolean":
+        known: tuple[Any, ...] = tuple(sorted(bool(value) for value in facts.words))
+        return replace(base, kind="category" if len(known) > 1 else "constant", categories=known)
+    count = len(facts.words)
+    if count == 1:
+        return replace(base, kind="constant", categories=tuple(facts.words))
+    if count >= _FEW and count > 0.9 * present:
+        return replace(base, kind="identifier")
+    if count > MOST_CATEGORIES or (count > 100 and count > 0.5 * present):
+        return replace(base, kind="text")
+    return replace(base, kind="category", categories=tuple(sorted(facts.words)))
+
+
+def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec:
+    low, high = facts.low, facts.high
+    if low == high:
+        return replace(base, kind="constant", categories=(_plain(low, facts.stored),))
+    seen = facts.numbers_seen()
+    values, counts = np.unique(seen, return_counts=True)
+    whole = facts.integral and facts.stored != "date"
+    unique = len(values) == len(seen) >= _FEW and not base.missing
+    if facts.stored == "integer" and unique and not asked:
+        if facts.counting or _NAMES.fullmatch(facts.name):
+            return replace(base, kind="identifier")
+    if (
+        len(values) == 2
+        and facts.stored != "date"
+        and (whole or len(seen) >= _FEW)
+        and low in values
+        and high in values
+    ):
+        return replace(base, kind="category", categories=tuple(_plain(v, facts.stored) for v in values))
+    base = replace(base, low=low, high=high)
+    if facts.stored == "date":
+        step = next((s for s in (1.0, 1 / 24, 1 / 1440, 1 / _DAY) if _on_grid(seen, s)), None)
+        step = step if step is not None and (high - low) / step < _EXACT else None
+        return replace(
+            base, kind="date", offset=math.floor(low), step=step, spikes=_spikes(values, counts, step)
+        )
+    digits = 0 if whole else facts.digits if facts.digits <= _MOST_DIGITS else None
+    step = None
+    if (
+        digits is not None
+        and (high - low) * 10.0**digits < _EXACT
+        and (whole or len(values) <= _TIES * len(seen))
+    ):
+        step = 1.0 if digits == 0 else float(f"1e-{digits}")
+    kind = "integer" if whole else "real"
+    return replace(
+        base,
+        kind=kind,
+        offset=_offset(low, high, step),
+        step=step,
+        digits=digits,
+        spikes=_spikes(values, counts, step),
+    )
+
+
+def _on_grid(values: np.ndarray, step: float) -> bool:
+    scaled = values / step
+    return bool((np.abs(scaled - np.round(scaled)) < 1e-4).all())
+
+
+def _offset(low: float, high: float, step: float | None) -> float:
+    """What is subtracted for float32 to keep the digits of values between two bounds; 0 if it keeps them anyway."""
+    largest = max(abs(low), abs(high))
+    if step is not None:
+        return 0.0 if largest / step < _EXACT else float(low)
+    return 0.0 if largest <= 100 * (high - low) else float(low)
+
+
+def _spikes(values: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[float, ...]:
+    """The values that more rows have than can be chance; none where every value has a probability anyway."""
+    if step is not None or not len(counts):
+        return ()
+    often = counts >= max(3, _SPIKE * counts.sum())
+    if often.sum() > _MOST_SPIKES:
+        often = counts >= np.sort(counts)[-_MOST_SPIKES]
+    return tuple(float(value) for value in values[often])
+
+
+def _plain(value: Any, stored: Storage) -> str | bool | int | float:
+    """A value as JSON can hold it."""
+    if stored == "boolean":
+        return bool(value)
+    if stored == "text":
+        return str(value)
+    if stored == "integer" or (float(value).is_integer() and abs(value) < 2**53):
+        return int(value)
+    return float(value)
+
+
+# ---------------------------------------------------------------------------------------- to numbers and back
+def encode(table: Sequence[ColumnSpec], frame: DataFrame, name: str, unknown: str = "refuse") -> np.ndarray:
+    """The cells as x, float32 (N, D), NaN where one is empty.
+
+    Args:
+        table: What the columns mean.
+        frame: The cells; columns are taken by their names.
+        name: What the table is called in messages.
+        unknown: What to do with categories that are none of the column's: "refuse", or "missing".
+
+    Raises:
+        DataError: A column is not there, or a cell is nothing that the column can hold.
+    """
+    modelled = [column for column in table if column.is_modelled]
+    check_columns(modelled, frame.columns, name)
+    x = np.empty((len(frame), len(modelled)), np.float32)
+    wrong: list[str] = []
+    for i, column in enumerate(modelled):
+        try:
+            x[:, i] = _encoded(column, frame[column.name], unknown)
+        except DataError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = f"; and {len(wrong) - 5} more columns" if len(wrong) > 5 else ""
+        raise DataError(f"{name}: {'; '.join(wrong[:5])}{more}")
+    return x
+
+
+def check_columns(table: Sequence[ColumnSpec], there: Iterable[str], name: str) -> None:
+    """Raise a DataError unless all columns are there."""
+    there = list(there)
+    absent = [column.name for column in table if column.name not in there]
+    if absent:
+        named = ", ".join(map(repr, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        hint = suggest(absent[0], there) if len(there) <= 20 else f"it has {len(there)} columns"
+        raise DataError(f"{name} has no column {named}; {hint}")
+
+
+def _encoded(column: ColumnSpec, cells: Series, unknown: str) -> np.ndarray:
+    if column.is_number:
+        return _encoded_numbers(column, cells)
+    known = {_key(value, column.stored): float(i) for i, value in enumerate(column.categories or ())}
+    empty = cells.isna().to_numpy()
+    codes, values = cells.factorize()  # each different cell is looked up once; an empty one has the code -1
+    places = [known.get(_key(value, column.stored), math.inf) for value in values]
+    x = np.append(np.array(places, np.float64), math.nan)[codes]
+    strange = np.isinf(x)
+    if strange.any() and unknown == "refuse":
+        row = int(strange.argmax())
+        have = ", ".join(str(value) for value in (column.categories or ())[:10])
+        more = ", ..." if len(column.categories or ()) > 10 else ""
+        raise DataError(
+            f"column {column.name!r} has {_brief(cells.iloc[row])} in row {row}, counted from 0, and "
+            f"{int(strange.sum())} such cells; its categories are {have}{more}: correct them, or read them "
+            "as missing with unknown='missing'"
+        )
+    x[strange | empty] = math.nan
+    return x
+
+
+def _key(value: Any, stored: Storage) -> Any:
+    """A category to look up: numbers by their value, so that 1, 1.0 and "1" are the same; words as they are."""
+    if stored == "text":
+        return str(value)
+    try:
+        return float({"true": 1, "false": 0}.get(str(value).lower(), value))
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
+    stored = storage_of(cells)
+    if column.stored == "date" and stored in ("text", None):
+        raise DataError(f"column {column.name!r} holds dates in training, and here {_brief(cells.iloc[0])}")
+    if column.stored != "date" and stored not in ("integer", "float", "boolean"):
+        present = cells.dropna()
+        if len(present):
+            what = "dates" if stored == "date" else "words"
+            raise DataError(
+                f"column {column.name!r} holds numbers, but here {what}, like {_brief(present.iloc[0])}"
+            )
+        return np.full(len(cells), math.nan)
+    v = numbers(cells, column.stored)
+    if column.step is not None:
+        scaled = v / column.step
+        off = np.abs(scaled - np.round(scaled)) > 1e-3 + 1e-7 * np.abs(scaled)
+        if off.any():
+            row = int(off.argmax())
+            raise DataError(
+                f"column {column.name!r} has {v[row]:.10g} in row {row}, counted from 0, and {int(off.sum())} such "
+                f"cells; the model knows it in steps of {_step_words(column)}: round it, or train with a schema "
+                "whose column has no step"
+            )
+    infinite = np.isinf(v)
+    if infinite.any():
+        raise DataError(
+            f"column {column.name!r} has an infinite number in row {int(infinite.argmax())}, counted from 0; correct "
+            "it, or leave the cell empty"
+        )
+    return v - column.offset
+
+
+def decode(table: Sequence[ColumnSpec], x: np.ndarray, places: Sequence[str] | None = None) -> DataFrame:
+    """x (N, D) as a table with the types, digits and categories of the one that was learned from.
+
+    Constant columns come back; identifiers and texts, of which nothing is known, do not.
+
+    Args:
+        table: What the columns mean.
+        x: Numbers, NaN for empty cells.
+        places: Names of the columns of x, those of the table that are modelled if None.
+    """
+    import pandas as pd
+
+    modelled = [column.name for column in table if column.is_modelled]
+    at = {name: i for i, name in enumerate(places or modelled)}
+    x = np.asarray(x, np.float64)
+    cells: dict[str, Any] = {}
+    for column in table:
+        if column.kind == "constant":
+            cells[column.name] = pd.Series([(column.categories or (None,))[0]] * len(x))
+        elif column.name in at:
+            cells[column.name] = _decoded(column, x[:, at[column.name]])
+    return pd.DataFrame(cells)
+
+
+def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
+    import pandas as pd
+
+    empty = np.isnan(x)
+    if not column.is_number:
+        known = column.categories or ()
+        place = np.clip(np.nan_to_num(np.round(x)), 0, len(known) - 1).astype(int)
+        values = pd.Series([None if e else known[k] for k, e in zip(place, empty, strict=True)], dtype=object)
+        kinds = {
+            "boolean": "boolean" if empty.any() else "bool",
+            "integer": "Int64" if empty.any() else "int64",
+        }
+        if column.stored in kinds:
+            return values.astype(kinds[column.stored])
+        return values.astype("float64") if column.stored == "float" else values
+    v = x + column.offset
+    if column.step is not None:
+        v = np.round(v / column.step) * column.step
+    if column.stored == "date":
+        days = np.floor(np.nan_to_num(v))
+        # To a microsecond, which is what a sum in float64 keeps of a day of this century.
+        rest = np.round((np.nan_to_num(v) - days) * _DAY * 1e6).astype("timedelta64[us]")
+        times = days.astype("datetime64[D]").astype("datetime64[us]") + rest
+        if column.step is not None and column.step >= 1 / _DAY - 1e-12:
+            times = (times + np.timedelta64(500_000, "us")).astype("datetime64[s]").astype("datetime64[us]")
+        times[empty] = np.datetime64("NaT")
+        return pd.Series(times)
+    if column.digits is not None:
+        v = np.round(v, column.digits)
+    if column.stored == "integer":
+        return (
+            pd.Series(np.where(empty, 0, v).astype(np.int64)).astype("Int64").mask(empty)
+            if empty.any()
+            else (pd.Series(np.round(v).astype(np.int64)))
+        )
+    return pd.Series(v)
+
+
+# ---------------------------------------------------------------------------------------- said
+def _step_words(column: ColumnSpec) -> str:
+    if column.stored == "date" and column.step is not None:
+        seconds = round(column.step * _DAY)
+        return {86400: "a day", 3600: "an hour", 60: "a minute", 1: "a second"}.get(seconds, f"{seconds} s")
+    return f"{column.step:g}"
+
+
+def _value_words(column: ColumnSpec, value: float | None) -> str:
+    if value is None:
+        return "?"
+    if column.stored == "date":
+        return str(np.datetime64(round(value * _DAY), "s")).removesuffix("T00:00:00").replace("T", " ")
+    return f"{value:.10g}"
+
+
+def words(column: ColumnSpec) -> tuple[str, str]:
+    """Kind and meaning of a column, as `inspect` prints them."""
+    gaps = "; some empty" if column.missing and column.kind != "empty" else ""
+    known = column.categories or ()
+    if column.kind in ("category", "ordered"):
+        shown = (" < " if column.kind == "ordered" else ", ").join(str(value) for value in known[:5])
+        more = f", ... ({len(known)})" if len(known) > 5 else ""
+        return column.kind, f"{shown}{more}{gaps}"
+    if column.is_number:
+        span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"
+        steps = f", in steps of {_step_words(column)}" if column.step is not None else ""
+        spikes = (
+            f", often {', '.join(_value_words(column, s) for s in column.spikes)}" if column.spikes else ""
+        )
+        return column.kind, f"{span}{'' if column.kind == 'integer' else steps}{spikes}{gaps}"
+    return column.kind, {
+        "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
+        "identifier": "another value in each row; set aside",
+        "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
+        "empty": "no cell has a value; set aside",
+        "ignored": "set aside by the schema",
+    }[column.kind]
+
+
+def edited(
+    facts: Sequence[ColumnFacts], edits: Any, name: str, asked: bool = False
+) -> tuple[ColumnSpec, ...]:
+    """What the columns mean, with a user's schema laid over what the look at their cells says.
+
+    Args:
+        facts: What was found.
+        edits: Attributes of `ColumnSpec` by column: a list of tables with "name", or a table of tables by name.
+        name: What the data are called in messages.
+        asked: The user has named the columns as those of data.
+
+    Raises:
+        ConfigError: A column or an attribute is not known, or of a wrong type.
+    """
+    if isinstance(edits, Mapping):
+        edits = edits.get("table", edits)
+    if isinstance(edits, Mapping):
+        edits = [
+            {"name": key, **(value if isinstance(value, Mapping) else {"kind": value})}
+            for key, value in edits.items()
+        ]
+    by_name = {fact.name: decide(fact, asked) for fact in facts}
+    found = {fact.name: fact for fact in facts}
+    for edit in edits if isinstance(edits, Sequence) and not isinstance(edits, str) else [None]:
+        if not isinstance(edit, Mapping) or not isinstance(edit.get("name"), str):
+            raise ConfigError(
+                f"a schema is a list of columns, each a table with its name; got {_brief(edit)}"
+            )
+        column = edit["name"]
+        if column not in by_name:
+            raise ConfigError(
+                f"{name} has no column {column!r}, which the schema names; {suggest(column, by_name)}"
+            )
+        known = _as_stored(by_name[column])
+        if edit.get("kind") in ("category", "ordered") and not (
+            edit.get("categories") or known["categories"]
+        ):
+            known["categories"] = [_plain(value, found[column].stored) for value in found[column].values()]
+        by_name[column] = ColumnSpec.from_dict(known | dict(edit))
+        _check_edited(by_name[column], name)
+    return tuple(by_name.values())
+
+
+def _as_stored(column: ColumnSpec) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
+
+
+def _check_edited(column: ColumnSpec, name: str) -> None:
+    if column.is_number and column.stored in ("text", "boolean"):
+        raise ConfigError(
+            f"column {column.name!r} of {name} holds {column.stored}, so it is no {column.kind}"
+        )
+    if column.kind in ("category", "ordered") and len(column.categories or ()) < 2:
+        raise ConfigError(
+            f"column {column.name!r} of {name} is to be {column.kind}: list two or more categories in its schema"
+        )
+    if column.step is not None and not 0 < column.step < math.inf:
+        raise ConfigError(f"column {column.name!r} of {name} needs a positive step; got {column.step}")

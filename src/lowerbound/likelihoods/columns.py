@@ -1,0 +1,421 @@
+r"""A likelihood for the columns of a table: numbers on their own scale, and categories.
+
+Each number is brought to normal scores by a monotone map g, piecewise linear between points of the training data's
+distribution function, so that over the data g(x) is N(0, 1) whatever the column's shape is; there it is Gaussian
+given z. With :math:`\mu, \sigma` from the decoder:
+
+.. math::
+    \text{density:}\quad & \log p(x \mid z) = \log N(g(x); \mu, \sigma) + \log g'(x) \\
+    \text{multiples of a step } s \text{:}\quad & P(x \mid z) = \Phi\left(\tfrac{g(x + s/2) - \mu}{\sigma}\right)
+        - \Phi\left(\tfrac{g(x - s/2) - \mu}{\sigma}\right) \\
+    \text{categories:}\quad & P(x \mid z) = \text{softmax}(h)_x
+
+A single value of a real column that many rows have is a jump of g, and has the probability of the interval that it
+jumps over. So -log p(x) is in the column's own units, and of what is counted it is a probability: nothing is added to
+the data, and nothing is left out.
+
+Reference:
+    A randomised version of the same transform, with noise within ties: Tabular data synthesis with quantile
+    transforms, as in Revisiting deep learning models for tabular data (Gorishniy et al., 2021)
+    https://arxiv.org/abs/2106.11959
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from ..errors import ConfigError, SupportError
+from ..shapes import full_precision, numel
+from .base import Likelihood
+
+_KNOTS = 256
+_FLOOR = 1e-3  # of σ, in normal scores
+_END = 8.0  # normal score at a bound that no value passes
+_JUMP = 1e-3  # normal score: a smaller difference is one of rounding
+_NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
+_MOST_CATEGORIES = 10_000
+
+
+class Columns(Likelihood):
+    """Columns of a table, independent given z.
+
+    Args:
+        event_shape: (D,), one number per column.
+        parts: What each column is: {"categories": K} for places 0..K-1; or of numbers {"step": s}, or none for a
+            density; "low", a bound below which no value lies; "spikes", values with a probability of their own.
+
+    Raises:
+        ConfigError: there is not one entry for each column, or one makes no sense.
+    """
+
+    xs: Tensor
+    us: Tensor
+
+    scores = frozenset({"mixed", "real"})
+
+    def __init__(self, event_shape: int | Sequence[int], parts: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(event_shape)
+        if len(parts) != numel(self.event_shape):
+            raise ConfigError(
+                f"Columns needs one entry per column of x {self.event_shape}; got {len(parts)} of them"
+            )
+        self.parts = [dict(part) for part in parts]
+        for i, column in enumerate(self.parts):
+            _check(i, column)
+        self.numbers = [i for i, column in enumerate(self.parts) if not column.get("categories")]
+        self.choices = [i for i, column in enumerate(self.parts) if column.get("categories")]
+        sizes = [int(self.parts[i]["categories"]) for i in self.choices]
+        self.sizes = sizes
+        self.input_shape = (2 * len(self.numbers) + sum(sizes),)
+        of_numbers = [self.parts[i] for i in self.numbers]
+        steps = [float(column.get("step") or 0) for column in of_numbers]
+
+        def keep(name: str, value: Any, dtype: torch.dtype | None = None) -> None:
+            self.register_buffer(name, torch.as_tensor(value, dtype=dtype), persistent=False)
+
+        keep("at_numbers", self.numbers, torch.long)
+        keep("at_choices", self.choices, torch.long)
+        keep("steps", steps, torch.get_default_dtype())
+        widest = max(sizes, default=1)
+        # Where the logits of each choice are; those that a choice has too few of are of probability 0.
+        places, start = torch.zeros(len(sizes), widest, dtype=torch.long), 0
+        for row, size in enumerate(sizes):
+            places[row, :size] = torch.arange(start, start + size)
+            start += size
+        keep("places", places)
+        keep("absent", torch.arange(widest) >= torch.tensor(sizes, dtype=torch.long).reshape(-1, 1))
+        features = [*self.numbers] + [i for i, n in zip(self.choices, sizes, strict=True) for _ in range(n)]
+        keep("of_feature", features, torch.long)
+        line = torch.linspace(-_END, _END, _KNOTS).expand(len(self.numbers), _KNOTS)
+        self.register_buffer("xs", line.clone())
+        self.register_buffer("us", line.clone())
+
+    # ------------------------------------------------------------------ numbers to normal scores and back
+    def score(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return lower and upper normal score, and the logarithm of a width, (..., Dn) each, of numbers (..., Dn).
+
+        Where upper is larger than lower, x has the probability of what lies between, and the width is their
+        difference. Else it has a density, and the width is g'.
+        """
+        # In float64: of a step that is small beside its column the difference would have no digits left.
+        flat, half = x.double().reshape(-1, x.shape[-1]).T.contiguous(), self.steps.double()[:, None] / 2
+        low, slope = self._map(flat - half, right=False)
+        high, _ = self._map(flat + half, right=True)
+        interval = (half > 0) | (high - low > _JUMP)
+        high = torch.where(interval, high, low)
+        log_width = torch.where(interval, (high - low).clamp(min=1e-30), slope).log()
+        return tuple(part.T.reshape(x.shape).to(x.dtype) for part in (low, high, log_width))  # pyright: ignore[reportReturnType]
+
+    def _map(self, x: Tensor, right: bool) -> tuple[Tensor, Tensor]:
+        """Return g and its slope at numbers (Dn, N), from the left or from the right where it jumps."""
+        xs, us = self.xs.double(), self.us.double()
+        at = torch.searchsorted(xs, x, right=right).clamp(1, _KNOTS - 1)
+        x0, x1, u0, u1 = (t.gather(1, i) for t in (xs, us) for i in (at - 1, at))
+        width = x1 - x0
+        jump = width <= 0
+        slope = (u1 - u0) / torch.where(jump, 1.0, width)
+        u = torch.where(jump, u0 if not right else u1, u0 + (x - x0) * slope)
+        return u, torch.where(jump, 1.0, slope)
+
+    def number(self, u: Tensor) -> Tensor:
+        """Return the numbers (..., Dn) of normal scores, rounded to their steps."""
+        flat = u.reshape(-1, u.shape[-1]).T.contiguous()
+        at = torch.searchsorted(self.us, flat).clamp(1, _KNOTS - 1)
+        x0, x1, u0, u1 = (t.gather(1, i) for t in (self.xs, self.us) for i in (at - 1, at))
+        rise = u1 - u0
+        x = torch.where(rise > 0, x0 + (flat - u0) / torch.where(rise > 0, rise, 1.0) * (x1 - x0), x0)
+        x = x.T.reshape(u.shape)
+        step = torch.where(self.steps > 0, self.steps, 1.0)
+        return torch.where(self.steps > 0, (x / step).round() * step, x)
+
+    # ------------------------------------------------------------------ the slot
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """A normal score for each number, one-hot categories."""
+        return (len(self.numbers) + sum(self.sizes),)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return normal scores and one-hot categories, (B, *feature_shape)."""
+        low, high, _ = self.score(x[:, self.at_numbers])
+        parts = [(low.clamp(-5, 5) + high.clamp(-5, 5)) / 2]
+        if self.choices:
+            own = torch.zeros(len(x), sum(self.sizes), dtype=parts[0].dtype, device=x.device)
+            place = self.places.gather(1, x[:, self.at_choices].long().T).T
+            parts.append(own.scatter_(1, place, 1.0))
+        return torch.cat(parts, 1)
+
+    def per_feature(self, mask: Tensor) -> Tensor:
+        """Return what each feature is of, (B, *feature_shape), for numbers (B, D), one for each column."""
+        return mask.index_select(1, self.of_feature)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x | z) from the decoder's output (..., *input_shape)."""
+        return ColumnsDistribution(self, full_precision(h))
+
+    def check(self, x: Tensor) -> None:
+        """Raise SupportError unless numbers are finite and categories are places among those of their column."""
+        self.refuse(
+            x, ~torch.isfinite(x), "the real numbers", "leave an empty cell NaN in data of which cells may be"
+        )
+        for i, size in zip(self.choices, self.sizes, strict=True):
+            place = x[:, i]
+            if bool(((place < 0) | (place >= size) | (place != place.round())).any()):
+                raise SupportError(
+                    f"column {i} of x has categories 0..{size - 1}; got {place.min():g} to {place.max():g}; read "
+                    "tables with lowerbound.data.load_like(source, model.data_spec)"
+                )
+        numbers, steps = x[:, self.at_numbers], self.steps
+        off = (numbers / torch.where(steps > 0, steps, 1.0)).frac().abs()
+        off = torch.minimum(off, 1 - off) * (steps > 0)
+        if bool((off > 0.01).any()):
+            column = int((off > 0.01).any(0).nonzero()[0])
+            raise SupportError(
+                f"column {self.numbers[column]} of x holds multiples of {steps[column]:g}; got "
+                f"{numbers[:, column][off[:, column] > 0.01][0]:g}; round it, or train with a schema without a step"
+            )
+
+    def start(self, u: Tensor, model: Any) -> Tensor:
+        """Fit the maps g to a sample; return scores of N(0, 1), and the logarithms of the categories' frequencies."""
+        for row, i in enumerate(self.numbers):
+            xs, us = _knots(u[:, i].double(), self.parts[i])
+            self.xs[row], self.us[row] = xs.to(self.xs), us.to(self.us)
+        logits = [
+            ((u[:, i].long().bincount(minlength=n) + 0.5) / (len(u) + 0.5 * n)).log()
+            for i, n in zip(self.choices, self.sizes, strict=True)
+        ]
+        return torch.cat([u.new_zeros(2 * len(self.numbers)), *(part.to(u) for part in logits)])
+
+    def point(self, p: Distribution) -> Tensor:
+        """Return the medians of the numbers, which are values that occur, and the most probable categories."""
+        assert isinstance(p, ColumnsDistribution)
+        return p.median
+
+
+class ColumnsDistribution(Distribution):
+    """Independent columns; see the module.
+
+    Args:
+        family: Whose maps and columns they are.
+        h: Means and log-scales of the numbers' normal scores, and logits, (..., P).
+        scored: 1 where an element is scored, else 0, (B, D); None if all are.
+    """
+
+    arg_constraints = {}  # noqa: RUF012
+    support = constraints.real_vector
+
+    def __init__(self, family: Columns, h: Tensor, scored: Tensor | None = None) -> None:
+        n = len(family.numbers)
+        self.family, self.h, self.scored = family, h, scored
+        self.mean_score = h[..., :n]
+        self.scale = torch.exp(4 * torch.tanh(h[..., n : 2 * n] / 4)) + _FLOOR
+        logits = h[..., 2 * n :]
+        chosen = logits[..., family.places.flatten()].unflatten(-1, family.places.shape)
+        self.logits = chosen.masked_fill(family.absent, -torch.inf).log_softmax(-1)
+        super().__init__(h.shape[:-1], family.event_shape, validate_args=False)
+
+    def restricted(self, scored: Tensor) -> ColumnsDistribution:
+        """Return the same with the log-density of the scored columns only."""
+        return ColumnsDistribution(self.family, self.h, scored)
+
+    def per_column(self, x: Tensor) -> Tensor:
+        """Return the log-density or log-probability of each column of ``x`` (..., D), in nats, (..., D)."""
+        family = self.family
+        of_numbers = _log_interval(*family.score(x[..., family.at_numbers]), self.mean_score, self.scale)
+        place = x[..., family.at_choices].long().unsqueeze(-1)
+        shape = torch.broadcast_shapes(self.logits.shape[:-1], place.shape[:-1])
+        of_choices = self.logits.expand(*shape, -1).gather(-1, place.expand(*shape, 1)).squeeze(-1)
+        out = torch.empty(
+            (*of_numbers.shape[:-1], *self.event_shape), dtype=of_numbers.dtype, device=x.device
+        )
+        out = out.index_copy(-1, family.at_numbers, of_numbers)
+        return out.index_copy(-1, family.at_choices, of_choices.to(out.dtype).expand(*out.shape[:-1], -1))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of the scored columns of ``value``, in nats."""
+        each = self.per_column(value)
+        return (each if self.scored is None else torch.where(self.scored > 0, each, 0.0)).sum(-1)
+
+    def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draw every column."""
+        lead = torch.Size(sample_shape)
+        u = self.mean_score + self.scale * torch.randn(
+            *lead, *self.mean_score.shape, device=self.h.device, dtype=self.h.dtype
+        )
+        flat = self.logits.exp().reshape(-1, self.logits.shape[-1])
+        draws = (
+            torch.multinomial(flat, max(1, math.prod(lead)), replacement=True)
+            if len(flat)
+            else flat.new_zeros(0, 1)
+        )
+        places = (
+            draws.T.reshape(*lead, *self.logits.shape[:-1]) if len(flat) else u.new_zeros(*u.shape[:-1], 0)
+        )
+        return self._joined(u, places)
+
+    @property
+    def median(self) -> Tensor:
+        """Medians of the numbers, and the most probable categories."""
+        return self._joined(self.mean_score, self.logits.argmax(-1))
+
+    @property
+    def mean(self) -> Tensor:
+        """Means of the numbers, by Gauss-Hermite quadrature, and the most probable categories."""
+        nodes, weights = (torch.as_tensor(t, dtype=self.h.dtype, device=self.h.device) for t in _HERMITE)
+        lines = nodes.reshape(-1, *[1] * self.mean_score.ndim)
+        x = self.family.number(self.mean_score + self.scale * lines)
+        at = (weights / weights.sum()).reshape(lines.shape)
+        out = self.median.clone()
+        out[..., self.family.at_numbers] = (x * at).sum(0)
+        return out
+
+    def _joined(self, u: Tensor, places: Tensor) -> Tensor:
+        out = u.new_empty(*u.shape[:-1], *self.event_shape)
+        out[..., self.family.at_numbers] = self.family.number(u)
+        out[..., self.family.at_choices] = places.to(out.dtype)
+        return out
+
+
+def _hermite() -> tuple[Any, Any]:
+    import numpy as np
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    return nodes, weights
+
+
+_HERMITE = _hermite()
+
+
+def _log_interval(low: Tensor, high: Tensor, log_width: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return the log-probability that N(mean, scale²) lies in [low, high], or where these are equal its log-density.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        log_width: Logarithm of their difference, or of what the density is to be multiplied by.
+        mean: Means.
+        scale: Standard deviations.
+    """
+    middle, width = ((low + high) / 2 - mean) / scale, (high - low) / scale
+    narrow = width < _NARROW
+    # The density in the middle times the width, to the second order in the width: the error is of the fourth.
+    small = torch.where(narrow, width, 0.0)
+    bend = torch.log1p((small.square() / 24 * (middle.square() - 1)).clamp(-0.5, 0.5))
+    of_narrow = -0.5 * middle.square() - 0.5 * math.log(2 * math.pi) - scale.log() + log_width + bend
+    # In the tail where Φ is not near 1, and so far inside that no gradient is 0 / 0.
+    wide = torch.where(narrow, 1.0, width)
+    far = middle.abs() + wide / 2
+    top = torch.special.log_ndtr(wide - far)
+    bottom = torch.special.log_ndtr(-far)
+    of_wide = top + torch.log(-torch.expm1((bottom - top).clamp(max=-1e-6)))
+    return torch.where(narrow, of_narrow, of_wide)
+
+
+def _check(i: int, column: Mapping[str, Any]) -> None:
+    size, step = column.get("categories"), column.get("step")
+    if size is not None and not (isinstance(size, int) and 2 <= size <= _MOST_CATEGORIES):
+        raise ConfigError(f"column {i} of Columns needs 2 to {_MOST_CATEGORIES} categories; got {size!r}")
+    if step is not None and not (isinstance(step, int | float) and 0 < step < math.inf):
+        raise ConfigError(f"column {i} of Columns needs a positive step; got {step!r}")
+    if unknown := column.keys() - {"categories", "step", "low", "spikes"}:
+        raise ConfigError(f"column {i} of Columns has no entry {sorted(unknown)[0]!r}")
+
+
+# ---------------------------------------------------------------------- from a sample to a map
+def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return points (x, u) of the map to normal scores, as many as there is room for, in float64."""
+    values, counts = x.unique(return_counts=True)
+    n = len(x)
+    before = (counts.cumsum(0) - counts).double()
+    step, low = column.get("step"), column.get("low")
+    if step:
+        xs, share = _of_steps(values, counts, before, n, float(step))
+    else:
+        xs, share = _of_density(values, counts, before, n, column.get("spikes") or ())
+    # Nothing that was not seen is impossible: a half of one example is spread evenly over the range.
+    even = (xs - xs[0]) / (xs[-1] - xs[0]).clamp(min=1e-300)
+    share = (n * share + 0.5 * even + 0.25) / (n + 1)
+    us = math.sqrt(2) * torch.erfinv(2 * share - 1)
+    return _with_tails(xs, us, low, step)
+
+
+def _of_steps(values: Tensor, counts: Tensor, before: Tensor, n: int, step: float) -> tuple[Tensor, Tensor]:
+    """Return the borders of the cells of values that are multiples of a step, and the share below each."""
+    most = (_KNOTS - 4) // 2
+    if len(values) > most:
+        # The most frequent ones keep borders of their own; between the others there are as many between two borders.
+        often = torch.zeros(len(values), dtype=torch.bool)
+        often[counts.topk(most // 2).indices] = True
+        evenly = torch.linspace(0, len(values) - 1, most // 2).round().long()
+        often[evenly] = True
+        kept = often.nonzero().flatten()
+    else:
+        kept = torch.arange(len(values))
+    xs = torch.stack([values[kept] - step / 2, values[kept] + step / 2], 1).flatten()
+    share = torch.stack([before[kept], before[kept] + counts[kept]], 1).flatten() / n
+    first = torch.ones(len(xs), dtype=torch.bool)
+    first[1:] = xs[1:] > xs[:-1] + step / 4  # two neighbours have one border
+    return xs[first], share[first]
+
+
+def _of_density(
+    values: Tensor, counts: Tensor, before: Tensor, n: int, spikes: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Return quantiles, and the share below each; a spike is there twice, with the shares below it and up to it."""
+    spike = torch.zeros(len(values), dtype=torch.bool)
+    if spikes:
+        near = (values[:, None] - torch.as_tensor(spikes, dtype=values.dtype)).abs()
+        spike = (near <= 1e-6 * values.abs().clamp(min=1e-30)[:, None]).any(1)
+    # So many that each piece holds enough examples for its slope to mean something.
+    rest = (~spike).nonzero().flatten()
+    most = min(_KNOTS - 4 - 2 * int(spike.sum()), max(4, round(2 * math.sqrt(int(counts[rest].sum())))))
+    middle = (before + counts / 2.0) / n
+    if len(rest) > most:
+        # Evenly in the normal score, so that the tails have their share of points.
+        goal = torch.linspace(
+            *(float(math.sqrt(2) * torch.erfinv(2 * middle[rest[i]] - 1)) for i in (0, -1)), most
+        )
+        at = (
+            torch.searchsorted(middle[rest], torch.special.ndtr(goal).double())
+            .clamp(0, len(rest) - 1)
+            .unique()
+        )
+        rest = rest[at]
+    xs, share = [values[rest]], [middle[rest]]
+    for end in (before, before + counts):
+        xs.append(values[spike])
+        share.append(end[spike] / n)
+    joined, places = torch.cat(xs), torch.cat(share)
+    order = places.argsort(stable=True)
+    order = order[joined[order].argsort(stable=True)]
+    return joined[order], places[order]
+
+
+def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float | None) -> tuple[Tensor, Tensor]:
+    """Return as many points as a map has: on both sides it goes on as a Gaussian of the data's spread would."""
+    middle = len(xs) // 2
+    rises = []
+    for end, other in ((0, middle), (-1, middle if middle < len(xs) - 1 else 0)):
+        span = float((xs[end] - xs[other]).abs())
+        rises.append(float((us[end] - us[other]).abs()) / span if span > 0 else 1.0)
+    below, above = rises
+    begin = xs[0] - max(1e-12, (float(us[0]) + _END)) / below
+    if low is not None and begin < low - (step or 0) / 2:
+        # No value lies below the bound: all that is left of the probability lies above it.
+        begin = xs.new_tensor(low - (step or 0) / 2)
+        if begin >= xs[0]:
+            xs, us = xs[1:], us[1:]
+    end = xs[-1] + max(1e-12, (_END - float(us[-1]))) / above
+    xs = torch.cat([begin.reshape(1), xs, end.reshape(1)])
+    us = torch.cat([us.new_tensor([-_END]), us, us.new_tensor([_END])])
+    room = _KNOTS - len(xs)
+    # What room is left lies beyond the end, on the same line.
+    beyond = torch.arange(1, room + 1, dtype=xs.dtype)
+    slope = (us[-1] - us[-2]) / (xs[-1] - xs[-2])
+    far = (xs[-1] - xs[0]) / _KNOTS
+    return torch.cat([xs, xs[-1] + beyond * far]), torch.cat([us, us[-1] + beyond * far * slope])
