@@ -25,7 +25,7 @@ def made(tmp_path_factory):
     x = rng.standard_normal((30, 3)).astype(np.float32)
     np.save(here / "good.npy", x)
     np.save(here / "two.npy", x[:2])
-    np.save(here / "nan.npy", np.where(np.arange(90).reshape(30, 3) == 50, np.nan, x))
+    np.save(here / "inf.npy", np.where(np.arange(90).reshape(30, 3) == 50, np.inf, x))
     np.save(here / "wide.npy", np.hstack([x, x]))
     np.save(here / "grey.npy", rng.integers(0, 256, (30, 1, 4, 4)).astype(np.uint8))
     np.save(here / "bits.npy", rng.integers(0, 2, (30, 3)).astype(np.uint8))
@@ -33,7 +33,8 @@ def made(tmp_path_factory):
     np.save(here / "objects.npy", np.array([{"a": 1}] * 9, dtype=object), allow_pickle=True)
     (here / "cut.npy").write_bytes((here / "good.npy").read_bytes()[:200])
     (here / "words.csv").write_text("a,b\n1,x\n2,y\n3,z\n4,x\n")
-    (here / "holes.csv").write_text("a,b\n1,2\n3,\n5,6\n7,8\n")
+    (here / "ragged.csv").write_text("a,b\n1,2\n3,4,5\n5,6\n7,8\n")
+    (here / "constant.csv").write_text("a\n1\n1\n1\n1\n")
     (here / "notes.md").write_text("hello")
     (here / "data.pkl").write_bytes(pickle.dumps(x))
     (here / "empty").mkdir()
@@ -141,11 +142,11 @@ TABLE = [
     ("train truncated", FAST, "3.png", "on_corrupt"),
     ("train sizes", FAST, "image_size"),
     ("train two.npy", FAST, "has 2 examples; train, valid and test need at least one each"),
-    ("train nan.npy", FAST, "has 1 values that are NaN", "example 16", "fill or drop"),
+    ("train inf.npy", FAST, "has 1 values that are infinite", "example 16", "correct them"),
     ("train cut.npy", FAST, "cut.npy"),
     ("train objects.npy", FAST, "objects.npy"),
-    ("train words.csv", FAST, "'b'", "label_column"),
-    ("train holes.csv", FAST, "missing values in 'b' (1, first in row 1)", "fill or drop"),
+    ("train ragged.csv", FAST, "line 1 has 2 fields, but line 3 has 3", "give every row as many"),
+    ("train constant.csv", FAST, "constant.csv has nothing to learn from", "'a' (constant)"),
     ("train notes.md", FAST, "notes.md has no known type; readable are .npy, .npz, .csv, .parquet"),
     ("train data.pkl", FAST,
      "data.pkl is a pickle, and opening one can run any code; save the array with numpy.savez"),
@@ -227,8 +228,8 @@ TABLE = [
     ("evaluate run --precision fp8", [], "there is no precision 'fp8'; did you mean 'fp32'"),
     ("evaluate run --device gpu", [], "device 'gpu' cannot be used here"),
     ("evaluate run wide.npy", [], "wide.npy has examples of shape (6,), but the model needs (3,)"),
-    ("evaluate bits good.npy", [], "Bernoulli needs x in {0, 1}; got values in", "binarise the data"),
-    ("score bits good.npy --out s.csv", [], "Bernoulli needs x in {0, 1}"),
+    ("evaluate bits good.npy", [], "was trained on uint8 of zeros and ones", "(x > 0.5)"),
+    ("score bits good.npy --out s.csv", [], "was trained on uint8 of zeros and ones"),
     ("score run --samples -1", [], "--samples must be at least 1; got -1"),
     ("sample run -n 0", [], "--number must be at least 1; got 0"),
     ("sample run --temperature -1", [], "--temperature must be at least 0; got -1"),

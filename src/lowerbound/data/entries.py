@@ -199,11 +199,13 @@ def _read_values(
         return ConditionSpec(name, "set", values.shape[1:]), _floats(values, what)
     if like is not None and like.kind == "vector" and values.ndim == 1 and values.dtype.kind in "biuO":
         values = _as_floats(values, what)
-    if (
-        kind is None
-        and values.ndim == 1
-        and (values.dtype.kind in "biuUO" or (like and like.kind == "label"))
-    ):
+    empty = (
+        like is not None
+        and like.kind == "label"
+        and values.dtype.kind == "f"
+        and bool(np.isnan(values).all())
+    )
+    if kind is None and values.ndim == 1 and (values.dtype.kind in "biuUO" or empty):
         values, classes = _number(values, None, what)
         return ConditionSpec(name, "label", (), classes), values
     values = check_array(values[:, None] if values.ndim == 1 else values, what, any_channels=kind == "image")

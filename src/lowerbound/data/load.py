@@ -462,7 +462,9 @@ def _parts(options: dict[str, Any]) -> list[str]:
 
 def _check_use(options: dict[str, Any], form: str | None) -> None:
     for option, (unused, forms) in _ONLY.items():
-        if form not in forms and options[option] != unused:
+        # What a model knows of its table is no option of the user's.
+        given = unused if isinstance(options[option], tuple) else options[option]
+        if form not in forms and given != unused:
             raise ConfigError(
                 f"{option}={options[option]!r} is for {_FORMS[forms]}, which this source is not"
             )

@@ -34,7 +34,8 @@ from .spec import ColumnSpec, Storage
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-SAMPLE = 100_000  # rows that tell of repeated values, evenly spread over the table
+SAMPLE = 100_000  # rows that tell of repeated values, evenly spread over the table; fewer of many columns
+_SAMPLE_VALUES = 2**21
 MOST_CATEGORIES = 1000
 _DISTINCT = 10_000  # words that are counted
 _FEW = 20  # rows below which nothing is taken for an identifier
@@ -110,7 +111,7 @@ class ColumnFacts:
                     f"column {self.name!r} has an infinite number in row {row}, counted from 0; correct it, or leave "
                     "the cell empty if it is missing"
                 )
-            self.low, self.high = min(self.low, present.min()), max(self.high, present.max())
+            self.low, self.high = min(self.low, float(present.min())), max(self.high, float(present.max()))
             self.integral = self.integral and bool((present == np.floor(present)).all())
             if self.stored == "float" and not self.integral and self.digits <= _MOST_DIGITS:
                 self.digits = max(self.digits, _decimals(present))
@@ -118,7 +119,7 @@ class ColumnFacts:
             self.counting = self.counting and bool((steps[np.isfinite(steps)] == 1).all())
             self.last = float(present[-1])
         start = -first % every
-        self.sample.append(values[start::every])
+        self.sample.append(values[start::every].copy())  # a view would keep all of them
 
     def values(self) -> list[Any]:
         """Different values, in order: of numbers those of the sample."""
@@ -207,9 +208,11 @@ def look(chunks: Iterable[DataFrame], rows: int, name: str) -> list[ColumnFacts]
     Raises:
         DataError: A column holds what is no number, word, boolean or date.
     """
-    every, facts = max(1, math.ceil(rows / SAMPLE)), None
+    every, facts = 1, None
     for chunk in chunks:
         if facts is None:
+            most = max(2000, min(SAMPLE, _SAMPLE_VALUES // max(1, len(chunk.columns))))
+            every = max(1, math.ceil(rows / most))
             facts = [_begun(chunk[column], name) for column in chunk.columns]
         for fact in facts:
             fact.add(chunk[fact.name], every)

@@ -66,6 +66,7 @@ class Reading:
         """
         if self.known is not None:
             check_columns([c for c in self.known if c.is_modelled], there, name)
+            choose_columns(there, None, self.label_column, self.conditions, name)  # refuses what is not there
             return self.known
         chosen = choose_columns(there, self.columns, self.label_column, self.conditions, name)
         facts = look(chunks(chosen), rows, name) if chosen and rows else []
