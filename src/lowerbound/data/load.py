@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,12 @@ from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files
-from .images import read_folder
+from .images import pictures_in, read_folder
+from .lists import TYPES
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
 from .partition import check_parts, cut, make_splits
-from .pictures import PictureForm
+from .pictures import SUFFIXES, PictureForm, check_colour, some
 from .shared import Shared
 from .source import Source
 from .spec import Binarize, ConditionSpec, DataSpec, Values, check_option
@@ -39,13 +41,16 @@ _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .ta
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar")
 _TABLES = ("table", "parquet")
+_LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
     "image_size": (None, _PICTURES),
     "crop": ("center", _PICTURES),
     "channels": (None, _PICTURES),
+    "frames": (None, _PICTURES),
+    "background": ("white", _PICTURES),
     "on_corrupt": ("refuse", ("folder",)),
     "columns": (None, _TABLES),
-    "label_column": (None, (*_TABLES, "tar")),
+    "label_column": (None, _LABELLED),
     "stream": (None, ("npy", "parquet", "tar")),
     "memory": (None, ("npy", "parquet", "tar")),
 }
@@ -53,7 +58,7 @@ _FORMS = {
     ("folder",): "folders of images",
     _PICTURES: "folders of images, and pictures in tar shards or .parquet files",
     _TABLES: "tables (.csv, .parquet, DataFrame)",
-    (*_TABLES, "tar"): "tables (.csv, .parquet, DataFrame) and tar shards",
+    _LABELLED: "tables (.csv, .parquet, DataFrame), tar shards, and folders of images with a list of labels",
     ("npy", "parquet", "tar"): _STREAMED,
 }
 
@@ -69,6 +74,8 @@ def load(
     image_size: int | Sequence[int] | None = None,
     crop: str = "center",
     channels: int | None = None,
+    frames: str | None = None,
+    background: str = "white",
     dequantize: bool = True,
     on_corrupt: str = "refuse",
     columns: Sequence[str] | None = None,
@@ -105,24 +112,30 @@ def load(
 
     Args:
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
-            images; a .npy (memory-mapped), .npz, .csv or .parquet file; tar shards as the webdataset package writes
-            them; a folder of .parquet or .tar files; an array, tensor, DataFrame, or map-style torch data set with
-            items x or (x, y).
+            images, or one of them; a .npy (memory-mapped), .npz, .csv or .parquet file; tar shards as the webdataset
+            package writes them; a folder of .parquet or .tar files; an array, tensor, DataFrame, or map-style torch
+            data set with items x or (x, y).
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
             default is $LOWERBOUND_DATA, then a download into the cache.
         binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;
             "threshold" at the middle; None for what is usual for the source.
-        labels: One label per example, whole numbers or strings, or the path of a .npy with them.
+        labels: One label per example, whole numbers or strings, or the path of a .npy with them; for a folder of
+            images in the natural order of their paths (2.png before 10.png). Or the path of a list of file names and
+            labels, .csv, .jsonl or .parquet, there or in the folder; a metadata.csv in the folder need not be named.
         split: Shares of train, valid and test.
         seed: Of the permutation, of static binarisation and of the labels that `labelled` keeps.
         image_size: Size of the images of a folder, of shards or of a .parquet, one number or (height, width).
         crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
-        channels: 1 for grey, 3 for colour, None for grey if all images of the folder are; of shards and of a .parquet
-            for what the first is stored as.
+        channels: 1 for grey, 3 for colour, 4 for colour and transparency, None for grey if all images of the folder
+            are; of shards and of a .parquet for what the first is stored as.
+        frames: What becomes of images of several frames: "all" makes each an example (of a folder), "first" takes the
+            first, None refuses them.
+        background: Colour under transparent parts of images, by name or as "#rrggbb".
         dequantize: Whether to add uniform noise to the grey levels of images that are not binarised.
         on_corrupt: "refuse" or "skip" images of a folder that cannot be decoded.
         columns: The table's columns to use.
-        label_column: The table's column that is the label; in shards the name in the .json, which else is the .cls.
+        label_column: The column of the table, or of the list of labels, that is the label; in shards the name in the
+            .json, which else is the .cls.
         values: "binary", "unit", "real" or "categorical".
         condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
             then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its
@@ -163,6 +176,8 @@ def load(
         "image_size": _listed(image_size),
         "crop": crop,
         "channels": channels,
+        "frames": frames,
+        "background": background,
         "dequantize": dequantize,
         "on_corrupt": on_corrupt,
         "columns": [columns] if isinstance(columns, str) else _listed(columns),
@@ -178,7 +193,9 @@ def load(
     _check(options | streaming, labels)
     names = _check_conditions(names if given is None else list(given), observed, labelled)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
-    found = _joined(_open(source, options | streaming), labels, given or {}, name)
+    # A list of names and labels is for the reader of the folder, which knows the names.
+    beside = None if _is_list(options["labels"]) else labels
+    found = _joined(_open(source, options | streaming), beside, given or {}, name)
     cap = cap_of(memory)
     if found.streams:
         options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
@@ -231,7 +248,9 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     check_option("values", options["values"], (None, *get_args(Values)))
     check_option("crop", options["crop"], ("center", "stretch", "pad"))
     check_option("on_corrupt", options["on_corrupt"], ("refuse", "skip"))
-    check_option("channels", options["channels"], (None, 1, 3))
+    check_option("channels", options["channels"], (None, 1, 3, 4))
+    check_option("frames", options["frames"], (None, "first", "all"))
+    check_colour(options["background"])
     check_option("dequantize", options["dequantize"], (True, False))
     split, seed, size = options["split"], options["seed"], options["image_size"]
     if not _numbers(split, 3) or abs(sum(split) - 1) > 1e-6:
@@ -250,7 +269,7 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     memory = options["memory"]
     if memory is not None and not _numbers([memory], 1):
         raise ConfigError(f"memory={memory!r} must be a positive number of MiB, like {cap_of(None):g}")
-    if labels is not None and options["label_column"] is not None:
+    if labels is not None and options["label_column"] is not None and not _is_list(options["labels"]):
         raise ConfigError("labels= and label_column= both name the labels; give one of them")
 
 
@@ -286,6 +305,11 @@ def _check_conditions(names: Any, observed: Any, labelled: Any) -> list[str]:
     if labelled is not None and "label" not in names:
         raise ConfigError(f"labelled={labelled} keeps labels as condition; add condition='label'")
     return names
+
+
+def _is_list(labels: Any) -> bool:
+    """Whether labels are given as the path of a list that names the pictures."""
+    return isinstance(labels, str) and Path(labels).suffix.lower() in TYPES
 
 
 def _words(value: Any) -> bool:
@@ -329,21 +353,27 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             f"{name} is the folder of a run, and its pictures are no data; name the data that are meant, or a single "
             f"file in it; `lowerbound evaluate {name}` and `lowerbound report {name}` are about the run itself"
         )
-    files = find(path)
+    # A list of the pictures' labels may lie among them, and be a .parquet.
+    files = None if path.is_dir() and _is_list(options["labels"]) else find(path)
     if files is not None:
+        if path.is_dir() and (pictures := pictures_in(path)):
+            warnings.warn(
+                f"{name} is read as {files.suffix} files; passed over {len(pictures)} pictures in it: {some(pictures)}",
+                stacklevel=4,
+            )
         _check_use(options, files.suffix[1:])
         return read_files(files, options, _parts(options) if files.suffix != ".npy" else ())
-    if path.is_dir():
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in SUFFIXES:
         _check_use(options, "folder")
-        form = PictureForm.of(options)
         return read_folder(
             path,
-            image_size=form.size,
-            crop=form.crop,
-            channels=form.channels,
+            PictureForm.of(options),
             on_corrupt=options["on_corrupt"],
+            labels=options["labels"] if _is_list(options["labels"]) else None,
+            label_column=options["label_column"],
+            seed=options["seed"],
         )
-    suffix = path.suffix.lower()
     if suffix == ".csv":
         _check_use(options, "table")
         return tables.read_table(path, options["columns"], options["label_column"], _parts(options))
@@ -374,6 +404,15 @@ def _check_use(options: dict[str, Any], form: str | None) -> None:
             raise ConfigError(
                 f"{option}={options[option]!r} is for {_FORMS[forms]}, which this source is not"
             )
+    if form != "folder" and _is_list(options["labels"]):
+        raise ConfigError(
+            f"labels={options['labels']!r} goes by the names of pictures, so it is for folders of them; pass a .npy, "
+            "or the array"
+        )
+    if form != "folder" and options["frames"] == "all":
+        raise ConfigError(
+            "frames='all' is for folders of images; a sample or row is one example, so pass 'first'"
+        )
     if options["crop"] != "center" and options["image_size"] is None:
         raise ConfigError(f"crop={options['crop']!r} needs image_size=")
 
