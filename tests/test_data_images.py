@@ -1,4 +1,4 @@
-"""Pictures as people have them: formats, frames, depths, transparency, lists of labels, splits, and what is too much."""
+"""Pictures as people have them: formats, frames, depths, transparency, lists of labels, splits, bombs."""
 
 import io
 import json
@@ -90,7 +90,7 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 6\n%%EndComments\ns
 def test_postscript_called_a_picture_starts_no_program(tmp_path, monkeypatch, form, content):
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "gs"
-    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/canary\n")
+    program.write_text(f"#!/bin/sh\n: > {tmp_path}/canary\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew
@@ -313,18 +313,14 @@ def test_hidden_colours_are_no_data(tmp_path, rng):
     assert (kept.spec.event_shape, said) == ((4, 4, 4), [])
     assert in_order(kept)[0][:3, 3, 0].tolist() == [[0, 0, 255, 255]] * 3
     resized = in_order(told(tmp_path, image_size=2)[0])[0]
-    assert (resized[:3, :, :, 0] > 240).all()  # laid on the ground before, so that no hidden colour seeps in
+    assert (resized[:3] == resized[0]).all()  # no hidden colour seeps in
 
 
 @pytest.mark.parametrize("stored", ["palette", "grey", "half"])
 def test_transparency_in_other_forms(tmp_path, stored):
     for i in range(3):
         if stored == "palette":
-            picture = (
-                Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
-                if False
-                else Image.new("P", (2, 2))
-            )
+            picture = Image.new("P", (2, 2))
             picture.putpalette([200, 0, 0, 0, 0, 200])
             picture.putpixel((1, 0), 1)
             picture.save(tmp_path / f"{i}.png", transparency=0)
@@ -478,7 +474,7 @@ def test_a_list_must_fit_the_folder(tmp_path, numbered):
         load(numbered, labels=tmp_path / "none.csv")
     with pytest.raises(ConfigError, match="goes by the names of pictures"):
         load("digits", labels=path)
-    with pytest.raises(DataError, match="no metadata.csv"):
+    with pytest.raises(DataError, match=r"no metadata\.csv"):
         load(numbered, label_column="digit")
 
 

@@ -349,7 +349,7 @@ def test_folder_with_its_own_split(tmp_path, rng):
     assert np.array_equal(stored(data.test)[:, 0], arrays[4:])
     for file in (tmp_path / "test").rglob("*.png"):
         file.unlink()
-    with pytest.raises(DataError, match="has the sub-folders train; .* pass one of them alone"):
+    with pytest.raises(DataError, match=r"has the sub-folders train; .* pass one of them alone"):
         load(tmp_path)
 
 

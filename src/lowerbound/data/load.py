@@ -358,7 +358,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     if files is not None:
         if path.is_dir() and (pictures := pictures_in(path)):
             warnings.warn(
-                f"{name} is read as {files.suffix} files; passed over {len(pictures)} pictures in it: {some(pictures)}",
+                f"{name} is read as {files.suffix} files; passed over {len(pictures)} pictures in it: "
+                f"{some(pictures)}",
                 stacklevel=4,
             )
         _check_use(options, files.suffix[1:])
