@@ -659,7 +659,6 @@ def test_options_are_checked(numbered, options, match):
         load(numbered, **options)
 
 
-def test_natural_keys_compare_whatever_the_names_are(tmp_path):
+def test_natural_keys_compare_whatever_the_names_are():
     names = ["", "1", "a", "1a", "a1", "²", "٣", "A1", "a01", "1.5"]
-    paths = [tmp_path / name for name in names if name]
-    assert sorted(paths, key=natural) == sorted(paths[::-1], key=natural)
+    assert sorted(names, key=natural) == sorted(names[::-1], key=natural)

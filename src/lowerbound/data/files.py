@@ -81,7 +81,9 @@ def _listed(folder: Path) -> list[Path]:
         for p in folder.iterdir()
         if p.suffix.lower() in _FOLDERS_OF and p.name[0] not in "._" and p.is_file()
     ]
-    return sorted((p for p in files if p.name not in METADATA or not is_metadata(p)), key=natural)
+    return sorted(
+        (p for p in files if p.name not in METADATA or not is_metadata(p)), key=lambda p: natural(p.name)
+    )
 
 
 def _by_name(files: Sequence[Path]) -> dict[str, list[Path]]:

@@ -39,6 +39,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _SHARE = 0.1  # of train, for a part that a split of its own lacks
+_NUMBER = re.compile(r"(\d+)")
 _LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx")
 _NAMED = 8  # damaged files that a message names
 _QUIET = 2.0  # seconds before reading is told of
@@ -46,7 +47,7 @@ _MANY_PIXELS = 2**16  # in smaller pictures, the threads would wait for each oth
 
 
 class _File(NamedTuple):
-    path: Path  # within the folder
+    path: str  # within the folder
     part: int
     label: Any
 
@@ -57,12 +58,11 @@ def part_of(name: str, *, whole: bool = True) -> str | None:
     return None if found is None else PARTS[(found.lastindex or 1) - 1]
 
 
-def natural(path: Path) -> list[Any]:
+def natural(name: str) -> tuple[list[Any], str]:
     """A key by which numbers in names are sorted as numbers, and capitals as small letters."""
-    return [
-        ([int(piece) if i % 2 else piece.lower() for i, piece in enumerate(re.split(r"(\d+)", name))], name)
-        for name in path.parts
-    ]
+    pieces: list[Any] = _NUMBER.split(name.lower())
+    pieces[1::2] = map(int, pieces[1::2])
+    return pieces, name
 
 
 def read_folder(
@@ -91,7 +91,7 @@ def read_folder(
     """
     notes: list[str] = []
     if folder.is_file():
-        folder, files = folder.parent, [_File(Path(folder.name), 0, None)]
+        folder, files = folder.parent, [_File(folder.name, 0, None)]
     else:
         files = _list(folder, labels, label_column, seed, notes)
     array, kept = _read(folder, files, form, on_corrupt, notes)
@@ -116,16 +116,15 @@ def _list(
     folder: Path, labels: str | None, label_column: str | None, seed: int, notes: list[str]
 ) -> list[_File]:
     """The pictures with their parts and labels: those of train first, in natural order."""
-    there = sorted(_walk(folder), key=natural)
-    paths = [path for path in there if path.suffix.lower() in SUFFIXES]
-    others = [path for path in there if path.suffix.lower() not in SUFFIXES]
+    paths, others = [], []
+    for path in _walk(str(folder)):
+        (paths if _is_picture(path) else others).append(path)
     if not paths:
         raise DataError(
             f"{folder} holds no images ({', '.join(SUFFIXES)}), neither directly nor in sub-folders; it has "
             f"{some(sorted(child.name for child in folder.iterdir())) or 'nothing'}"
         )
     parts = _parts_of(folder, paths)
-    inside = [Path(*path.parts[1:]) if parts else path for path in paths]
     pairs, lists = _listed(folder, labels, label_column, others)
     others = [path for path in others if path not in lists]
     if others:
@@ -136,48 +135,57 @@ def _list(
                 f"label_column={label_column!r} is a column of a list of labels, but {folder} has no metadata.csv "
                 "and none is given; pass labels=, the path of one"
             )
-        known = _classes(folder, paths, inside)
+        known = _classes(folder, paths, bool(parts))
     else:
         known = match(pairs, paths, some(lists))
-    numbers = [PARTS.index(parts[path.parts[0]]) if parts else 0 for path in paths]
+    numbers = [PARTS.index(parts[_top(path)]) if parts else 0 for path in paths]
     if parts:
         numbers = _completed(folder, numbers, seed, notes)
     files = [_File(*entry) for entry in zip(paths, numbers, known, strict=True)]
     return sorted(files, key=lambda file: file.part)  # which keeps the order within a part
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[str]:
     """Paths within a folder of the pictures below it, in natural order."""
-    return sorted((p for p in _walk(folder) if p.suffix.lower() in SUFFIXES), key=natural)
+    return [path for path in _walk(str(folder)) if _is_picture(path)]
 
 
-def _walk(folder: Path, inside: Path = Path(), above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """The files below a folder, as paths within it; neither what is hidden nor what systems leave behind."""
-    here = os.path.realpath(folder / inside)
+def _is_picture(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in SUFFIXES
+
+
+def _walk(folder: str, inside: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Paths within a folder of the files below it, in natural order; not of what is hidden or left by systems."""
+    here = os.path.realpath(folder)
     if here in above:  # a link to a folder that it lies in
         return
     try:
-        entries = list(os.scandir(here))
+        entries = sorted(os.scandir(here), key=lambda entry: natural(entry.name))
     except OSError as error:
-        raise DataError(f"{folder / inside} cannot be read: {error}") from error
+        raise DataError(f"{folder} cannot be read: {error}") from error
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+        if entry.name[0] == "." or entry.name.lower() in _LITTER:
             continue
-        if entry.is_dir():
-            yield from _walk(folder, inside / entry.name, (*above, here))
-        elif entry.is_file() or not os.path.exists(entry.path):  # a pipe would be waited for
-            yield inside / entry.name
+        if entry.is_file() or not os.path.exists(entry.path):
+            yield inside + entry.name
+        elif entry.is_dir():  # neither, for a pipe would be waited for
+            yield from _walk(entry.path, f"{inside}{entry.name}/", (*above, here))
 
 
-def _parts_of(folder: Path, paths: Sequence[Path]) -> dict[str, str]:
+def _top(path: str) -> str:
+    """The sub-folder that a path goes through first; nothing if it is a file's name alone."""
+    return path[: path.find("/")] if "/" in path else ""
+
+
+def _parts_of(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     """Which sub-folder is which part of a split; empty if the folder has none of its own.
 
     Raises:
         DataError: Some are and others are not, two are the same, or train is missing.
     """
-    tops = list(dict.fromkeys(path.parts[0] for path in paths if len(path.parts) > 1))
+    tops = [top for top in dict.fromkeys(map(_top, paths)) if top]
     parts = {name: part for name in tops if (part := part_of(name))}
-    flat = next((path.name for path in paths if len(path.parts) == 1), None)
+    flat = next((path for path in paths if "/" not in path), None)
     beside = [name for name in tops if name not in parts] + ([] if flat is None else [flat])
     if beside and set(parts.values()) <= {"train"}:
         return {}  # there are pictures of trains
@@ -217,21 +225,23 @@ def _completed(folder: Path, numbers: list[int], seed: int, notes: list[str]) ->
     return numbers
 
 
-def _classes(folder: Path, paths: Sequence[Path], inside: Sequence[Path]) -> Sequence[str | None]:
-    """The classes that sub-folders are; None for each picture if there are none."""
-    flat = [path for path, own in zip(paths, inside, strict=True) if len(own.parts) == 1]
-    nested = [path for path, own in zip(paths, inside, strict=True) if len(own.parts) > 1]
+def _classes(folder: Path, paths: Sequence[str], split: bool) -> list[str | None]:
+    """The classes that sub-folders are, within the parts of a split; None for each picture if there are none."""
+    depth = int(split)
+    folders = [path.split("/")[depth:-1] for path in paths]
+    flat = next((path for path, own in zip(paths, folders, strict=True) if not own), None)
+    nested = next((path for path, own in zip(paths, folders, strict=True) if own), None)
     if flat and nested:
         raise DataError(
-            f"{folder} has images both directly ({flat[0].as_posix()}, ...) and in sub-folders "
-            f"({nested[0].as_posix()}, ...); put all of them in sub-folders, one per class, or none"
+            f"{folder} has images both directly ({flat}, ...) and in sub-folders ({nested}, ...); put all of them in "
+            "sub-folders, one per class, or none"
         )
-    return [own.parts[0] if nested else None for own in inside]
+    return [own[0] if own else None for own in folders]
 
 
 def _listed(
-    folder: Path, labels: str | None, label_column: str | None, others: Sequence[Path]
-) -> tuple[list[tuple[str, Any]] | None, list[Path]]:
+    folder: Path, labels: str | None, label_column: str | None, others: Sequence[str]
+) -> tuple[list[tuple[str, Any]] | None, list[str]]:
     """Names and labels by a list, if there is one, and the lists that are in use."""
     if labels is not None:
         given = Path(labels).expanduser()
@@ -240,18 +250,17 @@ def _listed(
         if pairs is None:
             raise DataError(f"{file} has no column called label; pass label_column=, the one that is")
         same = [path for path in others if file.samefile(folder / path)]
-        return pairs, same or [file]
+        return pairs, same or [str(file)]
     lists = [
         path
         for path in others
-        if path.name in METADATA
-        and (len(path.parts) == 1 or (len(path.parts) == 2 and part_of(path.parts[0])))
+        if path.removeprefix(f"{_top(path)}/") in METADATA
+        and (not _top(path) or part_of(_top(path)))
         and is_metadata(folder / path)
     ]
     pairs = []
     for path in lists:
-        base = f"{path.parts[0]}/" if len(path.parts) > 1 else ""
-        own = read_list(folder / path, label_column, base)
+        own = read_list(folder / path, label_column, path[: path.rfind("/") + 1])
         if own is None:
             return None, []
         pairs += own
@@ -262,16 +271,16 @@ def _read(
     folder: Path, files: Sequence[_File], form: PictureForm, on_corrupt: str, notes: list[str]
 ) -> tuple[np.ndarray, list[_File]]:
     """The pictures (N, C, H, W), C = 1 if all are grey, and of which file each is."""
-    paths = [folder / file.path for file in files]
+    paths = [f"{folder}/{file.path}" for file in files]
     counts = [count_frames(path) for path in paths] if form.frames == "all" else [1] * len(paths)
-    array, kept, corrupt, said = None, [], [], Counter()
+    array, kept, corrupt, grey, said = None, [], [], 0, Counter()
     with progress_bar("reading pictures", len(files), True, after=_QUIET) as advance:
         for i, result in enumerate(_decoded(paths, form)):
             advance()
             if isinstance(result, UnfitError):
-                raise DataError(f"{folder}: {files[i].path.as_posix()} cannot be taken as it is: {result}")
+                raise DataError(f"{folder}: {files[i].path} cannot be taken as it is: {result}")
             if isinstance(result, Exception):
-                corrupt.append(f"{files[i].path.as_posix()} ({result})")
+                corrupt.append(f"{files[i].path} ({result})")
                 continue
             for picture in result:
                 values = picture.values
@@ -285,23 +294,23 @@ def _read(
                 _check_alike(folder, kept, files[i], array, values)
                 array[len(kept)] = values  # a grey picture fills the three channels
                 kept.append(files[i])
-                said.update([*picture.remarks, *(["grey"] if values.ndim == 2 else [])])
+                grey += values.ndim == 2
+                for remark in picture.remarks:
+                    said[remark] += 1
     if corrupt:
         notes.append(_report(folder, corrupt, len(files), on_corrupt))
     assert array is not None  # else all are corrupt
-    if form.channels is None and array.shape[1] == 3 and said["grey"]:
-        notes.append(
-            f"grey pictures beside coloured ones get three equal channels ({said['grey']} of {len(kept)})"
-        )
-    for remark in sorted(said.keys() - {"grey"}):
+    if form.channels is None and array.shape[1] == 3 and grey:
+        notes.append(f"grey pictures beside coloured ones get three equal channels ({grey} of {len(kept)})")
+    for remark in sorted(said):
         notes.append(f"pictures with {form.told(remark)} ({said[remark]} of {len(kept)})")
     return array[: len(kept)], kept
 
 
-def _decoded(paths: Sequence[Path], form: PictureForm) -> Iterator[list[Picture] | Exception]:
+def _decoded(paths: Sequence[str], form: PictureForm) -> Iterator[list[Picture] | Exception]:
     """What becomes of each file, in their order; threads work some files ahead."""
 
-    def work(path: Path) -> list[Picture] | Exception:
+    def work(path: str) -> list[Picture] | Exception:
         try:
             return decode(path, form)
         except Exception as error:  # a damaged file makes decoders raise nearly anything
@@ -340,14 +349,14 @@ def _check_alike(
     height, width = array.shape[2:]
     if values.shape[-2:] != (height, width):
         raise DataError(
-            f"the images in {folder} have several sizes: {kept[0].path.as_posix()} is {height}x{width} and "
-            f"{file.path.as_posix()} {values.shape[-2]}x{values.shape[-1]} (height x width); pass image_size=, with "
+            f"the images in {folder} have several sizes: {kept[0].path} is {height}x{width} and "
+            f"{file.path} {values.shape[-2]}x{values.shape[-1]} (height x width); pass image_size=, with "
             "crop='center', 'stretch' or 'pad'"
         )
     if values.dtype != array.dtype:
         raise DataError(
-            f"the images in {folder} have several depths: {kept[0].path.as_posix()} is read as {array.dtype} and "
-            f"{file.path.as_posix()} as {values.dtype}; bring all to one depth"
+            f"the images in {folder} have several depths: {kept[0].path} is read as {array.dtype} and "
+            f"{file.path} as {values.dtype}; bring all to one depth"
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,18 +102,18 @@ def is_metadata(file: Path) -> bool:
         return False
 
 
-def match(pairs: Sequence[tuple[str, Any]], paths: Sequence[Path], where: str) -> list[Any]:
+def match(pairs: Sequence[tuple[str, Any]], paths: Sequence[str], where: str) -> list[Any]:
     """The label of each path, by its name in a list.
 
     Raises:
         DataError: A row names no picture, a picture has no row, or two have the same.
     """
     keys: dict[str, int] = {}
-    ways: tuple[Callable[[Path], str], ...] = (
-        lambda path: path.as_posix(),
-        lambda path: path.name,
-        lambda path: path.with_suffix("").as_posix(),
-        lambda path: path.stem,
+    ways: tuple[Callable[[str], str], ...] = (
+        str,
+        os.path.basename,
+        lambda path: os.path.splitext(path)[0],
+        lambda path: os.path.splitext(os.path.basename(path))[0],
     )
     for way in ways:
         found = defaultdict(list)
@@ -131,7 +132,7 @@ def match(pairs: Sequence[tuple[str, Any]], paths: Sequence[Path], where: str) -
             twice.append(name)
         else:
             labels[i] = label
-    bare = [path.as_posix() for i, path in enumerate(paths) if i not in labels]
+    bare = [path for i, path in enumerate(paths) if i not in labels]
     wrong = [
         (lost, f"of {len(pairs)} rows name no picture, or several"),
         (twice, f"of {len(pairs)} rows name a picture that another row names"),

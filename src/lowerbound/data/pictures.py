@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -145,7 +144,7 @@ class PictureForm:
         return REMARKS[remark].format(background=self.background)
 
 
-def decode(file: Path | IO[bytes], form: PictureForm) -> list[Picture]:
+def decode(file: str | IO[bytes], form: PictureForm) -> list[Picture]:
     """The frames of a picture that are to be read, mostly one.
 
     Raises:
@@ -174,7 +173,7 @@ def decode(file: Path | IO[bytes], form: PictureForm) -> list[Picture]:
             return pictures
 
 
-def count_frames(file: Path) -> int:
+def count_frames(file: str) -> int:
     """How many frames a file holds; 1 for what cannot be read, which `decode` finds out."""
     try:
         with _opened(file) as image:
@@ -183,7 +182,7 @@ def count_frames(file: Path) -> int:
         return 1
 
 
-def pixels_in(file: Path) -> int:
+def pixels_in(file: str) -> int:
     """How many pixels a file says that it has; 0 for what cannot be read."""
     try:
         with _opened(file) as image:
@@ -225,7 +224,7 @@ def _known() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _opened(file: Path | IO[bytes]) -> ImageFile:
+def _opened(file: str | IO[bytes]) -> ImageFile:
     from PIL import Image, UnidentifiedImageError
 
     # What PIL remarks on names no file, and sizes are checked here. For good, since filters are one for all threads.
@@ -272,18 +271,16 @@ def _picture(image: ImageFile, form: PictureForm) -> Picture:
             layer = Image.alpha_composite(Image.new("RGBA", layer.size, form.background), layer)
         upright = layer
     plain = "L" if form.channels == 1 or upright.mode in ("1", "L") else "RGB"
-    values = np.asarray(_resized(upright if upright.mode == plain else upright.convert(plain), form))
-    if values.ndim == 3:
-        first = values[..., 0]
-        if form.channels is None and (first == values[..., 1]).all() and (first == values[..., 2]).all():
-            values = first
-        else:
-            values = values.transpose(2, 0, 1)
-    return Picture(values, stored in _GREY, remarks)
+    values = _planes(_resized(upright if upright.mode == plain else upright.convert(plain), form))
+    if form.channels is None and all((values[0] == other).all() for other in values[1:]):
+        values = values[:1]
+    return Picture(values[0] if len(values) == 1 else values, stored in _GREY, remarks)
 
 
 def _planes(image: Image) -> np.ndarray:
-    return np.asarray(image).transpose(2, 0, 1)
+    """Bytes (C, H, W); several microseconds sooner than by asarray, which asks an image for much that it has not."""
+    flat = np.frombuffer(image.tobytes(), np.uint8)
+    return flat.reshape(image.height, image.width, -1).transpose(2, 0, 1)
 
 
 def _is_cut(image: ImageFile) -> bool:
