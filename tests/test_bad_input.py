@@ -147,7 +147,7 @@ TABLE = [
     ("train objects.npy", FAST, "objects.npy"),
     ("train ragged.csv", FAST, "line 1 has 2 fields, but line 3 has 3", "give every row as many"),
     ("train constant.csv", FAST, "constant.csv has nothing to learn from", "'a' (constant)"),
-    ("train notes.md", FAST, "notes.md has no known type; readable are .npy, .npz, .csv, .parquet"),
+    ("train notes.md", FAST, "notes.md has no known type; readable are .npy, .npz, .csv"),
     ("train data.pkl", FAST,
      "data.pkl is a pickle, and opening one can run any code; save the array with numpy.savez"),
     ("train good.npy --set data.labels=labels.npy", FAST,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from . import __version__
 from .data import Data, DataSpec, Split, load_like
 from .data.files import find
+from .data.images import SUFFIXES
 from .data.load import USUAL
 from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
@@ -460,9 +461,11 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
     keep = {name: options.get(name) for name in ("binarize", "values", "dequantize", "seed")}
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        if path.is_dir() and find(path) is None and spec["kind"] == "image":  # pictures, no arrays
+        pictures = path.suffix.lower() in SUFFIXES or (path.is_dir() and find(path) is None)
+        if pictures and spec["kind"] == "image":
             channels, *size = spec["event_shape"]
-            keep |= {"image_size": size, "channels": channels, "crop": options.get("crop")}
+            keep |= {"image_size": size, "channels": channels}
+            keep |= {name: options.get(name) for name in ("crop", "frames", "background")}
         if spec["columns"] and "label" in (options.get("condition") or ()):
             keep["label_column"] = options.get("label_column")
     return keep

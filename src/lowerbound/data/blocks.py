@@ -29,7 +29,9 @@ def stored_dtype(dtype: np.dtype) -> np.dtype:
         return np.dtype(np.uint8)
     if dtype.kind == "f":
         return np.dtype(np.float32)
-    return np.dtype(np.int64) if dtype.kind == "u" and dtype.itemsize > 1 else dtype.newbyteorder("=")
+    if dtype.kind == "u" and dtype.itemsize > 1:
+        return np.dtype(np.int32 if dtype.itemsize == 2 else np.int64)
+    return dtype.newbyteorder("=")
 
 
 class Blocks(ABC):

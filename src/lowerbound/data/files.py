@@ -6,7 +6,6 @@ train-00000.parquet. What takes little memory is read whole, and is then like an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from . import arrays
 from .blocks import Blocks
+from .images import PARTS, natural, part_of
+from .lists import METADATA, is_metadata
 from .memory import MIB, available_memory, cap_of
 from .parquet import ParquetBlocks, notes_of, table_of
 from .pictures import PictureForm
@@ -24,8 +25,6 @@ from .tables import Reading
 
 _SUFFIXES = (".npy", ".parquet", ".tar")
 _FOLDERS_OF = (".parquet", ".tar")
-_PARTS = ("train", "valid", "test")
-_WORDS = re.compile(r"(train|validation|valid|val|test)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,11 @@ def find(path: Path) -> Files | None:
         suffix = path.suffix.lower()
         return Files(suffix, ((path,),)) if suffix in _SUFFIXES else None
     flat = _listed(path)
-    nested = {child.name: _listed(child) for child in sorted(path.iterdir()) if child.is_dir()}
-    nested = {name: files for name, files in nested.items() if files and _WORDS.fullmatch(name)}
+    nested: dict[str, list[Path]] = {}
+    for child in sorted(path.iterdir()):
+        if (part := part_of(child.name)) and child.is_dir():
+            nested.setdefault(part, []).extend(_listed(child))
+    nested = {part: files for part, files in nested.items() if files}
     if not flat and not nested:
         return None
     if flat and nested:
@@ -65,19 +67,23 @@ def find(path: Path) -> Files | None:
         raise DataError(f"{path} holds {' and '.join(sorted(suffixes))} files; keep one type in a folder")
     if len(parts) == 1 and not nested:
         return Files(suffixes.pop(), (tuple(flat),))
-    if set(parts) != set(_PARTS):
+    if set(parts) != set(PARTS):
         raise DataError(
             f"{path} holds files of {', '.join(sorted(parts))}; one with its own split has exactly train, valid and "
             "test: rename or add one, or pass one of them alone"
         )
-    return Files(suffixes.pop(), tuple(tuple(parts[name]) for name in _PARTS))
+    return Files(suffixes.pop(), tuple(tuple(parts[name]) for name in PARTS))
 
 
 def _listed(folder: Path) -> list[Path]:
-    return sorted(
+    """Files of the types that folders hold, in natural order; a list that names the pictures beside it is none."""
+    files = [
         p
         for p in folder.iterdir()
         if p.suffix.lower() in _FOLDERS_OF and p.name[0] not in "._" and p.is_file()
+    ]
+    return sorted(
+        (p for p in files if p.name not in METADATA or not is_metadata(p)), key=lambda p: natural(p.name)
     )
 
 
@@ -85,9 +91,7 @@ def _by_name(files: Sequence[Path]) -> dict[str, list[Path]]:
     """The files by the part of a split that their names begin with."""
     parts: dict[str, list[Path]] = {}
     for file in files:
-        word = _WORDS.match(file.name)
-        name = "no part of a split" if word is None else word[1].lower()
-        parts.setdefault("valid" if name in ("val", "validation") else name, []).append(file)
+        parts.setdefault(part_of(file.name, whole=False) or "no part of a split", []).append(file)
     return parts
 
 
@@ -167,7 +171,7 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
         columns=tuple(parts[0].columns) if table is not None else None,
         table=table,
         notes=() if table is None else tuple(notes_of(every[0], reading, table)),
-        white=255 if kind == "pictures" else None,
+        white=parts[0].form.white if kind == "pictures" else None,
         conditions={name: tuple(entries[name] for _, entries in beside) for name in conditions},
     )
 
@@ -192,6 +196,6 @@ def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[
     return Source(
         tuple(parts),
         known or None,
-        white=None if parts[0].form is None else 255,
+        white=None if parts[0].form is None else parts[0].form.white,
         conditions={name: tuple(part.entries[name] for part in parts) for name in conditions},
     )

@@ -66,7 +66,7 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
         ConfigError: A package that reads such files is missing.
         DataError: The file is damaged, no table, larger than memory, or a cell is not what it has to be.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     try:
         content = _content(path)
         if kind in (".feather", ".arrow", ".xlsx"):
@@ -93,7 +93,8 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
     return frame, notes
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """The ending that says what a file holds, packed or not."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
@@ -112,7 +113,7 @@ def _content(path: Path) -> bytes:
     with path.open("rb") as file:
         magic = file.read(6)
         file.seek(0)
-        if magic.startswith(b"PK\x03\x04") and _kind(path) != ".xlsx":
+        if magic.startswith(b"PK\x03\x04") and kind_of(path) != ".xlsx":
             return _of_zip(file, path, most)
         opened: IO[bytes] = file
         if magic.startswith(b"\x1f\x8b"):

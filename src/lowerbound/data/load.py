@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,13 @@ from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of
-from .images import read_folder
+from .frames import TABLE_SUFFIXES, kind_of
+from .images import pictures_in, read_folder
+from .lists import TYPES
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
 from .partition import check_parts, cut, make_splits
-from .pictures import PictureForm
+from .pictures import SUFFIXES, PictureForm, check_colour, some
 from .shared import Shared
 from .source import Source
 from .spec import Binarize, ColumnSpec, ConditionSpec, DataSpec, Values, check_option
@@ -35,32 +38,22 @@ from .values import interpret, scan
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
 _OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
-_SUFFIXES = ".npy, .npz, .csv, .parquet, .tar"
+_SUFFIXES = ".npy, .npz, .csv, .tsv, .json, .xlsx, .parquet, .tar"
 _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .tar files"
 
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar")
 _TABLES = ("table", "parquet")
-_TABLE_FILES = (
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".data",
-    ".tab",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".feather",
-    ".arrow",
-    ".xlsx",
-)
+_LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
     "image_size": (None, _PICTURES),
     "crop": ("center", _PICTURES),
     "channels": (None, _PICTURES),
+    "frames": (None, _PICTURES),
+    "background": ("white", _PICTURES),
     "on_corrupt": ("refuse", ("folder",)),
     "columns": (None, _TABLES),
-    "label_column": (None, (*_TABLES, "tar")),
+    "label_column": (None, _LABELLED),
     "schema": (None, _TABLES),
     "unknown": ("refuse", _TABLES),
     "stream": (None, ("npy", "parquet", "tar")),
@@ -70,7 +63,7 @@ _FORMS = {
     ("folder",): "folders of images",
     _PICTURES: "folders of images, and pictures in tar shards or .parquet files",
     _TABLES: "tables (.csv and other text, .xlsx, .parquet, DataFrame)",
-    (*_TABLES, "tar"): "tables (.csv, .parquet, DataFrame) and tar shards",
+    _LABELLED: "tables (.csv, .parquet, DataFrame), tar shards, and folders of images with a list of labels",
     ("npy", "parquet", "tar"): _STREAMED,
 }
 
@@ -86,6 +79,8 @@ def load(
     image_size: int | Sequence[int] | None = None,
     crop: str = "center",
     channels: int | None = None,
+    frames: str | None = None,
+    background: str = "white",
     dequantize: bool = True,
     on_corrupt: str = "refuse",
     columns: Sequence[str] | None = None,
@@ -127,25 +122,30 @@ def load(
 
     Args:
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
-            images; a .npy (memory-mapped) or .npz file; a table (.csv, .tsv, .json, .xlsx, .parquet, ...; see
-            `lowerbound.data.frames`); tar shards as the webdataset package writes
-            them; a folder of .parquet or .tar files; an array, tensor, DataFrame, or map-style torch data set with
-            items x or (x, y).
+            images, or one of them; a .npy (memory-mapped) or .npz file; a table (.csv, .tsv, .json, .xlsx, .parquet,
+            ...; see `lowerbound.data.frames`); tar shards as the webdataset package writes them; a folder of .parquet
+            or .tar files; an array, tensor, DataFrame, or map-style torch data set with items x or (x, y).
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
             default is $LOWERBOUND_DATA, then a download into the cache.
         binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;
             "threshold" at the middle; None for what is usual for the source.
-        labels: One label per example, whole numbers or strings, or the path of a .npy with them.
+        labels: One label per example, whole numbers or strings, or the path of a .npy with them; for a folder of
+            images in the natural order of their paths (2.png before 10.png). Or the path of a list of file names and
+            labels, .csv, .jsonl or .parquet, there or in the folder; a metadata.csv in the folder need not be named.
         split: Shares of train, valid and test.
         seed: Of the permutation, of static binarisation and of the labels that `labelled` keeps.
         image_size: Size of the images of a folder, of shards or of a .parquet, one number or (height, width).
         crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
-        channels: 1 for grey, 3 for colour, None for grey if all images of the folder are; of shards and of a .parquet
-            for what the first is stored as.
+        channels: 1 for grey, 3 for colour, 4 for colour and transparency, None for grey if all images of the folder
+            are; of shards and of a .parquet for what the first is stored as.
+        frames: What becomes of images of several frames: "all" makes each an example (of a folder), "first" takes the
+            first, None refuses them.
+        background: Colour under transparent parts of images, by name or as "#rrggbb".
         dequantize: Whether to add uniform noise to the grey levels of images that are not binarised.
         on_corrupt: "refuse" or "skip" images of a folder that cannot be decoded.
         columns: The table's columns to use.
-        label_column: The table's column that is the label; in shards the name in the .json, which else is the .cls.
+        label_column: The column of the table, or of the list of labels, that is the label; in shards the name in the
+            .json, which else is the .cls.
         values: "binary", "unit", "real" or "categorical"; of a table "real" takes all columns as plain numbers.
         schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
             other attributes of `ColumnSpec`, a table of them (or of kinds) by name, or the path of a .json with that,
@@ -185,7 +185,8 @@ def load(
 USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items() if name != "source"}
 # Options that are kept with a run, to load the same data again: all whose value is not an array.
 _STORED = (
-    "root", "binarize", "labels", "split", "seed", "image_size", "crop", "channels", "dequantize", "on_corrupt",
+    "root", "binarize", "labels", "split", "seed", "image_size", "crop", "channels", "frames", "background",
+    "dequantize", "on_corrupt",
     "columns", "label_column", "values", "schema", "unknown", "condition", "observed", "labelled", "groups",
 )  # fmt: skip
 
@@ -224,7 +225,9 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     names = _check_conditions(asked, observed, given["labelled"])
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
     known = _schema_of(given["schema"]) if like is None else _table_of(like)
-    found = _joined(_open(source, options | streaming | {"schema": known}), labels, arrays_given, name)
+    # A list of names and labels is for the reader of the folder, which knows the names.
+    beside = None if _is_list(options["labels"]) else labels
+    found = _joined(_open(source, options | streaming | {"schema": known}), beside, arrays_given, name)
     cap = cap_of(given["memory"])
     if found.streams:
         options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
@@ -320,7 +323,9 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     check_option("values", options["values"], (None, *get_args(Values)))
     check_option("crop", options["crop"], ("center", "stretch", "pad"))
     check_option("on_corrupt", options["on_corrupt"], ("refuse", "skip"))
-    check_option("channels", options["channels"], (None, 1, 3))
+    check_option("channels", options["channels"], (None, 1, 3, 4))
+    check_option("frames", options["frames"], (None, "first", "all"))
+    check_colour(options["background"])
     check_option("dequantize", options["dequantize"], (True, False))
     check_option("unknown", options["unknown"], ("refuse", "missing"))
     split, seed, size = options["split"], options["seed"], options["image_size"]
@@ -340,7 +345,7 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     memory = options["memory"]
     if memory is not None and not _numbers([memory], 1):
         raise ConfigError(f"memory={memory!r} must be a positive number of MiB, like {cap_of(None):g}")
-    if labels is not None and options["label_column"] is not None:
+    if labels is not None and options["label_column"] is not None and not _is_list(options["labels"]):
         raise ConfigError("labels= and label_column= both name the labels; give one of them")
 
 
@@ -376,6 +381,11 @@ def _check_conditions(names: Any, observed: Any, labelled: Any) -> list[str]:
     if labelled is not None and "label" not in names:
         raise ConfigError(f"labelled={labelled} keeps labels as condition; add condition='label'")
     return names
+
+
+def _is_list(labels: Any) -> bool:
+    """Whether labels are given as the path of a list that names the pictures."""
+    return isinstance(labels, str) and Path(labels).suffix.lower() in TYPES
 
 
 def _words(value: Any) -> bool:
@@ -419,28 +429,33 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             f"{name} is the folder of a run, and its pictures are no data; name the data that are meant, or a single "
             f"file in it; `lowerbound evaluate {name}` and `lowerbound report {name}` are about the run itself"
         )
-    files = find(path)
+    # A list of the pictures' labels may lie among them, and be a .parquet.
+    files = None if path.is_dir() and _is_list(options["labels"]) else find(path)
     if files is not None:
+        if path.is_dir() and (pictures := pictures_in(path)):
+            warnings.warn(
+                f"{name} is read as {files.suffix} files; passed over {len(pictures)} pictures in it: "
+                f"{some(pictures)}",
+                stacklevel=4,
+            )
         _check_use(options, files.suffix[1:])
         return read_files(files, options, _parts(options) if files.suffix != ".npy" else ())
-    if path.is_dir():
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix in SUFFIXES:
         _check_use(options, "folder")
-        form = PictureForm.of(options)
         return read_folder(
             path,
-            image_size=form.size,
-            crop=form.crop,
-            channels=form.channels,
+            PictureForm.of(options),
             on_corrupt=options["on_corrupt"],
+            labels=options["labels"] if _is_list(options["labels"]) else None,
+            label_column=options["label_column"],
+            seed=options["seed"],
         )
     if path.name.lower().endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")):
         raise DataError(
             f"{name} is compressed, and samples of a shard are read by their place; unpack it to a .tar"
         )
-    suffix = path.suffix.lower()
-    if suffix in _TABLE_FILES or (
-        suffix in (".gz", ".bz2", ".xz", ".zip", ".zst") and path.with_suffix("").suffix
-    ):
+    if kind_of(path) in TABLE_SUFFIXES:
         _check_use(options, "table")
         return tables.read_table(path, reading_of(options, _parts(options)))
     _check_use(options, None)
@@ -468,6 +483,15 @@ def _check_use(options: dict[str, Any], form: str | None) -> None:
             raise ConfigError(
                 f"{option}={options[option]!r} is for {_FORMS[forms]}, which this source is not"
             )
+    if form != "folder" and _is_list(options["labels"]):
+        raise ConfigError(
+            f"labels={options['labels']!r} goes by the names of pictures, so it is for folders of them; pass a .npy, "
+            "or the array"
+        )
+    if form != "folder" and options["frames"] == "all":
+        raise ConfigError(
+            "frames='all' is for folders of images; a sample or row is one example, so pass 'first'"
+        )
     if options["crop"] != "center" and options["image_size"] is None:
         raise ConfigError(f"crop={options['crop']!r} needs image_size=")
 

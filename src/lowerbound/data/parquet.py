@@ -143,7 +143,9 @@ class ParquetBlocks(Blocks):
         pictures: np.ndarray | None = None
         for row, content in enumerate(contents):
             picture = _decoded(lambda content=content: self.form.read(content), where, row)
-            pictures = np.empty((len(contents), *picture.shape), np.uint8) if pictures is None else pictures
+            pictures = (
+                np.empty((len(contents), *picture.shape), picture.dtype) if pictures is None else pictures
+            )
             if picture.shape != pictures.shape[1:]:
                 raise DataError(
                     f"{where}: the picture in its row {row} is {picture.shape}, but others are {pictures.shape[1:]}; "

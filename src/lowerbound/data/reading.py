@@ -12,6 +12,7 @@ With white the largest grey level (255 for eight bits, 16 for the digits, 1 for 
 The randomness is 15 bits per value, drawn in bulk: a generator's call yields 64 bits, enough for four values.
 A binary draw then has its probability to :math:`2^{-15}` (exact at black and at white), and u lies on the midpoints
 :math:`(r + ½) 2^{-15}`, whose sum with v is exact in float32: x never rounds up into the next grey level, nor to 1.
+For that, levels of 16 bits leave room for 7 bits of u.
 """
 
 from __future__ import annotations
@@ -74,8 +75,10 @@ class Reading:
             case "dynamic":
                 return draw_binary(v, self.white, generator)
             case "dequantise":
-                bits = random_bits(v.shape, v.device, generator)
-                x = v.to(torch.float32, copy=True).add_(bits, alpha=1 / RANGE).add_(0.5 / RANGE)
+                # Fewer bits of noise beside many levels, for the sum to be exact.
+                kept = min(15, 23 - int(self.white).bit_length())
+                bits = random_bits(v.shape, v.device, generator).bitwise_right_shift_(15 - kept)
+                x = v.to(torch.float32, copy=True).add_(bits, alpha=2.0**-kept).add_(2.0 ** -(kept + 1))
                 x = x.div_(self.white + 1)
                 if self.scale == 1:
                     return x
