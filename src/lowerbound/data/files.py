@@ -6,19 +6,20 @@ train-00000.parquet. What takes little memory is read whole, and is then like an
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, DataError
-from . import arrays, tables
+from ..errors import ConfigError, DataError, brief
+from . import arrays
 from .blocks import Blocks
-from .memory import MIB, available_memory, cap_of
-from .parquet import ParquetBlocks
+from .memory import MIB, available_memory, cap_of, check_fits
+from .parquet import ParquetBlocks, read_parquet
 from .pictures import PictureForm
-from .shards import ShardBlocks
+from .shards import ShardBlocks, numbered
 from .source import Source
 
 _SUFFIXES = (".npy", ".parquet", ".tar")
@@ -40,13 +41,29 @@ class Files:
     parts: tuple[tuple[Path, ...], ...]
 
 
+def user_path(name: str | os.PathLike[str]) -> Path:
+    """The path that a user names, whose ~ is their home; there may be nothing at it.
+
+    Raises:
+        DataError: No path can have this name, or there is something that is neither a file nor a folder.
+    """
+    try:
+        path = Path(name).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a zero byte
+        raise DataError(f"{brief(os.fspath(name))} is no path that can be read: {error}") from error
+    if there and not (path.is_file() or path.is_dir()):  # a pipe or a device would be waited for
+        raise DataError(f"{path} is neither a file nor a folder; save what it gives as a file")
+    return path
+
+
 def find(path: Path) -> Files | None:
     """The files that a path stands for; None if it stands for something else.
 
     Raises:
         DataError: A folder holds several types, or some parts of a split and not others.
     """
-    if path.is_file():
+    if not path.is_dir():
         suffix = path.suffix.lower()
         return Files(suffix, ((path,),)) if suffix in _SUFFIXES else None
     flat = _listed(path)
@@ -113,13 +130,18 @@ def _read(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -
         files, options, conditions
     )
     parts = [part for part in source.parts if isinstance(part, Blocks)]
+    for part in parts:
+        check_fits(
+            part.block_bytes, f"a block of {part.name}, {part.counts.max()} examples,", part.smaller(1000)
+        )
     size = sum(len(part) * part.row_bytes for part in parts)
     if stream or (stream is None and size > available_memory() // 4):
         return source
     if files.suffix == ".npy":
         return Source((arrays.open_npy(first),))
+    check_fits(size, f"{parts[0].name}, with {sum(map(len, parts))} examples,", "leave stream=False out")
     if isinstance(parts[0], ParquetBlocks) and parts[0].kind == "numbers" and first == _only(files):
-        return tables.read_table(first, options["columns"], options["label_column"], conditions)
+        return read_parquet(first, options["columns"], options["label_column"], conditions)
     return source.with_parts([part.whole() for part in parts])
 
 
@@ -180,7 +202,7 @@ def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[
         )
     return Source(
         tuple(parts),
-        known or None,
+        (numbered(known) if options["label_column"] is None else known) or None,
         white=None if parts[0].form is None else 255,
         conditions={name: tuple(part.entries[name] for part in parts) for name in conditions},
     )

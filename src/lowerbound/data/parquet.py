@@ -10,20 +10,24 @@ one column of encoded pictures                      an image: bytes, or a struct
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, LowerboundError, listed
 from .arrays import check_array
 from .blocks import Blocks
 from .pictures import PictureForm
-from .tables import choose_columns, import_pandas, read_condition
+from .source import Source
+from .tables import choose_columns, import_pandas, read_condition, read_frame
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from pyarrow import Array, ChunkedArray, DataType, Schema
 
 Kind = Literal["numbers", "lists", "pictures"]
@@ -59,40 +63,42 @@ class ParquetBlocks(Blocks):
     ):
         name = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
         schema = _open(paths[0]).schema_arrow
-        there = _column_names(schema)
+        there = _column_names(schema, paths[0])
         if len(set(there)) < len(there):
-            twice = sorted({column for column in there if there.count(column) > 1})
-            raise DataError(f"{paths[0]} has several columns named {', '.join(twice)}; rename them")
+            twice = sorted(column for column, count in Counter(there).items() if count > 1)
+            raise DataError(f"{paths[0]} has several columns named {listed(twice)}; rename them")
         self.columns = choose_columns(there, columns, label_column, conditions, str(paths[0]))
         self.kind: Kind = _kind_of(schema, self.columns, str(paths[0]))
         self._struct = self.kind == "pictures" and _is_struct(schema.field(self.columns[0]).type)
         self.form = form
         self._label, self._conditions = label_column, conditions
         self._paths = paths
-        self._groups = [
-            (path, group)
+        types = {column: schema.field(column).type for column in self.columns}
+        rows = [
+            ((path, group), metadata.row_group(group).num_rows)
             for path in paths
-            for group in range(_checked(path, schema, self.columns).num_row_groups)
+            for metadata in [_checked(path, types)]
+            for group in range(metadata.num_row_groups)
         ]
-        counts = [_open(path).metadata.row_group(group).num_rows for path, group in self._groups]
-        filled = [i for i, count in enumerate(counts) if count]
+        filled = [(group, count) for group, count in rows if count]
+        counts = [count for _, count in filled]
         if not filled:
             raise DataError(f"{name} is empty: 0 rows")
-        self._groups = [self._groups[i] for i in filled]
+        if min(counts) < 0 or sum(counts) >= 2**63:
+            raise DataError(f"{name} announces {sum(counts)} rows; it is damaged, write it anew")
+        self._groups = [group for group, _ in filled]
         if self.kind == "numbers":
             shape, dtype = (len(self.columns),), np.dtype(np.float32)
         else:
             first = self._first()
             shape, dtype = first.shape[1:], first.dtype
-        super().__init__(name, [counts[i] for i in filled], shape, dtype)
+        super().__init__(name, counts, shape, dtype)
 
     def read(self, block: int) -> np.ndarray:
         path, group = self._groups[block]
         where = f"{path}, row group {group}"
-        try:
-            table = _open(path).read_row_group(group, columns=self._stored_columns(), use_threads=False)
-        except (OSError, ValueError) as error:  # arrow's own errors are of these kinds
-            raise DataError(f"{where} cannot be read: {error}") from error
+        stored = self._stored_columns()
+        table = _tried(lambda: _open(path).read_row_group(group, stored, use_threads=False), where)
         examples = self._examples([table.column(name) for name in self.columns], where)
         if examples.shape != (int(self.counts[block]), *self.event_shape) or examples.dtype != self.dtype:
             remedy = (
@@ -113,7 +119,7 @@ class ParquetBlocks(Blocks):
         if not beside:
             return None, {}
         pandas = import_pandas()
-        frames = [pandas.read_parquet(path, columns=beside) for path in self._paths]
+        frames = [_frame(path, beside) for path in self._paths]
         frame = frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
         labels = None if self._label is None else frame[self._label].to_numpy()
         return labels, {name: read_condition(frame, name) for name in self._conditions}
@@ -126,21 +132,20 @@ class ParquetBlocks(Blocks):
         """The first row, (1, *event)."""
         path, group = self._groups[0]
         where = f"{path}, row group {group}"
-        batches = _open(path).iter_batches(1, row_groups=[group], columns=self._stored_columns())
-        try:
-            columns = [next(batches).column(0)]
-        except (OSError, ValueError) as error:
-            raise DataError(f"{where} cannot be read: {error}") from error
+        stored = self._stored_columns()
+        columns = _tried(
+            lambda: next(_open(path).iter_batches(1, row_groups=[group], columns=stored)).columns, where
+        )
         if self.kind == "pictures":
             self.form = _decoded(lambda: self.form.settled(_pictures(columns[0], where)[0]), where, 0)
         return self._examples(columns, where)
 
     def _examples(self, columns: Sequence[Array | ChunkedArray], where: str) -> np.ndarray:
         if self.kind == "numbers":
-            return _numbers(columns)
+            return _tried(lambda: _numbers(columns), where)
         if self.kind == "lists":
-            return check_array(_nested(columns[0], where), where)
-        return self._decode(_pictures(columns[0], where), where)
+            return check_array(_tried(lambda: _nested(columns[0], where), where), where)
+        return self._decode(_tried(lambda: _pictures(columns[0], where), where), where)
 
     def _decode(self, contents: list[bytes], where: str) -> np.ndarray:
         pictures: np.ndarray | None = None
@@ -165,6 +170,35 @@ def _decoded(work: Any, where: str, row: int) -> Any:
         raise DataError(f"{where}: the picture in its row {row} cannot be decoded: {error}") from error
 
 
+def read_parquet(
+    path: Path, columns: Sequence[str] | None, label_column: str | None, conditions: Sequence[str]
+) -> Source:
+    """A file of numbers as a table; see `tables.read_frame`.
+
+    Raises:
+        DataError: It is damaged, or not such a table.
+    """
+    frame = _frame(path, _column_names(_open(path).schema_arrow, path))
+    return read_frame(frame, columns, label_column, conditions, str(path))
+
+
+def _frame(path: Path, columns: Sequence[str]) -> DataFrame:
+    """Columns as pandas has them; what pandas wrote about them beside is not asked, for it may be anything."""
+    return _tried(
+        lambda: _open(path).read(list(columns), use_threads=False).to_pandas(ignore_metadata=True), str(path)
+    )
+
+
+def _tried(work: Callable[[], Any], where: str, how: str = "") -> Any:
+    """The result of reading something; on a damaged file arrow raises nearly anything."""
+    try:
+        return work()
+    except LowerboundError:
+        raise
+    except Exception as error:
+        raise DataError(f"{where} cannot be read{how}: {error}") from error
+
+
 def _open(path: Path) -> Any:
     """An open file; what it says of itself is read once, as long as it does not change."""
     try:
@@ -173,14 +207,15 @@ def _open(path: Path) -> Any:
         raise ConfigError(
             "Parquet needs pyarrow, which is missing: pip install lowerbound[tables]"
         ) from error
-    try:
+
+    def opened() -> Any:
         state = path.stat()
         # Without arrow's buffers and threads: one thread reads ahead, and the rest is for the training.
         return pq.ParquetFile(
             path, metadata=_metadata(path, state.st_mtime_ns, state.st_size), pre_buffer=False
         )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
+
+    return _tried(opened, str(path), " as a table")
 
 
 @lru_cache(maxsize=256)
@@ -190,20 +225,31 @@ def _metadata(path: Path, changed: int, size: int) -> Any:
     return pq.read_metadata(path)
 
 
-def _column_names(schema: Schema) -> list[str]:
-    """Names of the columns, without those that pandas keeps its index in."""
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [name for name in schema.names if name not in index]
+def _column_names(schema: Schema, path: Path) -> list[str]:
+    """Names of the columns, without those that pandas keeps its index in.
+
+    Raises:
+        DataError: What pandas wrote cannot be understood: then an index could be taken for data.
+    """
+    try:
+        index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+        kept = {name for name in index if isinstance(name, str)}  # a range is not kept in a column
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} has an entry 'pandas', which says what is an index, but it cannot be understood: {error}; write "
+            "the file anew"
+        ) from error
+    return [name for name in schema.names if name not in kept]
 
 
-def _checked(path: Path, schema: Schema, columns: Sequence[str]) -> Any:
-    """The metadata of a file whose columns of data are those of the schema."""
+def _checked(path: Path, types: Mapping[str, DataType]) -> Any:
+    """The metadata of a file whose columns of data are of these types."""
     own = _open(path)
-    for name in columns:
-        there = own.schema_arrow.field(name).type if name in own.schema_arrow.names else "missing"
-        if there != schema.field(name).type:
+    there = {field.name: field.type for field in own.schema_arrow}
+    for name, kind in types.items():
+        if there.get(name) != kind:
             raise DataError(
-                f"{path}: column {name!r} is {there}, but {schema.field(name).type} in the first file; write all "
+                f"{path}: column {name!r} is {there.get(name, 'missing')}, but {kind} in the first file; write all "
                 "files with the same columns"
             )
     return own.metadata
@@ -219,7 +265,7 @@ def _kind_of(schema: Schema, columns: Sequence[str], name: str) -> Kind:
             return "pictures"
         if _is_list(kind) and _is_number(_innermost(kind)):
             return "lists"
-    bad = ", ".join(f"{column!r} ({kind})" for column, kind in types.items() if not _is_number(kind))
+    bad = listed([f"{column!r} ({kind})" for column, kind in types.items() if not _is_number(kind)])
     raise DataError(
         f"{name} has columns that are not numbers: {bad or 'it has none of data'}; choose others with columns=, or "
         "take one as label_column= or condition=. One column of lists of numbers or of encoded pictures can be data "
