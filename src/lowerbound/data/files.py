@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,15 +46,21 @@ def user_path(name: str | os.PathLike[str]) -> Path:
     """The path that a user names, whose ~ is their home; there may be nothing at it.
 
     Raises:
-        DataError: No path can have this name, or there is something that is neither a file nor a folder.
+        DataError: No path can have this name, or there is something that is neither a file nor a folder,
+            or that may not be read.
     """
     try:
         path = Path(name).expanduser()
-        there = path.exists()
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a zero byte
-        raise DataError(f"{brief(os.fspath(name))} is no path that can be read: {error}") from error
-    if there and not (path.is_file() or path.is_dir()):  # a pipe or a device would be waited for
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{brief(os.fspath(name))} is no path that can be read: {why}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe or a device would be waited for
         raise DataError(f"{path} is neither a file nor a folder; save what it gives as a file")
+    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+        raise DataError(f"{path} may not be read by this user; change its permissions")
     return path
 
 

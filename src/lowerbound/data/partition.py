@@ -73,7 +73,9 @@ def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray |
         Three slices, or three arrays of row numbers.
     """
     rows = sum(map(len, source.parts))
-    check_fits(4 * 8 * rows, f"to split the {rows} examples")
+    check_fits(
+        4 * 8 * rows, f"to split the {rows} examples of {getattr(source.parts[0], 'name', 'the data')}"
+    )
     if source.own_split:
         ends = np.cumsum([0, *(len(part) for part in source.parts)])
         return [slice(start, end) for start, end in pairwise(ends)]
