@@ -544,3 +544,32 @@ def test_a_file_of_many_members_makes_a_short_message(tmp_path):
     with pytest.raises(DataError, match="has no array 'z'") as error:
         load(path, condition="z")
     assert len(str(error.value)) < 2000
+
+
+# A slice of the campaign of benchmarks/reliability/readers.py
+
+CAMPAIGN = ("npy", "npz", "csv", "parquet", "idx", "tar", "folder", "json")
+
+
+@pytest.fixture
+def campaign(monkeypatch):
+    """Return the script of the campaign."""
+    pytest.importorskip("pyarrow")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks" / "reliability"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("readers")
+
+
+@pytest.mark.parametrize("reader", CAMPAIGN)
+def test_damaged_files_are_read_or_refused(campaign, tmp_path, reader):
+    outcomes = [campaign.try_case(reader, number, 0, tmp_path) for number in range(20)]
+    assert [outcome for outcome in outcomes if outcome[0] not in ("read", "refused")] == []
+
+
+@pytest.mark.parametrize("reader", CAMPAIGN)
+def test_the_files_of_the_campaign_can_be_read_before_they_are_damaged(campaign, tmp_path, reader):
+    for i, seed in enumerate(campaign.seeds(reader)):
+        (tmp_path / str(i)).mkdir()
+        path = campaign.write_source(seed, tmp_path / str(i))
+        for options in seed.options:
+            campaign.read(path, reader, options)

@@ -205,7 +205,7 @@ def _read_values(
 
 
 def _floats(values: np.ndarray, what: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = values.astype(np.float32)
     infinite = np.isinf(values).reshape(len(values), -1).any(1)
     if infinite.any():

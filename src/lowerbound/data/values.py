@@ -50,7 +50,7 @@ def scan(source: Source, name: str) -> Facts:
     for part, examples in enumerate(source.parts):
         for start, chunk in _chunks(examples):
             if chunk.dtype.kind == "f":
-                with np.errstate(over="ignore"):
+                with np.errstate(over="ignore", invalid="ignore"):
                     chunk = chunk.astype(np.float32, copy=False)
                 wrong = ~np.isfinite(chunk)
                 if wrong.any():
