@@ -193,7 +193,7 @@ def test_damaged_gzip_is_refused(tmp_path, small_mnist, damage):
     write_idx(tmp_path / "MNIST" / "raw", small_mnist, packed=True)
     file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read|announces"):
         load("mnist", root=tmp_path)
 
 

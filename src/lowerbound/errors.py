@@ -1,16 +1,26 @@
-"""The exceptions a user can meet, under one base class, and the search for the nearest valid name.
+"""The exceptions a user can meet, under one base class, and how names and values stand in their messages.
 
-Each message says what was asked, what came, and what to do.
+Each message says what was asked, what came, and what to do, in a bounded number of letters.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable
+
+_LONGEST = 4000  # letters of a message; whatever a file or another library brings, it can be read
+_COMPARED = 1000  # names that are compared for the nearest one
 
 
 class LowerboundError(Exception):
-    """Base of every error that lowerbound raises on purpose: the user's mistake, with its remedy."""
+    """Base of every error that lowerbound raises on purpose: the user's mistake, with its remedy.
+
+    A message that is too long to be read loses its middle: what was asked stands first, the remedy last.
+    """
+
+    def __init__(self, *args: object):
+        super().__init__(*(_cut(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ShapeError(LowerboundError, ValueError):
@@ -38,8 +48,29 @@ class NonFiniteError(LowerboundError, RuntimeError):
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
-    """End of a sentence that helps after a wrong name: the nearest valid one, then all of them."""
+    """End of a sentence that helps after a wrong name: the nearest valid one, then what there is."""
     options = sorted(options)
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    short = [option for option in options[:_COMPARED] if len(option) <= 100]  # else it would take minutes
+    near = difflib.get_close_matches(name[:100], short, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}options: {', '.join(options)}"
+    return f"{hint}options: {listed(options, 60)}"
+
+
+def listed(names: Collection[object], most: int = 10) -> str:
+    """Names with commas between them, each cut to 100 letters; after so many the others are counted."""
+    words = map(str, itertools.islice(names, most))
+    named = ", ".join(word if len(word) <= 100 else f"{word[:100]}..." for word in words)
+    return f"{named} and {len(names) - most} more" if len(names) > most else named
+
+
+def brief(value: object, letters: int = 100) -> str:
+    """A value as Python writes it, cut to so many letters."""
+    text = repr(value[: letters + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= letters + 2 else f"{text[:letters]}..."
+
+
+def _cut(text: str) -> str:
+    left_out = len(text) - _LONGEST
+    if left_out <= 0:
+        return text
+    return f"{text[: _LONGEST * 2 // 3]} ... ({left_out} letters left out) ... {text[-_LONGEST // 3 :]}"

@@ -47,10 +47,12 @@ def read_given(model: VAE, given: list[str] | None) -> dict[str, Tensor]:
 
 def _read_value(entry: Any, text: str, value: str) -> Any:
     """Return the value of an entry from how its kind is written on the command line."""
+    from pathlib import Path
+
     import numpy as np
 
     from ..conditions import Label, PointSet, Vector
-    from ..data.arrays import check_array
+    from ..data.arrays import check_array, open_npy
 
     if isinstance(entry, Label):
         return value
@@ -59,12 +61,7 @@ def _read_value(entry: Any, text: str, value: str) -> Any:
             return [float(number) for number in value.split(",")]
         except ValueError:
             raise ConfigError(f"--given {text} needs numbers, with commas between them") from None
-    try:
-        image = np.load(value, allow_pickle=False)
-    except OSError:
-        raise
-    except Exception:  # numpy raises nearly anything on damaged files
-        raise ConfigError(f"--given {text}: {value} cannot be read as a .npy") from None
+    image = np.array(open_npy(Path(value)))  # in memory, for torch wants to be able to write
     if isinstance(entry, PointSet):
         return image
     image = check_array(image[None] if image.ndim < 4 else image, value)

@@ -10,23 +10,25 @@ Axes of an array, N examples first:
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from ..errors import DataError
+from ..errors import DataError, LowerboundError, listed
 from .blocks import Blocks, block_rows, cut_evenly
+from .memory import DEFLATE, check_fits
 from .source import Source, check_names
 
 _CHANNELS = (1, 3, 4)
 _PARTS = ("train", "valid", "test")
+_HEADER = 16384  # bytes that hold any header of a .npy that numpy takes
 
 
 def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.ndarray:
@@ -75,10 +77,51 @@ def as_numpy(value: Any) -> np.ndarray:
             raise DataError(f"the tensor is stored as {value.layout}, {value.dtype}; pass a dense one")
         value = value.detach().cpu()
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise DataError(
+            f"the array has {np.ma.getmaskarray(value).sum()} masked values, which would be read as they are under "
+            "the mask; fill or drop them, or pass them as a condition with NaN for missing"
+        )
     try:
         return np.asarray(value)
-    except ValueError as error:
+    except Exception as error:  # objects that call themselves arrays raise what they like
         raise DataError(f"a {type(value).__name__} cannot be read as an array: {error}") from error
+
+
+class _Header(NamedTuple):
+    """What a .npy says of itself, checked; `start` is the place of its values in bytes, `size` their bytes."""
+
+    shape: tuple[int, ...]
+    order: Any
+    dtype: np.dtype
+    start: int
+    size: int
+
+
+def _read_header(file: IO[bytes], length: int) -> _Header:
+    """The header of a .npy of so many bytes.
+
+    Raises:
+        ValueError: It does not fit them, or it holds Python objects. On damaged ones numpy raises nearly anything.
+    """
+    stream = io.BytesIO(file.read(_HEADER))
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):  # the third is for names of fields, which arrays of numbers have not
+        raise ValueError(f"its format {version} is none of arrays of numbers")
+    first = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are pickles, and opening one can run any code")
+    if any(isinstance(n, bool) or n < 0 for n in shape):
+        raise ValueError(f"its header says shape {shape}")
+    start, size = stream.tell(), math.prod(shape) * dtype.itemsize
+    if start + size != length:
+        raise ValueError(
+            f"its header announces {shape} {dtype}, {start + size} bytes, but it has {length}; it is damaged, not "
+            "written whole, or holds several arrays one after the other"
+        )
+    return _Header(shape, "F" if fortran else "C", dtype, start, size)
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -88,9 +131,26 @@ def open_npy(path: Path) -> np.ndarray:
         DataError: The file is damaged or holds Python objects.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("there is no such file")
+        with path.open("rb") as file:
+            header = _read_header(file, path.stat().st_size)
+        if not header.size:  # nothing can be mapped
+            return np.empty(header.shape, header.dtype)
+        return np.memmap(path, header.dtype, "r", header.start, header.shape, header.order)
+    except Exception as error:  # numpy raises nearly anything on damaged headers
         raise DataError(f"{path} cannot be read as an array of numbers: {error}") from error
+
+
+def decode_npy(content: bytes) -> np.ndarray:
+    """The array of a .npy in memory, whose values are not copied.
+
+    Raises:
+        ValueError: It is damaged or holds Python objects; numpy raises nearly anything.
+    """
+    header = _read_header(io.BytesIO(content), len(content))
+    values = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
+    return values.reshape(header.shape, order=header.order)
 
 
 class ArrayBlocks(Blocks):
@@ -129,39 +189,86 @@ def read_npz(path: Path, conditions: Sequence[str] = ()) -> Source:
         DataError: The file is damaged, holds Python objects, none of these, or lacks an array to condition on.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as arrays of numbers: {error}") from error
-    own_split = any(name in arrays for name in _PARTS)
-    keys = {name: [f"{part}_{name}" for part in _PARTS] if own_split else [name] for name in conditions}
-    check_names([key for name in conditions for key in keys[name]], arrays, f"{path} has no array")
-    taken = {name: tuple(arrays.pop(key) for key in keys[name]) for name in conditions}
-    return replace(_own_split(path, arrays) if own_split else _one_part(path, arrays), conditions=taken)
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive)
+            own_split = any(name in members for name in _PARTS)
+            keys = {
+                name: [f"{part}_{name}" for part in _PARTS] if own_split else [name] for name in conditions
+            }
+            beside = [key for name in conditions for key in keys[name]]
+            check_names(beside, members, f"{path} has no array")
+            there = [name for name in members if name not in beside]
+            x, y = _own_split(path, there) if own_split else _one_part(path, there)
+            wanted = dict.fromkeys([*x, *y, *beside])
+            check_fits(sum(members[name].file_size for name in wanted), f"{path}, with {listed(wanted)},")
+            arrays = {name: _read_member(archive, members[name]) for name in wanted}
+    except LowerboundError:
+        raise
+    except Exception as error:  # zipfile, the methods of packing and numpy raise nearly anything
+        hint = "; it begins as a .npy does, so call it that" if _is_npy(path) else ""
+        raise DataError(f"{path} cannot be read as arrays of numbers: {error}{hint}") from error
+    return Source(
+        tuple(arrays[name] for name in x),
+        tuple(arrays[name] for name in y) or None,
+        conditions={name: tuple(arrays[key] for key in keys[name]) for name in conditions},
+    )
 
 
-def _one_part(path: Path, arrays: dict[str, np.ndarray]) -> Source:
-    if len(arrays) == 1:
-        return Source(tuple(arrays.values()))
-    if "x" in arrays:
-        return Source((arrays["x"],), (arrays["y"],) if "y" in arrays else None)
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of a .npz by their names; none is unpacked."""
+    infos = archive.infolist()
+    other = [info.filename for info in infos if not info.filename.endswith(".npy")]
+    if other:
+        raise ValueError(f"it has members that are no .npy: {listed(other)}; write it with numpy.savez")
+    members = {info.filename.removesuffix(".npy"): info for info in infos}
+    if len(members) < len(infos):
+        raise ValueError("it has several members of one name")
+    return members
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """An array of a .npz; what it announces is checked before it is unpacked."""
+    try:
+        if info.compress_type == zipfile.ZIP_DEFLATED and info.file_size > DEFLATE * (info.compress_size + 1):
+            raise ValueError(
+                f"{info.compress_size} packed bytes cannot hold the {info.file_size} it announces"
+            )
+        with archive.open(info) as file:
+            _read_header(file, info.file_size)
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:
+        raise ValueError(f"{info.filename}: {error}") from error
+
+
+def _is_npy(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(6) == np.lib.format.MAGIC_PREFIX
+    except OSError:
+        return False
+
+
+def _one_part(path: Path, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The names of the data and of the labels among those of the arrays."""
+    if len(names) == 1:
+        return names, ()
+    if "x" in names:
+        return ("x",), ("y",) if "y" in names else ()
     raise DataError(
-        f"{path} holds {', '.join(arrays) or 'nothing'}; name the arrays train, valid and test "
+        f"{path} holds {listed(names) or 'nothing'}; name the arrays train, valid and test "
         "(labels: train_labels, ...), or x (labels: y)"
     )
 
 
-def _own_split(path: Path, arrays: dict[str, np.ndarray]) -> Source:
-    missing = [name for name in _PARTS if name not in arrays]
+def _own_split(path: Path, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    missing = [name for name in _PARTS if name not in names]
     if missing:
-        raise DataError(
-            f"{path} has its own split but lacks {', '.join(missing)}; it holds {', '.join(arrays)}"
-        )
-    labels = [arrays.get(f"{name}_labels") for name in _PARTS]
-    known = [array for array in labels if array is not None]
-    if known and len(known) < len(labels):
-        raise DataError(f"{path} has labels for some parts only; it holds {', '.join(arrays)}")
-    return Source(tuple(arrays[name] for name in _PARTS), tuple(known) or None)
+        raise DataError(f"{path} has its own split but lacks {', '.join(missing)}; it holds {listed(names)}")
+    labels = [f"{name}_labels" for name in _PARTS if f"{name}_labels" in names]
+    if labels and len(labels) < len(_PARTS):
+        raise DataError(f"{path} has labels for some parts only; it holds {listed(names)}")
+    return _PARTS, labels
 
 
 def read_dataset(dataset: Dataset[Any]) -> Source:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import DataError
 
 _TIMEOUT = 30.0  # seconds without an answer
+_LARGEST = 2**28  # bytes, ten times the largest file; a mirror that sends more sends something else
 
 
 def cache_folder() -> Path:
@@ -43,7 +44,7 @@ def fetch(mirrors: Sequence[str], name: str, md5: str, folder: Path) -> Path:
         print(f"downloading {mirror}{name}", file=sys.stderr)
         try:
             with urllib.request.urlopen(mirror + name, timeout=_TIMEOUT) as answer:
-                content = answer.read()
+                content = answer.read(_LARGEST)
             found = hashlib.md5(content, usedforsecurity=False).hexdigest()
             if found == md5:
                 _write(target, content)

@@ -14,7 +14,7 @@ are uint8 and read as v / 255, those of zeros and ones are bool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -22,13 +22,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, brief, listed
 from .arrays import as_numpy, check_array
 from .shared import Shared, Stored
 from .source import Source
 from .spec import ConditionSpec, DataSpec
 
 _NOTHING = ("None", "nan", "NaN", "NaT", "<NA>")
+_TAKEN = "give whole numbers or strings"
+_KINDS = {"word": str, "boolean": (bool, np.bool_), "number": (int, float, np.integer, np.floating)}
+_LONGEST = 1000  # letters of a class's name
+_EXACT = 2**53  # from here on a float is not one whole number
 
 
 class Entry(NamedTuple):
@@ -62,7 +66,7 @@ def read_labels(source: Source, rows: Sequence[Any], name: str, *, optional: boo
     if source.labels is None:
         return None
     what = f"labels of {name}"
-    numbers, classes = _number(np.concatenate(source.labels), source.classes, what)
+    numbers, classes = _number(_concatenated(source.labels, what), source.classes, what)
     missing = numbers < 0
     if missing.any() and not optional:
         raise DataError(
@@ -167,9 +171,7 @@ def _read(
 ) -> Entry:
     if isinstance(parts[0], Shared):
         return _read_shared(name, parts[0], rows, what, like)
-    if len({part.shape[1:] for part in parts}) > 1:
-        raise DataError(f"{what} has parts of several shapes: {', '.join(str(part.shape) for part in parts)}")
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    values = _concatenated(parts, what)
     spec, values = _read_values(name, values, None, what, like)
     return Entry(spec, tuple(values[index] for index in rows))
 
@@ -238,7 +240,7 @@ def _as_floats(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _floats(values: np.ndarray, what: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = values.astype(np.float32)
     infinite = np.isinf(values).reshape(len(values), -1).any(1)
     if infinite.any():
@@ -249,6 +251,22 @@ def _floats(values: np.ndarray, what: str) -> np.ndarray:
     return values
 
 
+def _concatenated(parts: Sequence[np.ndarray], what: str) -> np.ndarray:
+    """The values of all parts; values of unlike kinds stay what they are, as objects."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise DataError(f"{what} has parts of several shapes: {', '.join(str(part.shape) for part in parts)}")
+    kinds = {"i" if part.dtype.kind == "u" else part.dtype.kind for part in parts}
+    if len(kinds) == 1 or kinds == {"i", "f"}:
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if kinds != {"i"} or joined.dtype.kind != "f":  # numpy makes floats of signed and unsigned ones
+            return joined
+    elif not kinds <= set("bifUO"):
+        raise DataError(
+            f"{what} have parts of unlike types: {listed([p.dtype for p in parts])}; make them alike"
+        )
+    return np.concatenate([part.astype(object) for part in parts])
+
+
 def _number(
     values: np.ndarray, classes: tuple[str, ...] | None, what: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -256,18 +274,12 @@ def _number(
 
     Without names the classes are what occurs, in order.
     """
+    if values.dtype.kind not in "biufUO" or values.ndim != 1:
+        raise DataError(f"{what} have dtype {values.dtype} and shape {values.shape}; {_TAKEN}")
     missing = _missing(values)
-    present = values[~missing]
-    if present.dtype == object and len({isinstance(value, str) for value in present}) < 2:
-        present = np.array(present.tolist())
-    if present.dtype.kind == "f" and np.isfinite(present).all() and (present == np.floor(present)).all():
-        present = present.astype(np.int64)
-    if present.dtype.kind not in "biuU" or present.ndim != 1:
-        raise DataError(
-            f"{what} have dtype {values.dtype}, like {present[0]!r}; give whole numbers or strings"
-        )
+    present = _of_one_kind(values[~missing], what)
     if classes is None:
-        found, present = np.unique(present, return_inverse=True)
+        found, present = _unique(present)
         classes = tuple(str(label) for label in found)
     elif len(present) and not 0 <= present.min() <= present.max() < len(classes):
         raise DataError(
@@ -276,6 +288,58 @@ def _number(
     numbers = np.full(len(values), -1)
     numbers[~missing] = present
     return numbers, classes
+
+
+def _of_one_kind(labels: np.ndarray, what: str) -> np.ndarray:
+    """Labels (N,) as whole numbers, booleans or words; words that came as objects stay so.
+
+    Raises:
+        DataError: They are something else, or of several kinds: no two of them may become one class by a cast.
+    """
+    if labels.dtype == object:
+        first: dict[str | None, Any] = {}
+        for label in labels:
+            kind = next((kind for kind, types in _KINDS.items() if isinstance(label, types)), None)
+            first.setdefault(kind, label)
+        if None in first or len(first) > 1:
+            shown = " and ".join(brief(label) for label in first.values())
+            raise DataError(f"{what} have dtype object, like {shown}; {_TAKEN}")
+        if "boolean" in first:
+            return labels.astype(bool)
+        if "number" in first:
+            _check_whole(
+                np.array([label for label in labels if isinstance(label, float | np.floating)]), what
+            )
+            try:
+                return np.array([int(label) for label in labels], np.int64)
+            except OverflowError:
+                raise DataError(f"{what} have whole numbers beyond 64 bits; write them as words") from None
+    if labels.dtype.kind == "f":
+        _check_whole(labels, what)
+        return labels.astype(np.int64)
+    if labels.dtype.kind in "UO" and (longest := max(map(len, labels), default=0)) > _LONGEST:
+        raise DataError(f"{what} have one of {longest} letters; a class has a name of at most {_LONGEST}")
+    return labels
+
+
+def _check_whole(labels: np.ndarray, what: str) -> None:
+    part = ~np.isfinite(labels) | (labels != np.floor(labels))
+    if part.any():
+        raise DataError(f"{what} have dtype {labels.dtype}, like {labels[part][0]!r}; {_TAKEN}")
+    if np.abs(labels).max(initial=0) >= _EXACT:
+        raise DataError(
+            f"{what} have floats beyond 2^53, like {labels[np.abs(labels).argmax()]!r}, which stand for several "
+            "whole numbers each; write them as integers without gaps, or as words"
+        )
+
+
+def _unique(labels: np.ndarray) -> tuple[Iterable[Any], np.ndarray]:
+    """The different labels in order, and the number of each in them."""
+    if labels.dtype != object:  # words as objects would each take the room of the longest as an array
+        return np.unique(labels, return_inverse=True)
+    found = sorted(set(labels))
+    number = {label: i for i, label in enumerate(found)}
+    return found, np.array([number[label] for label in labels], np.int64)
 
 
 def _missing(values: np.ndarray, is_set: bool = False) -> np.ndarray:

@@ -6,20 +6,22 @@ train-00000.parquet. What takes little memory is read whole, and is then like an
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, brief
 from . import arrays
 from .blocks import Blocks
 from .images import PARTS, natural, part_of
 from .lists import METADATA, is_metadata
-from .memory import MIB, available_memory, cap_of
+from .memory import MIB, available_memory, cap_of, check_fits
 from .parquet import ParquetBlocks, notes_of, table_of
 from .pictures import PictureForm
-from .shards import ShardBlocks
+from .shards import ShardBlocks, numbered
 from .source import Source
 from .tables import Reading
 
@@ -40,13 +42,35 @@ class Files:
     parts: tuple[tuple[Path, ...], ...]
 
 
+def user_path(name: str | os.PathLike[str]) -> Path:
+    """The path that a user names, whose ~ is their home; there may be nothing at it.
+
+    Raises:
+        DataError: No path can have this name, or there is something that is neither a file nor a folder,
+            or that may not be read.
+    """
+    try:
+        path = Path(name).expanduser()
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a zero byte
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{brief(os.fspath(name))} is no path that can be read: {why}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe or a device would be waited for
+        raise DataError(f"{path} is neither a file nor a folder; save what it gives as a file")
+    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+        raise DataError(f"{path} may not be read by this user; change its permissions")
+    return path
+
+
 def find(path: Path) -> Files | None:
     """The files that a path stands for; None if it stands for something else.
 
     Raises:
         DataError: A folder holds several types, or some parts of a split and not others.
     """
-    if path.is_file():
+    if not path.is_dir():
         suffix = path.suffix.lower()
         return Files(suffix, ((path,),)) if suffix in _SUFFIXES else None
     flat = _listed(path)
@@ -118,11 +142,16 @@ def _read(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -
         files, options, conditions
     )
     parts = [part for part in source.parts if isinstance(part, Blocks)]
+    for part in parts:
+        check_fits(
+            part.block_bytes, f"a block of {part.name}, {part.counts.max()} examples,", part.smaller(1000)
+        )
     size = sum(len(part) * part.row_bytes for part in parts)
     if stream or (stream is None and size > available_memory() // 4):
         return source
     if files.suffix == ".npy":
         return Source((arrays.open_npy(first),))
+    check_fits(size, f"{parts[0].name}, with {sum(map(len, parts))} examples,", "leave stream=False out")
     return source.with_parts([part.whole() for part in parts])
 
 
@@ -195,7 +224,7 @@ def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[
         )
     return Source(
         tuple(parts),
-        known or None,
+        (numbered(known) if options["label_column"] is None else known) or None,
         white=None if parts[0].form is None else parts[0].form.white,
         conditions={name: tuple(part.entries[name] for part in parts) for name in conditions},
     )

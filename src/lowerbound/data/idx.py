@@ -21,12 +21,15 @@ import numpy as np
 
 from ..errors import DataError
 from .download import cache_folder, fetch
+from .files import user_path
+from .memory import DEFLATE, check_fits
 from .source import Source
 from .spec import Binarize
 
 VALID = 10_000
 TRAIN = (60_000, 28, 28)
 TEST = (10_000, 28, 28)
+_AXES = 8  # more than images have, and fewer than numpy takes
 
 
 @dataclass(frozen=True)
@@ -117,21 +120,32 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         DataError: The file is damaged, truncated, or not IDX.
     """
+    packed = path.suffix == ".gz"
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with (gzip.open if packed else open)(path, "rb") as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:3] != b"\x00\x00\x08":
+                raise DataError(
+                    f"{path} begins with {head.hex()!r}, not with 000008 as IDX bytes do; fetch it anew"
+                )
+            axes = file.read(4 * head[3])
+            shape = tuple(int.from_bytes(axes[i : i + 4], "big") for i in range(0, len(axes), 4))
+            size = math.prod(shape)
+            if len(axes) < 4 * head[3] or not 1 <= len(shape) <= _AXES:
+                raise DataError(f"{path} announces {head[3]} axes, which no images have; fetch it anew")
+            most = (DEFLATE if packed else 1) * path.stat().st_size
+            if size > most:
+                raise DataError(
+                    f"{path} announces {shape}, {size} bytes, but has at most {most}; fetch it anew"
+                )
+            check_fits(size, f"{path}, which announces {shape},", "fetch it anew")
+            content = file.read(size + 1)  # by one more it is seen to be longer, however long it is unpacked
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); fetch the file anew") from error
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise DataError(
-            f"{path} begins with {content[:4].hex()!r}, not with 000008 as IDX bytes do; fetch it anew"
-        )
-    head = 4 + 4 * content[3]
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, head, 4))
-    if len(content) != head + math.prod(shape):
-        raise DataError(
-            f"{path} announces {shape}, {head + math.prod(shape)} bytes, but has {len(content)}; fetch it anew"
-        )
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+    if len(content) != size:
+        has = "more" if len(content) > size else len(content)
+        raise DataError(f"{path} announces {shape}, {size} bytes of values, but has {has}; fetch it anew")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _places(entry: Entry, root: str | os.PathLike[str] | None) -> list[Path]:
@@ -139,7 +153,7 @@ def _places(entry: Entry, root: str | os.PathLike[str] | None) -> list[Path]:
     given = root or os.environ.get("LOWERBOUND_DATA")
     places = []
     if given:
-        base = Path(given).expanduser()
+        base = user_path(given)
         places.append(base / entry.folder / "raw")
         # The two data sets name their files alike: the raw folder of the other one must not pass for this one.
         if base.resolve().parent.name not in {other.folder for other in DATASETS.values()} - {entry.folder}:
@@ -148,7 +162,7 @@ def _places(entry: Entry, root: str | os.PathLike[str] | None) -> list[Path]:
 
 
 def _find(name: str, entry: Entry, root: str | os.PathLike[str] | None) -> list[Path] | None:
-    if root is not None and not Path(root).expanduser().is_dir():
+    if root is not None and not user_path(root).is_dir():
         raise DataError(
             f"root={str(root)!r} is not a folder; give one that holds {entry.folder}/raw of {name}"
         )

@@ -22,7 +22,7 @@ from ..errors import ConfigError, DataError, suggest
 from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
-from .files import find, read_files, reading_of
+from .files import find, read_files, reading_of, user_path
 from .frames import TABLE_SUFFIXES, kind_of
 from .images import pictures_in, read_folder
 from .lists import TYPES
@@ -421,7 +421,7 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     if name in NAMES:
         _check_use(options, None)
         return _read_digits() if name == "digits" else idx.read_mnist(name, options["root"])
-    path = Path(name).expanduser()
+    path = user_path(name)
     if not path.exists():
         raise DataError(_not_found(name, path))
     if (path / "config.json").is_file() and any((path / part).exists() for part in _OF_A_RUN):
@@ -523,7 +523,7 @@ def _read_groups(groups: Any, source: Source, name: str) -> np.ndarray:
     if source.own_split:
         raise ConfigError(f"groups= is for sources without a split of their own; {name} brings its own")
     if isinstance(groups, str | os.PathLike):
-        return arrays.open_npy(Path(groups).expanduser())
+        return arrays.open_npy(user_path(groups))
     if name != "array":
         # Read again without them, as an evaluation of a run reads its data, the file would be split otherwise.
         raise ConfigError(
@@ -539,7 +539,7 @@ def _joined(source: Source, labels: Any, conditions: Mapping[str, Any], name: st
         raise ConfigError(f"{what} is for sources without a split of their own; {name} brings its own")
     if labels is not None:
         if isinstance(labels, str | os.PathLike):
-            labels = arrays.open_npy(Path(labels).expanduser())
+            labels = arrays.open_npy(user_path(labels))
         source = replace(source, labels=(arrays.as_numpy(labels),), classes=None)
     given = {
         key: (array if isinstance(array, Shared) else arrays.as_numpy(array),)

@@ -1,4 +1,4 @@
-"""How much memory there is."""
+"""How much memory there is, and whether what a file announces fits into it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ..errors import DataError
+
 MIB = 2**20
+DEFLATE = 1032  # bytes that a byte packed by deflate (.gz, .npz) can become at most, by the format
 _UNKNOWN = 4096 * MIB  # where nothing says how much
 _USUAL = 512 * MIB
 
@@ -26,6 +29,32 @@ def available_memory() -> int:
             if limit != resource.RLIM_INFINITY:
                 bounds.append(limit - (_proc("self/status", used) or 0))
     return max(0, min(bounds))
+
+
+def check_fits(size: int, what: str, remedy: str = "") -> None:
+    """Check bytes that are about to be taken, before they are.
+
+    Args:
+        size: How many.
+        what: What takes them, the beginning of the message.
+        remedy: What to do about it; by default to take less of it or more memory.
+
+    Raises:
+        DataError: There is not so much memory.
+    """
+    there = available_memory()
+    if size > there:
+        remedy = remedy or "check the file, cut it into smaller ones, or use a machine with more memory"
+        raise DataError(
+            f"{what} takes {_readable(size)} of memory, but {_readable(there)} are available; {remedy}"
+        )
+
+
+def _readable(size: int) -> str:
+    """Bytes in MiB or GiB, as 3.2 GiB."""
+    if size > 2**63:  # what a damaged file announces can be beyond any float
+        return "more than 8 EiB"
+    return f"{size / MIB:.3g} MiB" if size < 1000 * MIB else f"{size / (1024 * MIB):.3g} GiB"
 
 
 def cap_of(memory: float | None) -> float:

@@ -10,14 +10,15 @@ one column of encoded pictures                      an image: bytes, or a struct
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, LowerboundError, listed
 from .arrays import check_array
 from .blocks import Blocks, told
 from .pictures import PictureForm
@@ -66,32 +67,34 @@ class ParquetBlocks(Blocks):
         self.form = form
         self._label, self._conditions = reading.label_column, reading.conditions
         self._paths = paths
-        self._groups = [
-            (path, group)
+        types = {column: schema.field(column).type for column in self.columns}
+        rows = [
+            ((path, group), metadata.row_group(group).num_rows)
             for path in paths
-            for group in range(_checked(path, schema, self.columns).num_row_groups)
+            for metadata in [_checked(path, types)]
+            for group in range(metadata.num_row_groups)
         ]
-        counts = [_open(path).metadata.row_group(group).num_rows for path, group in self._groups]
-        filled = [i for i, count in enumerate(counts) if count]
+        filled = [(group, count) for group, count in rows if count]
+        counts = [count for _, count in filled]
         if not filled:
             raise DataError(f"{name} is empty: 0 rows")
-        self._groups = [self._groups[i] for i in filled]
+        if min(counts) < 0 or sum(counts) >= 2**63:
+            raise DataError(f"{name} announces {sum(counts)} rows; it is damaged, write it anew")
+        self._groups = [group for group, _ in filled]
         if self.kind == "table":
             shape, dtype = (len(self.columns),), np.dtype(np.float32)
         else:
             first = self._first()
             shape, dtype = first.shape[1:], first.dtype
-        super().__init__(name, [counts[i] for i in filled], shape, dtype)
+        super().__init__(name, counts, shape, dtype)
 
     def read(self, block: int) -> np.ndarray:
         path, group = self._groups[block]
         where = f"{path}, row group {group}"
-        try:
-            table = _open(path).read_row_group(group, columns=self._stored_columns(), use_threads=False)
-        except (OSError, ValueError) as error:  # arrow's own errors are of these kinds
-            raise DataError(f"{where} cannot be read: {error}") from error
+        stored = self._stored_columns()
+        table = _tried(lambda: _open(path).read_row_group(group, stored, use_threads=False), where)
         if self.table is not None:
-            return encode(self.table, _frame(table), where, self.unknown)
+            return encode(self.table, _tried(lambda: _cells(table), where), where, self.unknown)
         examples = self._examples([table.column(name) for name in self.columns], where)
         if examples.shape != (int(self.counts[block]), *self.event_shape) or examples.dtype != self.dtype:
             remedy = (
@@ -112,7 +115,7 @@ class ParquetBlocks(Blocks):
         if not beside:
             return None, {}
         pandas = import_pandas()
-        frames = [pandas.read_parquet(path, columns=beside) for path in self._paths]
+        frames = [_frame(path, beside) for path in self._paths]
         frame = frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
         labels = None if self._label is None else frame[self._label].to_numpy()
         return labels, {name: read_condition(frame, name) for name in self._conditions}
@@ -125,19 +128,18 @@ class ParquetBlocks(Blocks):
         """The first row, (1, *event)."""
         path, group = self._groups[0]
         where = f"{path}, row group {group}"
-        batches = _open(path).iter_batches(1, row_groups=[group], columns=self._stored_columns())
-        try:
-            columns = [next(batches).column(0)]
-        except (OSError, ValueError) as error:
-            raise DataError(f"{where} cannot be read: {error}") from error
+        stored = self._stored_columns()
+        columns = _tried(
+            lambda: next(_open(path).iter_batches(1, row_groups=[group], columns=stored)).columns, where
+        )
         if self.kind == "pictures":
             self.form = _decoded(lambda: self.form.settled(_pictures(columns[0], where)[0]), where, 0)
         return self._examples(columns, where)
 
     def _examples(self, columns: Sequence[Array | ChunkedArray], where: str) -> np.ndarray:
         if self.kind == "lists":
-            return check_array(_nested(columns[0], where), where)
-        return self._decode(_pictures(columns[0], where), where)
+            return check_array(_tried(lambda: _nested(columns[0], where), where), where)
+        return self._decode(_tried(lambda: _pictures(columns[0], where), where), where)
 
     def _decode(self, contents: list[bytes], where: str) -> np.ndarray:
         pictures: np.ndarray | None = None
@@ -164,6 +166,23 @@ def _decoded(work: Any, where: str, row: int) -> Any:
         raise DataError(f"{where}: the picture in its row {row} cannot be decoded: {error}") from error
 
 
+def _frame(path: Path, columns: Sequence[str]) -> DataFrame:
+    """Columns as pandas has them; what pandas wrote about them beside is not asked, for it may be anything."""
+    return _tried(
+        lambda: _open(path).read(list(columns), use_threads=False).to_pandas(ignore_metadata=True), str(path)
+    )
+
+
+def _tried(work: Callable[[], Any], where: str, how: str = "") -> Any:
+    """The result of reading something; on a damaged file arrow raises nearly anything."""
+    try:
+        return work()
+    except LowerboundError:
+        raise
+    except Exception as error:
+        raise DataError(f"{where} cannot be read{how}: {error}") from error
+
+
 def _open(path: Path) -> Any:
     """An open file; what it says of itself is read once, as long as it does not change."""
     try:
@@ -172,14 +191,15 @@ def _open(path: Path) -> Any:
         raise ConfigError(
             "Parquet needs pyarrow, which is missing: pip install lowerbound[tables]"
         ) from error
-    try:
+
+    def opened() -> Any:
         state = path.stat()
         # Without arrow's buffers and threads: one thread reads ahead, and the rest is for the training.
         return pq.ParquetFile(
             path, metadata=_metadata(path, state.st_mtime_ns, state.st_size), pre_buffer=False
         )
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
+
+    return _tried(opened, str(path), " as a table")
 
 
 @lru_cache(maxsize=256)
@@ -199,13 +219,13 @@ def table_of(paths: Sequence[Path], reading: Reading, name: str) -> tuple[Column
     if _columns_of(paths[0], reading)[1] != "table":
         return None
     rows = sum(_open(path).metadata.num_rows for path in paths)
-    there = _column_names(_open(paths[0]).schema_arrow)
+    there = _column_names(_open(paths[0]).schema_arrow, paths[0])
     return reading.decided(lambda columns: _frames(paths, columns), there, rows, name)
 
 
 def notes_of(path: Path, reading: Reading, table: Sequence[ColumnSpec]) -> list[str]:
     """What of a file's columns is no part of x."""
-    return reading.notes(table, _column_names(_open(path).schema_arrow))
+    return reading.notes(table, _column_names(_open(path).schema_arrow, path))
 
 
 def _columns_of(
@@ -213,7 +233,7 @@ def _columns_of(
 ) -> tuple[list[str], Kind]:
     """Names of the columns of data, and what they hold."""
     schema = _open(path).schema_arrow
-    there = _column_names(schema)
+    there = _column_names(schema, path)
     check_unique(there, str(path))
     table = table or reading.known
     if table is not None:
@@ -227,14 +247,15 @@ def _frames(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[DataFrame
     groups = [(path, group) for path in paths for group in range(_open(path).metadata.num_row_groups)]
     for i in told(range(len(groups)), f"looking at {paths[0].name}"):
         path, group = groups[i]
-        try:
-            table = _open(path).read_row_group(group, columns=list(columns), use_threads=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}, row group {group} cannot be read: {error}") from error
-        yield _frame(table)
+        where = f"{path}, row group {group}"
+
+        def read(path: Path = path, group: int = group) -> DataFrame:
+            return _cells(_open(path).read_row_group(group, columns=list(columns), use_threads=False))
+
+        yield _tried(read, where)
 
 
-def _frame(table: Any) -> DataFrame:
+def _cells(table: Any) -> DataFrame:
     """A part of a file as a DataFrame whose types do not depend on which cells of the part are empty."""
     import pandas as pd
     import pyarrow as pa
@@ -250,20 +271,31 @@ def _frame(table: Any) -> DataFrame:
     return table.to_pandas(types_mapper={**whole, pa.bool_(): pd.BooleanDtype()}.get, ignore_metadata=True)
 
 
-def _column_names(schema: Schema) -> list[str]:
-    """Names of the columns, without those that pandas keeps its index in."""
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [name for name in schema.names if name not in index]
+def _column_names(schema: Schema, path: Path) -> list[str]:
+    """Names of the columns, without those that pandas keeps its index in.
+
+    Raises:
+        DataError: What pandas wrote cannot be understood: then an index could be taken for data.
+    """
+    try:
+        index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+        kept = {name for name in index if isinstance(name, str)}  # a range is not kept in a column
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path} has an entry 'pandas', which says what is an index, but it cannot be understood: {error}; write "
+            "the file anew"
+        ) from error
+    return [name for name in schema.names if name not in kept]
 
 
-def _checked(path: Path, schema: Schema, columns: Sequence[str]) -> Any:
-    """The metadata of a file whose columns of data are those of the schema."""
+def _checked(path: Path, types: Mapping[str, DataType]) -> Any:
+    """The metadata of a file whose columns of data are of these types."""
     own = _open(path)
-    for name in columns:
-        there = own.schema_arrow.field(name).type if name in own.schema_arrow.names else "missing"
-        if there != schema.field(name).type:
+    there = {field.name: field.type for field in own.schema_arrow}
+    for name, kind in types.items():
+        if there.get(name) != kind:
             raise DataError(
-                f"{path}: column {name!r} is {there}, but {schema.field(name).type} in the first file; write all "
+                f"{path}: column {name!r} is {there.get(name, 'missing')}, but {kind} in the first file; write all "
                 "files with the same columns"
             )
     return own.metadata
@@ -279,7 +311,7 @@ def _kind_of(schema: Schema, columns: Sequence[str], name: str) -> Kind:
             return "pictures"
         if _is_list(kind) and _is_number(_innermost(kind)):
             return "lists"
-    bad = ", ".join(f"{column!r} ({kind})" for column, kind in types.items() if not _is_cell(kind))
+    bad = listed([f"{column!r} ({kind})" for column, kind in types.items() if not _is_cell(kind)])
     raise DataError(
         f"{name} has columns that are no numbers, words, booleans or dates: {bad or 'it has none of data'}; "
         "choose others with columns=, or take one as label_column= or condition=. One column of lists of "

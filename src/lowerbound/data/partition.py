@@ -16,6 +16,7 @@ from ..errors import DataError
 from .blocks import Blocks, JoinedBlocks
 from .dataset import Split
 from .entries import Entry
+from .memory import check_fits
 from .reading import Reading
 from .rows import MappedRows, Rows, StreamedRows, TensorRows, chunk_length, to_tensor
 from .shared import Shared
@@ -76,6 +77,10 @@ def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray |
     Returns:
         Three slices, or three arrays of row numbers.
     """
+    rows = sum(map(len, source.parts))
+    check_fits(
+        4 * 8 * rows, f"to split the {rows} examples of {getattr(source.parts[0], 'name', 'the data')}"
+    )
     if source.own_split:
         ends = np.cumsum([0, *(len(part) for part in source.parts)])
         return [slice(start, end) for start, end in pairwise(ends)]

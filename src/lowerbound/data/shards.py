@@ -15,8 +15,9 @@ Reference:
 
 from __future__ import annotations
 
-import io
 import json
+import re
+import sys
 import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,13 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from ..errors import DataError, suggest
-from .arrays import check_array
+from ..errors import DataError, brief, listed, suggest
+from .arrays import check_array, decode_npy
 from .blocks import Blocks, block_rows, cut_evenly, stored_dtype, told
 from .images import SUFFIXES
 from .pictures import PictureForm
 
+_LARGEST = {"cls": 4000, "json": 2**24}  # bytes of the small members, which are held beside the data
 _PICKLES = (".pyd", ".pickle", ".pkl", ".pt", ".pth", ".joblib")
 
 
@@ -44,7 +46,7 @@ class _Index:
         offsets: Where the content of each sample's array or picture begins, in bytes.
         sizes: Its bytes.
         kinds: Types of the members that the samples have; all have the same.
-        labels: Classes, whole numbers or words; empty if there are none.
+        labels: Words of the .cls, or what the .json says; empty if there are none.
         entries: What is read of each sample's .json, by name.
     """
 
@@ -72,7 +74,7 @@ class ShardBlocks(Blocks):
         entries: Names of further numbers or words in the .json to read.
 
     Attributes:
-        labels: The class of each sample, (N,), or None.
+        labels: The class of each sample, objects (N,): the word of its .cls, or what the .json says; or None.
         entries: Floats with NaN, or objects with None, (N,) by name.
         form: What pictures become; None if the samples are arrays.
 
@@ -108,7 +110,7 @@ class ShardBlocks(Blocks):
         name = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
         super().__init__(name, [n for cut in cuts for n in cut], checked.shape[1:], checked.dtype)
         labels = [value for index in self._index for value in index.labels]
-        self.labels = np.array(labels) if labels else None
+        self.labels = np.array(labels, object) if labels else None
         self.entries = {name: _values([v for i in self._index for v in i.entries[name]]) for name in entries}
 
     def read(self, block: int) -> np.ndarray:
@@ -154,8 +156,8 @@ class ShardBlocks(Blocks):
         for index in self._index[1:]:
             if index.kinds != first.kinds:
                 raise DataError(
-                    f"samples of {index.path.name} have the members {', '.join(index.kinds)}, those of "
-                    f"{first.path.name} {', '.join(first.kinds)}; all must have the same"
+                    f"samples of {index.path.name} have the members {listed(index.kinds)}, those of "
+                    f"{first.path.name} {listed(first.kinds)}; all must have the same"
                 )
 
     def _member(self, index: _Index, sample: int) -> str:
@@ -196,7 +198,9 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
             while (member := tar.next()) is not None:
                 yield member
                 tar.members = []  # pyright: ignore  # it keeps what it has seen, a kilobyte each
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (
+        Exception
+    ) as error:  # damaged numbers, names and tables of holes make tarfile raise nearly anything
         raise DataError(
             f"{path} cannot be read as a tar file: {error}; a compressed one must be unpacked first, for samples are "
             "read by their place in it"
@@ -204,8 +208,10 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
 
 
 def _check_member(member: tarfile.TarInfo, path: Path, size: int) -> None:
-    if not member.isreg():
-        raise DataError(f"{path}: {member.name} is a link or a device; shards hold plain files")
+    if not member.isreg() or member.sparse is not None:
+        raise DataError(f"{path}: {member.name} is a link, a device or sparse; shards hold plain files")
+    if member.size < 0:
+        raise DataError(f"{path}: {member.name} has {member.size} bytes; the shard is damaged")
     if member.name.lower().endswith(_PICKLES):
         raise DataError(
             f"{path}: {member.name} is a pickle, and opening one can run any code; write arrays as .npy"
@@ -234,18 +240,18 @@ def _add(
     if len(data) != 1:
         raise DataError(
             f"{index.path}: sample {key!r} has {' and '.join(data) or 'no picture and no .npy'} among "
-            f"{', '.join(sorted(sample))}; it must have one picture or one .npy, its files standing together"
+            f"{listed(sorted(sample))}; it must have one picture or one .npy, its files standing together"
         )
     kinds = tuple(sorted(sample))
     if index.kinds and kinds != index.kinds:
         raise DataError(
-            f"{index.path}: sample {key!r} has the members {', '.join(kinds)}, those before "
-            f"{', '.join(index.kinds)}; all must have the same"
+            f"{index.path}: sample {key!r} has the members {listed(kinds)}, those before "
+            f"{listed(index.kinds)}; all must have the same"
         )
     index.kinds = kinds
     index.offsets.append(sample[data[0]].offset_data)
     index.sizes.append(sample[data[0]].size)
-    what = f"{index.path}: sample {key!r}"
+    what = f"{index.path}: sample {brief(key)}"
     if label is not None or index.entries:
         values = _read_json(file, sample.get("json"), what)
         for name, column in index.entries.items():
@@ -253,16 +259,21 @@ def _add(
         if label is not None:
             index.labels.append(_entry(values, label, what))
     if label is None and "cls" in sample:
-        text = _bytes(file, sample["cls"]).decode("utf-8", "replace").strip()
-        index.labels.append(int(text) if text.lstrip("-").isdecimal() else text)
+        content = _bytes(file, sample["cls"], _LARGEST["cls"], what)
+        try:
+            # Another word in place of what is no UTF-8 would make one class of several.
+            index.labels.append(sys.intern(content.decode("utf-8").strip()))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{what}: its .cls is no text in UTF-8: {error}") from error
 
 
 def _read_json(file: BinaryIO, member: tarfile.TarInfo | None, what: str) -> dict[str, Any]:
     if member is None:
         raise DataError(f"{what} has no .json to take label_column= or condition= from")
+    content = _bytes(file, member, _LARGEST["json"], what)
     try:
-        values = json.loads(_bytes(file, member))
-    except ValueError as error:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{what}: its .json cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise DataError(f"{what}: its .json is no table of names, but {type(values).__name__}")
@@ -272,9 +283,12 @@ def _read_json(file: BinaryIO, member: tarfile.TarInfo | None, what: str) -> dic
 def _entry(values: dict[str, Any], name: str, what: str) -> Any:
     if name not in values:
         raise DataError(f"{what}: its .json has no {name!r}; {suggest(name, values)}")
-    if not isinstance(values[name], int | float | str | None):
-        raise DataError(f"{what}: {name!r} in its .json is no number and no word, but {values[name]!r}")
-    return values[name]
+    value = values[name]
+    if not isinstance(value, int | float | str | None):
+        raise DataError(f"{what}: {name!r} in its .json is no number and no word, but {brief(value)}")
+    if isinstance(value, int) and abs(value) >= 2**1023:
+        raise DataError(f"{what}: {name!r} in its .json is a number that no float holds, {brief(value)}")
+    return value
 
 
 def _values(column: list[Any]) -> np.ndarray:
@@ -284,7 +298,22 @@ def _values(column: list[Any]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in column], np.float64)
 
 
-def _bytes(file: BinaryIO, member: tarfile.TarInfo) -> bytes:
+def numbered(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Classes as words, objects (N,) for each part, as numbers where every word of all is one as it is written.
+
+    Where one is not, like 007 or what 64 bits do not hold, all stay words, so that no two become one class.
+    """
+    words = {word for part in parts for word in part if word}
+    if all(isinstance(word, str) and re.fullmatch(r"0|-?[1-9]\d{0,17}", word, re.ASCII) for word in words):
+        return tuple(np.array([int(word) if word else None for word in part], object) for part in parts)
+    return tuple(parts)
+
+
+def _bytes(file: BinaryIO, member: tarfile.TarInfo, most: int, what: str) -> bytes:
+    if member.size > most:
+        raise DataError(
+            f"{what}: {member.name} has {member.size} bytes; at most {most} are read of such a one"
+        )
     file.seek(member.offset_data)
     return file.read(member.size)
 
@@ -302,7 +331,7 @@ def _shorter(path: Path) -> NoReturn:
 
 
 def _load_npy(content: bytes) -> np.ndarray:
-    array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    array = decode_npy(content)
     if array.dtype.kind not in "buif":
         raise ValueError(f"it has dtype {array.dtype}; examples are booleans, integers or floats")
     return array

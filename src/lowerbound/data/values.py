@@ -64,7 +64,7 @@ def scan(source: Source, name: str) -> Facts:
         for start, chunk in _chunks(examples):
             if chunk.dtype.kind == "f":
                 wide = chunk
-                with np.errstate(over="ignore"):
+                with np.errstate(over="ignore", invalid="ignore"):
                     chunk = chunk.astype(np.float32, copy=False)
                 empty = np.isnan(wide)
                 wrong = ~np.isfinite(chunk) & ~empty
