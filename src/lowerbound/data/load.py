@@ -23,7 +23,7 @@ from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
-from .frames import TABLE_SUFFIXES, kind_of
+from .frames import TABLE_SUFFIXES
 from .images import pictures_in, read_folder
 from .lists import TYPES
 from .masks import MASK_RULES, check_rule
@@ -455,7 +455,7 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
         raise DataError(
             f"{name} is compressed, and samples of a shard are read by their place; unpack it to a .tar"
         )
-    if kind_of(path) in TABLE_SUFFIXES:
+    if path.name.lower().endswith(TABLE_SUFFIXES):
         _check_use(options, "table")
         return tables.read_table(path, reading_of(options, _parts(options)))
     _check_use(options, None)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+# What the cells of a column are, in the words of pandas.
+_TYPES = {"float": "float64", "integer": "int64", "boolean": "bool", "text": "text", "date": "datetime"}
+
+
 @dataclass(frozen=True)
 class Reading:
     """How a table is read.
@@ -125,7 +129,7 @@ def read_table(path: Path, reading: Reading) -> Source:
     from .frames import read_frame_file
 
     import_pandas()
-    stored = {column.name: column.stored for column in reading.known or ()}
+    stored = {column.name: _TYPES[column.stored] for column in reading.known or ()}
     frame, notes = read_frame_file(path, stored or None)
     return read_frame(frame, reading, str(path), notes)
 
