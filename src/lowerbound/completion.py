@@ -362,18 +362,13 @@ def _by_importance(batch: _Batch, n: int, samples: int, steps: int, rows: int) -
     """Draw codes from a mixture of proposals, weigh them and draw ``n`` of them again by their weights."""
     view, examples = batch.view, len(batch.u)
     latent = view.model.latent_shape
-    chains = batch.chains(_CHAINS)
-    states = [_join(view.generate(_CHAINS, examples)).flatten(0, 1)]
-    swept = []
-    for _ in range(steps):
-        chains = chains.filled(chains.view.decoded(states[-1]).sample())
-        swept.append(chains.u)
-        states.append(chains.inferred())
-    proposals = _kept(steps) * _CHAINS
-    several = batch.chains(proposals).view
-    evidence = several.evidence(torch.cat(swept[-_kept(steps) :]))
-    # Together they may be too narrow and too few for a wide p(z | x_o); their common mean and spread are not.
-    around = torch.cat(states[-_kept(steps) :]).unflatten(0, (proposals, examples))
+    if view.model.missing:
+        # The encoder has learned q(z | x_o) itself.
+        proposals, several, evidence = 1, view, view.evidence(batch.u)
+        around = _join(view.infer(evidence, examples, 2 * _CHAINS))
+    else:
+        proposals, several, evidence, around = _swept(batch, steps)
+    # The proposals may be too narrow and too few for a wide p(z | x_o); the common mean and spread are not.
     spread = Normal(around.mean(0), around.std(0), validate_args=False)
     wide = Independent(spread, len(latent), validate_args=False)
 
@@ -402,6 +397,27 @@ def _by_importance(batch: _Batch, n: int, samples: int, steps: int, rows: int) -
         z[again, torch.arange(examples, device=z.device)],
         ess=1 / weight.square().sum(0),
         log_observed=log_weight.logsumexp(0) - math.log(samples),
+    )
+
+
+def _swept(batch: _Batch, steps: int) -> tuple[int, View, Any, Tensor]:
+    """Return how many proposals pseudo-Gibbs chains make, the view and evidence of these, and the chains' codes."""
+    view, examples = batch.view, len(batch.u)
+    chains = batch.chains(_CHAINS)
+    states = [_join(view.generate(_CHAINS, examples)).flatten(0, 1)]
+    swept = []
+    for _ in range(steps):
+        chains = chains.filled(chains.view.decoded(states[-1]).sample())
+        swept.append(chains.u)
+        states.append(chains.inferred())
+    proposals = _kept(steps) * _CHAINS
+    several = batch.chains(proposals).view
+    evidence = several.evidence(torch.cat(swept[-_kept(steps) :]))
+    return (
+        proposals,
+        several,
+        evidence,
+        torch.cat(states[-_kept(steps) :]).unflatten(0, (proposals, examples)),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import evaluate, generate, listing, plan, report, train
+from . import complete, evaluate, generate, inspect, listing, plan, report, train
 
 app = typer.Typer(
     name="lowerbound",
@@ -18,12 +18,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(train.train)
+app.command()(inspect.inspect)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(generate.sample)
 app.command()(generate.reconstruct)
 app.command()(generate.convert)
-app.command()(generate.complete)
+app.command()(complete.complete)
 app.command()(generate.encode)
 app.command()(generate.interpolate)
 app.command()(generate.score)

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: sample, reconstruct, convert, complete, encode, interpolate, score."""
+"""Commands that use a trained model: sample, reconstruct, convert, encode, interpolate, score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .given import example_given, mask_rule, only_label, read_given
+from .given import example_given, only_label, read_given
 from .options import GivenOption, NumberOption, SamplesOption, how_many, number, one_of
 from .task import Task, on_run
 from .writing import formats_of, write_csv, write_npy, write_observations
@@ -17,7 +17,6 @@ from .writing import formats_of, write_csv, write_npy, write_observations
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..data import Split
     from ..model import VAE
 
 
@@ -30,8 +29,12 @@ def sample(
     ] = None,
     given: GivenOption = None,
     draw: Annotated[
-        bool, typer.Option("--draw", help="Draw x as well, instead of the mean of p(x|z).")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--draw/--mean",
+            help="Draw x from p(x|z), or give its mean; of tables drawn, of all else the mean, if not given.",
+        ),
+    ] = None,
     temperature: Annotated[
         float,
         typer.Option(
@@ -67,6 +70,8 @@ def sample(
                 f"the condition {name!r} is missing, but the model has only seen it known; give it, like "
                 f"{example_given(model, name)}, or train with --set condition.{name}.dropout=0.1"
             )
+    spec = model.data_spec
+    draw = (spec is not None and spec.table is not None) if draw is None else draw
     x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=task.seed)
     write_observations(task.path, x, model.data_spec, **layout)
     print(task.path)
@@ -117,89 +122,10 @@ def convert(task: Task, given: GivenOption = None, n: NumberOption = None) -> No
         versions = [model.convert(x, c, {**(c or {}), name: torch.tensor(k)}).cpu() for k in classes]
         words = [label.classes[k] for k in classes]
         if path.suffix == ".png":
-            _write_rows(path, [x.cpu(), *versions], model, ["data", *words])
+            write_rows(path, [x.cpu(), *versions], model, ["data", *words])
         else:
-            _write_rows(path, versions, model, label=name, labels=words * len(x))
+            write_rows(path, versions, model, label=name, labels=words * len(x))
     print(path)
-
-
-@on_run(source=True, split=True, writes=formats_of)
-def complete(
-    task: Task,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RULE",
-            help="What is observed: quadrant, half, three-quadrants, random, or a table's columns like age,height; "
-            "if not given, what the model was trained with, or else half of images and random values of tables.",
-        ),
-    ] = None,
-    n: NumberOption = None,
-    draws: Annotated[
-        int, typer.Option(metavar="D", callback=number(1), help="Completions of each example.")
-    ] = 4,
-    mean: Annotated[
-        bool, typer.Option("--mean", help="Give the mean of p(x|z) at the missing places, not a draw.")
-    ] = False,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="importance or gibbs, importance if not given; a model trained with --observed needs none.",
-        ),
-    ] = None,
-    samples: SamplesOption = 1000,
-) -> None:
-    """Draw the missing part of examples, given the observed part.
-
-    A row of the picture is an example, its observed part with the missing one in grey, and its completions; a table
-    or array holds the completions one after the other. Their quality is told on standard error.
-    """
-    import torch
-
-    model, path = task.model, task.path
-    x, c = task.take(n)
-    task.check_count("--draws", len(x) * draws)
-    observed = _observed(task.part, mask, len(x), task.draw_seed(1)).to(x.device)
-    name = None if model.condition is None else model.condition.observed
-    c = {k: v for k, v in (c or {}).items() if k != name} or None
-    done = model.complete(
-        x, observed, draws, c=c, mean=mean, method=method, samples=samples, seed=task.draw_seed()
-    )
-    if path.suffix == ".png":
-        from ..report import value_range
-
-        grey = x.new_full((), sum(value_range(x, task.part.spec)) / 2)
-        _write_rows(
-            path, [x, torch.where(observed > 0, x, grey), *done.x.cpu()], model, ["data", "observed", "draws"]
-        )
-    else:
-        _write_rows(path, list(done.x), model)
-    print(path)
-    if done.ess is not None:
-        print(f"effective sample size {done.ess.median():.1f} of {done.samples}, median", file=sys.stderr)
-    if done.acceptance is not None:
-        print(f"accepted {done.acceptance.median():.1%} of {done.samples} moves, median", file=sys.stderr)
-    if done.warning:
-        print(f"warning: {done.warning}", file=sys.stderr)
-
-
-def _observed(part: Split, rule: str | None, count: int, seed: int) -> Tensor:
-    """Return masks (count, *event) by the rule that was named, or the usual one."""
-    import torch
-
-    from ..data.masks import check_rule, draw_masks
-
-    spec = part.spec
-    usual = part.mask_rule or ("half" if spec.kind == "image" else "random")
-    chosen = usual if rule is None else mask_rule(rule)
-    chosen = tuple(chosen) if isinstance(chosen, list) else chosen
-    try:
-        check_rule(chosen, spec.event_shape, spec.columns)
-    except ConfigError as error:
-        raise ConfigError(f"--mask {rule}: {error}") from None
-    generator = torch.Generator().manual_seed(seed)
-    return draw_masks(chosen, count, spec.event_shape, spec.columns, generator=generator)
 
 
 @on_run(source=True, split=True, writes=(".csv", ".npy"))
@@ -261,21 +187,35 @@ def interpolate(
 def score(task: Task, samples: SamplesOption = 100) -> None:
     """Write log p(x) of every example, or log p(x|c) under its condition, to find anomalies.
 
-    In nats, with the effective sample size of the estimate; low values are anomalies.
+    In nats, with the effective sample size of the estimate; low values are anomalies. A .csv has the number of the
+    example in its source, counted from 0, and of a table the column that is most unlike what it usually is, with the
+    nats by which it is.
     """
     import torch
 
-    from ..evaluation import nll
+    from ..evaluation import nll, oddest
 
     result = nll(task.model, task.part, samples, seed=task.seed)
     rows = torch.stack([result.per_example, result.ess], 1)
     if task.path.suffix == ".csv":
-        write_csv(task.path, rows, ["log_prob", "effective_samples"])
+        columns = None if task.model.data_spec is None else task.model.data_spec.columns
+        odd = oddest(task.model, task.part, seed=task.seed) if columns else None
+        words = None if odd is None or columns is None else [columns[i] for i in odd[0].tolist()]
+        write_csv(
+            task.path,
+            torch.cat(
+                [task.numbers.unsqueeze(1).to(rows), rows, *([] if odd is None else [odd[1].unsqueeze(1)])], 1
+            ),
+            ["row", "log_prob", "effective_samples", *([] if odd is None else ["odd_nats"])],
+            words,
+            label="odd_column",
+        )
     else:
         write_npy(task.path, rows)
     print(task.path)
     x = "x" if task.model.condition is None else "x|c"
-    print(f"mean log p({x}) {-result.value:.3f} ± {result.stderr:.3f} nats", file=sys.stderr)
+    spread = f" ± {result.stderr:.3f}" if len(rows) > 1 else ""
+    print(f"mean log p({x}) {-result.value:.3f}{spread} nats", file=sys.stderr)
 
 
 def _write_pairs(path: Path, x: Tensor, back: Tensor, model: VAE) -> None:
@@ -289,7 +229,7 @@ def _write_pairs(path: Path, x: Tensor, back: Tensor, model: VAE) -> None:
         write_observations(path, back, model.data_spec)
 
 
-def _write_rows(
+def write_rows(
     path: Path, versions: list[Tensor], model: VAE, headings: list[str] | None = None, **labels: Any
 ) -> None:
     """Write several versions of examples, each (N, *event), those of one example in a row or one after the other."""

@@ -86,6 +86,13 @@ SamplesOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(metavar="N", callback=number(0), help="Seed of every draw.")]
 DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, ...")]
+SchemaOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A .json that says what the columns of a table mean, as `lowerbound inspect --out` writes it.",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 

@@ -77,6 +77,24 @@ class Task:
         """One split of the run's data, or all of another source, in its order."""
         return getattr(self.data, self.split or ("test" if self.source is None else "all"))
 
+    @property
+    def numbers(self) -> Tensor:
+        """The place of each example of the part in its source, counted from 0, (N,)."""
+        return self.numbers_of(self.part)
+
+    def numbers_of(self, part: Split) -> Tensor:
+        """Return the place of each example of a split in its source, counted from 0, (N,)."""
+        import torch
+
+        before = 0
+        for name in ("train", "valid", "test"):
+            own = getattr(self.data, name)
+            if own is part and not self.data.whole:
+                at = torch.arange(before, before + len(own))
+                return at if self.data.order is None else torch.from_numpy(self.data.order)[at]
+            before += len(own)
+        return torch.arange(len(part))
+
     def take(self, n: int | None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return the first ``n`` examples of the part, 16 or all if it has fewer, and their condition."""
         n = n or min(16, len(self.part))

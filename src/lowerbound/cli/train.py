@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,8 @@ import typer
 
 from ..errors import ConfigError
 from .given import mask_rule
-from .options import OverwriteOption, QuietOption, RootOption
+from .inspect import described
+from .options import OverwriteOption, QuietOption, RootOption, SchemaOption
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -26,8 +28,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="digits, mnist, fashion-mnist, a folder of images, .parquet or .tar files, or a .npy .npz .csv "
-            ".parquet .tar file.",
+            help="digits, mnist, fashion-mnist; a table (.csv, .xlsx, .parquet, ...); a folder of images; a .npy, .npz "
+            "or .tar file.",
         ),
     ] = None,
     preset: Annotated[
@@ -77,6 +79,7 @@ def train(
             "columns like age,height.",
         ),
     ] = None,
+    schema: SchemaOption = None,
     seed: Annotated[
         int | None,
         typer.Option(metavar="N", help="Seed of every draw; 0 if not given."),
@@ -114,6 +117,7 @@ def train(
         "condition": condition[0] if condition and len(condition) == 1 else condition or None,
         "observed": None if observed is None else mask_rule(observed),
         "root": None if root is None else str(root),
+        "schema": None if schema is None else str(schema),
         "seed": seed,
     }
     flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
@@ -122,7 +126,7 @@ def train(
     begin = _continue if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
-        print(f"{data}\nwriting to {folder}", file=sys.stderr)
+        print("\n".join([*described(data, _width()), f"writing to {folder}"]), file=sys.stderr)
     run = fit(
         model,
         data,
@@ -142,6 +146,10 @@ def train(
     _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
+
+
+def _width() -> int:
+    return min(110, shutil.get_terminal_size().columns)
 
 
 def _leave_the_group() -> None:

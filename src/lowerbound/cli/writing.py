@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from torch import Tensor
 
     from ..data import DataSpec
@@ -26,7 +27,20 @@ def check_out(out: Path, overwrite: bool, formats: tuple[str, ...]) -> Path:
 
 def formats_of(spec: DataSpec | None) -> tuple[str, ...]:
     """Return the endings that observations can be written with; the first is the default."""
-    return (".png", ".npy") if spec is not None and spec.kind == "image" else (".csv", ".npy")
+    if spec is not None and spec.kind == "image":
+        return (".png", ".npy")
+    return (".csv", ".parquet", ".npy") if spec is not None and spec.table is not None else (".csv", ".npy")
+
+
+def write_frame(out: Path, frame: DataFrame) -> None:
+    """Write a table as .csv or .parquet; times as ISO 8601, an empty cell as nothing."""
+    from ..training import write_atomically
+
+    if out.suffix == ".parquet":
+        write_atomically(out, lambda temporary: frame.to_parquet(temporary, index=False))
+        return
+    # True and False as pandas reads them back, whole numbers without a point, and numbers with all their digits.
+    write_atomically(out, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n"))
 
 
 def write_npy(out: Path, array: Tensor) -> None:
@@ -100,6 +114,11 @@ def write_observations(
         write_atomically(out, lambda temporary: temporary.write_bytes(picture))
     elif out.suffix == ".npy":
         write_npy(out, x)
+    elif spec is not None and spec.table is not None:
+        from ..data.schema import decode
+
+        frame = decode(spec.table, x.detach().cpu().numpy())
+        write_frame(out, frame if labels is None else frame.assign(**{label: labels}))
     else:
         rows = x.flatten(1)
         names = spec.columns if spec is not None else None

@@ -2,6 +2,7 @@
 
 from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
+from .columns import column_log_probs, oddest
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
 from .summary import bits_per_dim, summary
@@ -16,7 +17,9 @@ __all__ = [
     "bits_per_dim",
     "bound",
     "classification_error",
+    "column_log_probs",
     "nll",
+    "oddest",
     "posterior_collapse_warning",
     "posterior_means",
     "summary",

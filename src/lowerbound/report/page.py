@@ -207,6 +207,7 @@ def _summary(model: VAE, data: Data, history: Sequence[Mapping[str, Any]]) -> st
     shape = " × ".join(map(str, model.latent_shape))
     parameters = sum(p.numel() for p in model.parameters())
     values = {
+        "mixed": "columns of several kinds",
         "binary": "binary values",
         "unit": "values in [0, 1]",
         "real": "real values",

@@ -515,7 +515,9 @@ def _table(examples: Examples) -> tuple[np.ndarray, list[str], np.ndarray, bool]
     names = list(spec.columns[:d]) if spec.columns else [f"x{_subscript(k + 1)}" for k in range(d)]
     rows = examples.x[:_MOST_ROWS, :d].cpu().double().numpy()
     whole = spec.values in ("binary", "categorical")
-    low, high = rows.min(0), rows.max(0)
+    # A column without a value among these rows has no limits of its own.
+    low, high = np.where(np.isnan(rows), np.inf, rows).min(0), np.where(np.isnan(rows), -np.inf, rows).max(0)
+    low, high = (np.where(np.isfinite(end), end, 0.0) for end in (low, high))
     if whole:
         low, high = np.zeros(d), np.full(d, (spec.categories or 2) - 1.0)
     margin = 0.5 if whole else np.where(high > low, 0.12 * (high - low), 0.5)
