@@ -91,6 +91,8 @@ def read_folder(
     """
     notes: list[str] = []
     if folder.is_file():
+        if labels is not None or label_column is not None:
+            raise DataError(f"{folder} is one picture; a list of names and labels is for a folder of them")
         folder, files = folder.parent, [_File(folder.name, 0, None)]
     else:
         files = _list(folder, labels, label_column, seed, notes)

@@ -251,6 +251,8 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     check_option("channels", options["channels"], (None, 1, 3, 4))
     check_option("frames", options["frames"], (None, "first", "all"))
     check_colour(options["background"])
+    if options["channels"] == 4 and options["background"] != "white":
+        raise ConfigError("channels=4 keeps transparency, so nothing shows through; leave background out")
     check_option("dequantize", options["dequantize"], (True, False))
     split, seed, size = options["split"], options["seed"], options["image_size"]
     if not _numbers(split, 3) or abs(sum(split) - 1) > 1e-6:
