@@ -327,7 +327,7 @@ def _decoded(paths: Sequence[str], form: PictureForm) -> Iterator[list[Picture] 
         ahead = deque()
         for path in paths:
             ahead.append(pool.submit(work, path))
-            if len(ahead) > 4 * threads:
+            if len(ahead) > 2 * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

@@ -176,8 +176,6 @@ def load(
         "image_size": _listed(image_size),
         "crop": crop,
         "channels": channels,
-        "frames": frames,
-        "background": background,
         "dequantize": dequantize,
         "on_corrupt": on_corrupt,
         "columns": [columns] if isinstance(columns, str) else _listed(columns),
@@ -189,13 +187,15 @@ def load(
     }
     if isinstance(groups, str | os.PathLike):
         options["groups"] = os.fspath(groups)
-    streaming = {"stream": stream, "memory": memory}
-    _check(options | streaming, labels)
+    if frames is not None or background != "white":  # only then, so that older runs are resumed
+        options |= {"frames": frames, "background": background}
+    asked = options | {"stream": stream, "memory": memory, "frames": frames, "background": background}
+    _check(asked, labels)
     names = _check_conditions(names if given is None else list(given), observed, labelled)
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
     # A list of names and labels is for the reader of the folder, which knows the names.
     beside = None if _is_list(options["labels"]) else labels
-    found = _joined(_open(source, options | streaming), beside, given or {}, name)
+    found = _joined(_open(source, asked), beside, given or {}, name)
     cap = cap_of(memory)
     if found.streams:
         options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
