@@ -643,6 +643,8 @@ def test_one_picture_is_a_source(tmp_path):
     source = images.read_folder(path, pictures.PictureForm())
     assert source.parts[0].tolist() == grey(7)[None, None].tolist()
     assert source.labels is None
+    with pytest.raises(DataError, match="is one picture"):
+        load(path, labels="labels.csv")
 
 
 @pytest.mark.parametrize(
@@ -652,6 +654,7 @@ def test_one_picture_is_a_source(tmp_path):
         ({"background": "chalk"}, "background='chalk' is no colour"),
         ({"background": 3}, "background=3 is no colour"),
         ({"channels": 2}, "channels=2 is not known"),
+        ({"channels": 4, "background": "black"}, "channels=4 keeps transparency"),
     ],
 )
 def test_options_are_checked(numbered, options, match):

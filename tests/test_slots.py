@@ -12,7 +12,7 @@ from lowerbound.distributions import OneHot
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
-from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
+from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
 from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
     check_condition,

@@ -40,6 +40,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "cell": priors.CellPrior,
         "standard_normal": priors.StandardNormal,
         "conditional_gaussian": priors.ConditionalGaussian,
+        "flow": priors.Flow,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -91,6 +91,8 @@ def read_folder(
     """
     notes: list[str] = []
     if folder.is_file():
+        if labels is not None or label_column is not None:
+            raise DataError(f"{folder} is one picture; a list of names and labels is for a folder of them")
         folder, files = folder.parent, [_File(folder.name, 0, None)]
     else:
         files = _list(folder, labels, label_column, seed, notes)
@@ -325,7 +327,7 @@ def _decoded(paths: Sequence[str], form: PictureForm) -> Iterator[list[Picture] 
         ahead = deque()
         for path in paths:
             ahead.append(pool.submit(work, path))
-            if len(ahead) > 4 * threads:
+            if len(ahead) > 2 * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()

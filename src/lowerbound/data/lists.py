@@ -10,6 +10,7 @@ in metadata.jsonl, an object a line, and metadata.parquet, as the datasets packa
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections import defaultdict
@@ -162,7 +163,7 @@ def _read_csv(file: Path) -> tuple[list[str], list[list[Any]]]:
     text = file.read_text(encoding="utf-8-sig")
     first = text.partition("\n")[0]
     delimiter = max(",;\t|", key=first.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if any(row)]
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
     odd = next((i for i, row in enumerate(rows) if len(row) != len(rows[0])), None)
     if odd is not None:
         raise ValueError(f"row {odd + 1} has {len(rows[odd])} fields, but row 1 has {len(rows[0])}")

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from ..errors import ConfigError, DataError
 from .memory import MIB, available_memory
@@ -50,7 +51,7 @@ _GREY = ("1", "L", "LA", "La")
 _EIGHT_BITS = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 WHITE = {"uint8": 255, "uint16": 65535, "float32": None}
 _FINER = 3  # a JPEG is decoded at no less than so many times the size that is asked for
-_LARGE = 64 * MIB  # of what takes more, one picture is decoded at a time
+_LARGE = 64 * MIB  # what takes less is never too much
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _one_large = threading.Lock()
 
@@ -162,7 +163,7 @@ def decode(file: str | IO[bytes], form: PictureForm) -> list[Picture]:
         if form.size is not None:  # by halves, which is faster; the target may lie across
             longest = _FINER * max(form.size)
             image.draft(None, (longest, longest))
-        with _one_large if _check_memory(image) > _LARGE else nullcontext():
+        with _one_large if _is_large(image) else nullcontext():
             if count == 1 or form.frames == "first":
                 picture = _picture(image, form)
                 return [picture._replace(remarks=(*picture.remarks, "first")) if count > 1 else picture]
@@ -240,16 +241,23 @@ def _opened(file: str | IO[bytes]) -> ImageFile:
         ) from None
 
 
-def _check_memory(image: Image) -> int:
-    """Bytes that decoding takes, with the copies in between, if they are there."""
+def _is_large(image: Image) -> bool:
+    """Whether a picture is to be decoded while no other large one is.
+
+    Raises:
+        ValueError: Decoding, with the copies in between, takes more memory than there is.
+    """
     width, height = image.size
     needed = width * height * (4 if image.mode in ("1", "L", "P") else 16)
-    if needed > _LARGE and needed > available_memory() // 2:
+    if needed < _LARGE:
+        return False
+    free = available_memory()
+    if needed > free // 2:
         raise ValueError(
             f"it announces {width} x {height} pixels (width x height), which take {needed // MIB:,} MiB to decode, "
-            f"more than half of the {available_memory() // MIB:,} MiB that are free"
+            f"more than half of the {free // MIB:,} MiB that are free"
         )
-    return needed
+    return needed * torch.get_num_threads() > free // 2
 
 
 def _picture(image: ImageFile, form: PictureForm) -> Picture:

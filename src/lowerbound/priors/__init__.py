@@ -4,6 +4,16 @@ from ..slots import Level
 from .base import Encode, Prior
 from .cell import CellPrior
 from .conditional import ConditionalGaussian
+from .flow import Flow, FlowDistribution
 from .normal import StandardNormal
 
-__all__ = ["CellPrior", "ConditionalGaussian", "Encode", "Level", "Prior", "StandardNormal"]
+__all__ = [
+    "CellPrior",
+    "ConditionalGaussian",
+    "Encode",
+    "Flow",
+    "FlowDistribution",
+    "Level",
+    "Prior",
+    "StandardNormal",
+]
