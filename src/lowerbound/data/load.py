@@ -179,7 +179,6 @@ def load(
         >>> load("digits", condition="label", labelled=100).spec.conditions[0].missing
         True
     """
-<<<<<<< HEAD
     return _load(source, {name: value for name, value in locals().items() if name != "source"})
 
 
@@ -224,46 +223,12 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     observed, seed = given["observed"], given["seed"]
     asked = list(arrays_given) if isinstance(condition, Mapping) else options["condition"]
     names = _check_conditions(asked, observed, given["labelled"])
-=======
-    given = condition if isinstance(condition, Mapping) else None
-    names = [condition] if isinstance(condition, str) else _listed(condition)
-    options: dict[str, Any] = {
-        "root": None if root is None else os.fspath(root),
-        "binarize": binarize,
-        "labels": os.fspath(labels) if isinstance(labels, str | os.PathLike) else None,
-        "split": _listed(split),
-        "seed": seed,
-        "image_size": _listed(image_size),
-        "crop": crop,
-        "channels": channels,
-        "dequantize": dequantize,
-        "on_corrupt": on_corrupt,
-        "columns": [columns] if isinstance(columns, str) else _listed(columns),
-        "label_column": label_column,
-        "values": values,
-        "condition": names if given is None else None,
-        "observed": _listed(observed),
-        "labelled": labelled,
-    }
-    if isinstance(groups, str | os.PathLike):
-        options["groups"] = os.fspath(groups)
-    if frames is not None or background != "white":  # only then, so that older runs are resumed
-        options |= {"frames": frames, "background": background}
-    asked = options | {"stream": stream, "memory": memory, "frames": frames, "background": background}
-    _check(asked, labels)
-    names = _check_conditions(names if given is None else list(given), observed, labelled)
->>>>>>> pictures
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
     known = _schema_of(given["schema"]) if like is None else _table_of(like)
     # A list of names and labels is for the reader of the folder, which knows the names.
     beside = None if _is_list(options["labels"]) else labels
-<<<<<<< HEAD
     found = _joined(_open(source, options | streaming | {"schema": known}), beside, arrays_given, name)
     cap = cap_of(given["memory"])
-=======
-    found = _joined(_open(source, asked), beside, given or {}, name)
-    cap = cap_of(memory)
->>>>>>> pictures
     if found.streams:
         options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
     if found.streamed:

@@ -4,7 +4,7 @@ r"""A prior learned with the rest: a normalising flow of affine couplings.
     \log p(z \mid c) = \log \mathcal{N}(f(z); 0, I) + \sum_i \log |\det \partial f_i|
 
 Each of the couplings turns its input by a fixed rotation and then moves and scales one half of it by a network of the
-other half and of the context. All begin as rotations, so that p(z) begins as N(0, I).
+other half and of the context. All begin as rotations or nearly so, and p(z) as N(0, I).
 
 With N(0, I) in its place the aggregate of q(z | x) over the data leaves holes where no example lies, and draws from
 there look like none. What it costs is small beside encoder and decoder.
@@ -29,6 +29,7 @@ from ..shapes import numel
 from .base import Encode, Prior
 
 _STEEPEST = 2.0  # logarithm of the largest scale of one coupling
+_START = 0.01  # of the usual weights: nearly nothing moves at first, but gradients reach all layers
 
 
 class Flow(Prior):
@@ -77,7 +78,7 @@ class _Coupling(nn.Module):
         moved = size - self.kept
         self.network = MLP((self.kept + context,), (2, moved), hidden=tuple(hidden))
         with torch.no_grad():
-            self.network.output.weight.zero_()
+            self.network.output.weight.mul_(_START)
         self.register_buffer("rotation", torch.linalg.qr(torch.randn(size, size))[0])
 
     def numbers(self, kept: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
