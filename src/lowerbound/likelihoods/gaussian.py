@@ -99,6 +99,11 @@ class Gaussian(Likelihood):
         weight = torch.clamp(1 / self.seen, min=_MOMENTUM)
         self.variance += weight * (variance - self.variance)
 
+    def restart(self) -> None:
+        """Forget the batches so far, as after a change of the weights: σ is that of the batches from here on."""
+        if self.scale == "optimal":
+            self.seen.zero_()
+
     def check(self, x: Tensor) -> None:
         """Raise SupportError if x is not finite."""
         refuse_non_finite(self, x)
