@@ -4,6 +4,7 @@ from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
+from .stream import Options
 from .summary import bits_per_dim, summary
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Bound",
     "Codes",
     "ErrorRate",
+    "Options",
     "active_units",
     "bits_per_dim",
     "bound",
