@@ -1,5 +1,6 @@
 """The estimators of log p(x) against models on which it is known, and what they promise to leave alone."""
 
+import contextlib
 import json
 import math
 import sys
@@ -286,7 +287,7 @@ def test_streamed_is_the_one_shot_result_on_the_same_draws():
     model, x = bernoulli_vae(5, 2), binary(4, 5).double()
     with frozen(model, seed=3):
         tiles = list(log_weights(model, x, None, 101, 40, "posterior"))
-    assert [len(tile) for tile in tiles] == evenly(101, 10)
+    assert [len(tile) for tile in tiles] == [*evenly(101, 10)]
     w = torch.cat(tiles)
     log_sum, log_square_sum, khat = stream(tiles, tail_length(101) + 1)
     torch.testing.assert_close(log_sum, w.logsumexp(0), atol=1e-12, rtol=0)
@@ -322,7 +323,7 @@ def test_effective_sample_size_of_a_small_case():
 
 @pytest.mark.parametrize(("total", "most"), [(10, 3), (9, 3), (1, 5), (1000, 31), (7, 1)])
 def test_evenly_loses_nothing(total, most):
-    parts = evenly(total, most)
+    parts = [*evenly(total, most)]
     assert sum(parts) == total
     assert max(parts) <= most
     assert max(parts) - min(parts) <= 1
@@ -518,15 +519,30 @@ def test_a_model_that_gives_nan_is_not_trusted():
     json.dumps(numbers, allow_nan=False)
 
 
+@pytest.mark.parametrize("evaluate", [nll, bound, posterior_means, summary])
 @pytest.mark.parametrize(
     ("terminal", "progress", "drawn"), [(True, None, True), (True, False, False), (False, None, False)]
 )
-def test_progress_is_for_terminals(capsys, monkeypatch, terminal, progress, drawn):
+def test_progress_is_for_terminals(capsys, monkeypatch, evaluate, terminal, progress, drawn):
+    monkeypatch.setattr("lowerbound.evaluation.stream._PATIENCE", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    nll(binary_vae(), binary(3, 1, 8, 8), 5, progress=progress)
+    evaluate(binary_vae(), binary(3, 1, 8, 8), progress=progress)
     out, err = capsys.readouterr()
     assert out == ""
     assert bool(err) == drawn
+
+
+def test_many_samples_of_few_examples_move_the_bar_within_a_batch(monkeypatch):
+    moves = []
+
+    @contextlib.contextmanager
+    def progress_bar(*_, **__):
+        yield moves.append
+
+    monkeypatch.setattr("lowerbound.evaluation.stream.progress_bar", progress_bar)
+    nll(binary_vae(), binary(3, 1, 8, 8), 1000, memory=0.05)
+    assert max(moves) < 0.2
+    assert sum(moves) == pytest.approx(3)
 
 
 # ---------------------------------------------------------------- the latent space

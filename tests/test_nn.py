@@ -1,6 +1,7 @@
 """The networks: shapes, gradients, initialisation, and the formula of each layer."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from lowerbound.nn import (
     ResNetEncoder,
 )
 from lowerbound.nn.cells import lattice, place_cells, split_map
-from lowerbound.nn.layers import ACTIVATIONS, Residual, gain, initialise
+from lowerbound.nn.layers import ACTIVATIONS, Residual, double, gain, halve, initialise
 from lowerbound.nn.packing import packed
 from lowerbound.nn.resnet import group_norm
 
@@ -69,6 +70,28 @@ def test_any_image_size_gives_the_exact_shape_in_training(
     y = network(inputs(network, batch))
     assert y.shape == (batch, *shapes[1])
     assert y.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 1), (8, 1), (1, 7), (2, 2), (5, 3)])
+@pytest.mark.parametrize("build", [halve(32), double(32), partial(nn.Conv2d, 32, kernel_size=3, padding=1)])
+def test_a_convolution_has_the_gradient_of_32_bits_in_16_on_any_size(build, size):
+    layer, x = build(64), torch.randn(16, 32, *size)
+    y = layer(x)
+    weight = torch.randn_like(y)
+    truth = torch.autograd.grad((y * weight).sum(), layer.weight)[0]
+    for _ in range(3):  # a gradient that nobody has written holds what lies there by chance
+        junk = [torch.full((n,), torch.nan) for n in (truth.numel(), truth.numel() // 2) * 3]
+        del junk
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = layer(x)
+        found = torch.autograd.grad((y.float() * weight).sum(), layer.weight)[0]
+        assert (found - truth).norm() < 0.02 * truth.norm()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 1), (8, 1), (7, 4)])
+def test_halving_is_a_convolution_of_stride_2(size):
+    layer, x = halve(3)(5), torch.randn(2, 3, *size)
+    torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight, layer.bias, stride=2, padding=1))
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
 from lowerbound.errors import ConfigError
+from lowerbound.likelihoods import Gaussian
 from lowerbound.model import VAE
 from lowerbound.nn import MLP
 from lowerbound.objectives import (
@@ -26,7 +27,7 @@ from lowerbound.objectives import (
     score_function_surrogate,
 )
 from lowerbound.objectives.resampling import choose, inclusion
-from lowerbound.posteriors import FullCovarianceGaussian
+from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
 from lowerbound.priors import StandardNormal
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -488,6 +489,25 @@ def test_the_bound_and_the_terms_are_of_all_draws_whatever_is_kept(nonlinear, gr
     torch.testing.assert_close(some.bound, whole.bound)
     torch.testing.assert_close(some.terms, whole.terms)
     assert not some.bound.requires_grad
+
+
+@pytest.mark.parametrize("gradient", ["standard", "stl", "dreg"])
+def test_an_optimal_sigma_is_fitted_once_a_step_and_to_all_draws_whatever_is_kept(gradient):
+    encoder, decoder = MLP((4,), (2, 2), hidden=()), MLP((2,), (1, 4), hidden=())
+    x = torch.randn(6, 4)
+
+    def step(scale, kept):
+        likelihood = Gaussian(4, scale=scale)
+        model = VAE(encoder, DiagonalGaussian(2), StandardNormal(2), decoder, likelihood)
+        return likelihood, same_draw(ImportanceWeighted(8, gradient, kept=kept), model, x)
+
+    of_all, whole = step("optimal", None)
+    of_some, some = step("optimal", 2)
+    assert of_some.seen == 1
+    torch.testing.assert_close(of_some.variance, of_all.variance)
+    torch.testing.assert_close(some.bound, whole.bound)
+    _, fixed = step(of_all.variance.sqrt().item(), 2)
+    torch.testing.assert_close(some.loss, fixed.loss)
 
 
 @pytest.mark.parametrize("gradient", ["stl", "dreg"])

@@ -459,6 +459,19 @@ def test_samples_of_a_conditional_model_are_under_the_conditions_of_validation_e
     assert "under the conditions of 9 validation images" in by_name(case)["samples"].caption
 
 
+def test_the_noise_of_the_examples_their_order_and_the_codes_are_no_common_numbers():
+    data = load(np.full((40, 6, 5), 128, np.uint8), binarize="dynamic")
+    examples = examples_of((data, VAE.for_data(data, latent=2)))
+    torch.manual_seed(0)
+    from_the_stream_of_z, _ = data.valid.batch(torch.arange(len(data.valid)))
+    assert 0.3 < (examples.x == from_the_stream_of_z).double().mean() < 0.7
+    data = load(np.arange(30 * 40).reshape(40, 6, 5) / 1200)
+    order = examples_of((data, VAE.for_data(data, latent=2))).x
+    assert not torch.equal(
+        order, data.valid.batch(torch.randperm(len(order), generator=torch.Generator().manual_seed(0)))[0]
+    )
+
+
 def test_rows_of_the_samples_by_condition_are_the_classes(undrawn):
     _, model = case = conditional(condition="label")
     columns = examples_of(case).tiles()

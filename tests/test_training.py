@@ -216,6 +216,28 @@ def test_killed_at_any_moment_the_last_checkpoint_loads(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------- what is kept
+def test_an_optimal_sigma_is_that_of_the_kept_weights_and_does_not_lag_behind(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 2, generator=generator) @ torch.randn(2, 8, generator=generator) + 0.05
+    data = lb.data.load(x.numpy())
+    torch.manual_seed(0)
+    model = lb.VAE.for_data(
+        data,
+        latent=2,
+        network={"type": "mlp", "hidden": [16]},
+        likelihood={"type": "gaussian", "scale": "optimal"},
+    )
+    lb.fit(model, data, epochs=6, schedule="constant", batch_size=50, out=tmp_path, progress=False)
+    u = model.transform(data.train.batch(torch.arange(len(data.train)))[0])
+    with torch.no_grad():
+        found = [
+            model.at().decoded(model.at().infer(model.at().evidence(u), len(u)).z[0]).mean for _ in range(20)
+        ]
+    truth = torch.stack([(mean - u).square().mean() for mean in found]).mean()
+    assert model.likelihood.variance.item() == pytest.approx(truth.item(), rel=0.03)
+    assert torch.equal(lb.load(tmp_path).likelihood.variance, model.likelihood.variance)
+
+
 def test_the_best_validation_weights_are_kept(data, tmp_path):
     kept = {}
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -44,7 +44,8 @@ def evaluate(
 
     part = task.part
     shown = False if quiet else None
-    numbers = summary(task.model, part, samples, task.seed, cast(Any, precision), shown, limit=limit)
+    chosen: Any = {"seed": task.seed, "precision": precision, "progress": shown, "limit": limit}
+    numbers = summary(task.model, part, samples, **chosen)
     if as_json:
         print(json.dumps(numbers))
     else:

@@ -5,6 +5,7 @@ from .classification import ErrorRate, classification_error
 from .columns import column_log_probs, oddest
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
+from .stream import Options
 from .summary import bits_per_dim, summary
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Bound",
     "Codes",
     "ErrorRate",
+    "Options",
     "active_units",
     "bits_per_dim",
     "bound",

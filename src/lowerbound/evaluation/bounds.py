@@ -10,25 +10,14 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from ..data import Split
-from ..errors import ConfigError
 from ..model import VAE
-from .stream import (
-    Precision,
-    batches,
-    count,
-    examples_of,
-    frozen,
-    log_volume,
-    scored_share,
-    standard_error,
-    tile_rows,
-)
+from .stream import Options, Passes, check_samples, standard_error
 
 
 @dataclass(frozen=True)
@@ -57,11 +46,7 @@ def bound(
     split: Split | Tensor | Any,
     *,
     samples: int = 1,
-    c: Any = None,
-    limit: int | None = None,
-    memory: float = 256,
-    seed: int = 0,
-    precision: Precision | None = None,
+    **options: Unpack[Options],
 ) -> Bound:
     """Estimate the evidence lower bound and its terms; the bound with many importance samples is ``nll``.
 
@@ -69,11 +54,7 @@ def bound(
         model: The model; its mode and torch's global generator are left as they were.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Draws of z per example; those of one example are held at once.
-        c: The condition in place of the split's, one for all examples or one each.
-        limit: Evaluate only the first examples.
-        memory: Cap on the arrays held at once in MiB, for as few as one example.
-        seed: Seed of the latent draws. The binarisation or dequantisation is the same for all seeds.
-        precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``.
+        **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
 
     Raises:
         ConfigError: an option has an impossible value.
@@ -81,26 +62,24 @@ def bound(
         ShapeError: the examples do not have the model's event shape.
         SupportError: they lie outside the likelihood's support.
     """
-    if samples < 1:
-        raise ConfigError(f"bound needs samples >= 1; got {samples!r}")
-    split = examples_of(split)
-    n = count(split, limit)
+    check_samples("bound", samples)
+    passes = Passes(model, split, **options)
     terms: list[tuple[Tensor, Tensor]] = []
     per_dimension: list[Tensor] = []
-    with frozen(model, seed, precision):
-        size = max(1, tile_rows(model, memory) // samples)
-        for x, c_x in batches(model, split, size, limit, c):
-            out = model(x, c_x, samples)
-            volume = log_volume(split) * scored_share(model, c_x)
-            terms.append((out.log_likelihood.mean(0).cpu().double() - volume, out.kl().cpu().double()))
+    with passes.running("evidence lower bound") as advance:
+        for x, c in passes.batches(max(1, passes.rows // samples)):
+            out = model(x, c, samples)
+            log_likelihood = out.log_likelihood.mean(0).cpu().double() - passes.log_volume(c)
+            terms.append((log_likelihood, out.kl().cpu().double()))
             if (kl_of_each := out.kl_per_dimension()) is not None:
                 per_dimension.append(kl_of_each.sum(0).cpu().double())
+            advance(len(x))
     reconstruction, kl = (torch.cat(term) for term in zip(*terms, strict=True))
     return Bound(
         elbo=(reconstruction - kl).mean().item(),
         stderr=standard_error(reconstruction - kl),
         reconstruction=reconstruction.mean().item(),
         kl=kl.mean().item(),
-        kl_per_dimension=torch.stack(per_dimension).sum(0) / n if per_dimension else None,
-        n=n,
+        kl_per_dimension=torch.stack(per_dimension).sum(0) / passes.n if per_dimension else None,
+        n=passes.n,
     )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from ..data import Split
 from ..model import VAE
-from .stream import Precision, batches, count, examples_of, frozen, tile_rows
+from .stream import Options, Passes
 
 
 @dataclass(frozen=True)
@@ -32,36 +32,25 @@ class ErrorRate:
     n: int
 
 
-def classification_error(
-    model: VAE,
-    split: Split | Tensor | Any,
-    *,
-    c: Any = None,
-    limit: int | None = None,
-    memory: float = 256,
-    precision: Precision | None = None,
-) -> ErrorRate:
+def classification_error(model: VAE, split: Split | Tensor | Any, **options: Unpack[Options]) -> ErrorRate:
     """Compare the most probable class of q(y | x) with the label that each example has.
 
     Args:
         model: A model with a classifier.
         split: A part of the data, or a tensor or array (N, *event).
-        c: The condition in place of the split's, with the labels.
-        limit: Take only the first examples.
-        memory: Cap on the arrays held at once in MiB.
-        precision: "fp32" or "bf16" for the classifier; None for the model's ``compute_dtype``.
+        **options: See ``Options``; a condition ``c`` brings the labels.
 
     Raises:
         ConfigError: the model has no classifier, or a label is missing.
         DataError: there are no examples.
     """
-    split = examples_of(split)
-    n = count(split, limit)
+    passes = Passes(model, split, **options)
     name = model.label[0]
     wrong = 0
-    with frozen(model, precision=precision):
-        for x, c_x in batches(model, split, tile_rows(model, memory), limit, c):
-            assert c_x is not None
-            wrong += int(torch.sum(model.classify(x).argmax(1) != c_x[name]))
-    share = wrong / n
-    return ErrorRate(share, math.sqrt(share * (1 - share) / n), n)
+    with passes.running("classification error") as advance:
+        for x, c in passes.batches(passes.rows):
+            assert c is not None
+            wrong += int(torch.sum(model.classify(x).argmax(1) != c[name]))
+            advance(len(x))
+    share = wrong / passes.n
+    return ErrorRate(share, math.sqrt(share * (1 - share) / passes.n), passes.n)

@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from torch import Tensor
@@ -33,19 +33,9 @@ from torch import Tensor
 from ..data import Split
 from ..errors import ConfigError, suggest
 from ..model import VAE
-from ..progress import progress_bar
+from ..progress import Advance
 from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
-from .stream import (
-    Precision,
-    batches,
-    count,
-    examples_of,
-    frozen,
-    log_volume,
-    scored_share,
-    standard_error,
-    tile_rows,
-)
+from .stream import Options, Passes, check_samples, standard_error
 
 Proposal = Literal["posterior", "prior"]
 
@@ -121,12 +111,7 @@ def nll(
     samples: int = 1000,
     *,
     proposal: Proposal = "posterior",
-    c: Any = None,
-    limit: int | None = None,
-    memory: float = 256,
-    seed: int = 0,
-    precision: Precision | None = None,
-    progress: bool | None = None,
+    **options: Unpack[Options],
 ) -> NLL:
     """Estimate minus log p(x) of the original data, or log p(x | c) under a condition, in nats per example.
 
@@ -141,14 +126,7 @@ def nll(
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
         proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator.
-        c: The condition in place of the split's, one for all examples or one each.
-        limit: Evaluate only the first examples.
-        memory: Cap on a tile's arrays in MiB. The draws depend on how the tiles fall: they are repeatable for
-            equal ``memory`` and ``limit``.
-        seed: Seed of the latent draws. The binarisation or dequantisation is the same for all seeds.
-        precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``. Log-densities
-            are never in fewer than 32 bits.
-        progress: False for no progress bar on the terminal.
+        **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
 
     Raises:
         ConfigError: an option has an impossible value.
@@ -164,32 +142,25 @@ def nll(
         180
     """
     began = time.perf_counter()
-    if samples < 1:
-        raise ConfigError(f"nll needs samples >= 1; got {samples!r}")
+    check_samples("nll", samples)
     if proposal not in get_args(Proposal):
         raise ConfigError(f"unknown proposal {proposal!r}; {suggest(str(proposal), get_args(Proposal))}")
-    split = examples_of(split)
-    n = count(split, limit)
+    passes = Passes(model, split, **options)
     parts: list[tuple[Tensor, ...]] = []
-    what = f"log p(x), {samples} samples"
-    # Of None and True a bar on a terminal and nothing elsewhere: a result has no lines of its own.
-    bar = progress_bar(what, n, False if progress is False else None, unit="examples")
-    with frozen(model, seed, precision), bar as advance:
-        rows = tile_rows(model, memory)
+    with passes.running(f"log p(x), {samples} samples") as advance:
+        rows = passes.rows
         # Square tiles, unless the samples are too few to fill one.
-        size = max(rows // samples, math.isqrt(rows))
-        for x, c_x in batches(model, split, size, limit, c):
-            tiles = log_weights(model, x, c_x, samples, rows, proposal)
+        for x, c in passes.batches(max(rows // samples, math.isqrt(rows))):
+            tiles = _counted(log_weights(model, x, c, samples, rows, proposal), samples, advance)
             log_sum, log_square_sum, khat = stream(tiles, keep=tail_length(samples) + 1)
-            log_p = log_sum - math.log(samples) - log_volume(split) * scored_share(model, c_x)
+            log_p = log_sum - math.log(samples) - passes.log_volume(c)
             parts.append((log_p, torch.exp(2 * log_sum - log_square_sum), khat))
-            advance(len(x))
     log_p, ess, khat = (torch.cat(part) for part in zip(*parts, strict=True))
     return NLL(
         value=-log_p.mean().item(),
         stderr=standard_error(log_p),
         samples=samples,
-        n=n,
+        n=passes.n,
         per_example=log_p,
         ess=ess,
         khat=khat,
@@ -217,6 +188,13 @@ def log_weights(
         draw = view.generate(s, len(x)) if evidence is None else view.infer(evidence, len(x), s)
         log_weight = view.log_likelihood(view.likelihood(draw.code), u) + log_det
         yield log_weight if evidence is None else log_weight + draw.log_p - draw.log_q
+
+
+def _counted(tiles: Iterable[Tensor], samples: int, advance: Advance) -> Iterator[Tensor]:
+    """Report of each tile its share of the examples' samples: of many samples a batch takes its time."""
+    for tile in tiles:
+        yield tile
+        advance(tile.numel() / samples)
 
 
 def stream(tiles: Iterable[Tensor], keep: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -254,7 +232,7 @@ def joined(tiles: Iterable[Tensor], most: int) -> Iterator[Tensor]:
         yield waiting[:rows]
 
 
-def evenly(total: int, most: int) -> list[int]:
+def evenly(total: int, most: int) -> Iterator[int]:
     """Cut ``total`` into the fewest parts of at most ``most``, as equal as can be."""
     parts = math.ceil(total / most)
-    return [total // parts + (i < total % parts) for i in range(parts)]
+    return (total // parts + (i < total % parts) for i in range(parts))

@@ -12,7 +12,7 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..data import Split
 from ..model import VAE
 from .bounds import Bound
-from .stream import Precision, batches, count, examples_of, frozen, tile_rows
+from .stream import Options, Passes
 
 _FEWEST_NATS = 0.1
 # Half of 40 dimensions asleep is what a good model of MNIST does by itself; three quarters are worth a word.
@@ -49,45 +49,28 @@ class ActiveUnits:
     variance: Tensor = field(repr=False)
 
 
-def posterior_means(
-    model: VAE,
-    split: Split | Tensor | Any,
-    *,
-    c: Any = None,
-    limit: int | None = None,
-    memory: float = 256,
-    precision: Precision | None = None,
-) -> Codes:
+def posterior_means(model: VAE, split: Split | Tensor | Any, **options: Unpack[Options]) -> Codes:
     """Return E[z] under q(z | x) of every example, with the labels, on the CPU: for maps of the latent space.
 
     Args:
         model: The model.
         split: A part of the data, or a tensor or array (N, *event).
-        c: The condition in place of the split's, one for all examples or one each.
-        limit: Take only the first examples.
-        memory: Cap on the arrays held at once in MiB.
-        precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
+        **options: See ``Options``; nothing is drawn of which the seed would speak.
     """
-    split = examples_of(split)
-    count(split, limit)
+    passes = Passes(model, split, **options)
     means: list[Tensor] = []
-    with frozen(model, precision=precision):
-        for x, c_x in batches(model, split, tile_rows(model, memory), limit, c):
-            view = model.under(c_x)
+    with passes.running("latent codes") as advance:
+        for x, c in passes.batches(passes.rows):
+            view = model.under(c)
             evidence = view.evidence(view.to_model(x)[0])
             means.append(view.points(evidence, len(x)).flatten(1).cpu())
+            advance(len(x))
     labels = split.labels if isinstance(split, Split) else None
-    return Codes(torch.cat(means), None if labels is None else labels[:limit].cpu())
+    return Codes(torch.cat(means), None if labels is None else labels[: passes.n].cpu())
 
 
 def active_units(
-    model: VAE,
-    split: Split | Tensor | Any,
-    *,
-    threshold: float = 0.01,
-    c: Any = None,
-    limit: int | None = None,
-    precision: Precision | None = None,
+    model: VAE, split: Split | Tensor | Any, *, threshold: float = 0.01, **options: Unpack[Options]
 ) -> ActiveUnits:
     """Count the latent dimensions whose posterior mean has a variance above ``threshold`` over the examples.
 
@@ -97,12 +80,9 @@ def active_units(
         model: The model.
         split: A part of the data, or a tensor or array (N, *event).
         threshold: Smallest variance of an active dimension.
-        c: The condition in place of the split's, one for all examples or one each.
-        limit: Take only the first examples.
-        precision: "fp32" or "bf16" for the encoder; None for the model's ``compute_dtype``.
+        **options: As of ``posterior_means``.
     """
-    mean = posterior_means(model, split, c=c, limit=limit, precision=precision).mean
-    mean = mean[:, model.prior.real()]
+    mean = posterior_means(model, split, **options).mean[:, model.prior.real()]
     # Not over n − 1: a single example has no spread, and the variance is that of the examples at hand.
     variance = mean.double().var(0, correction=0) if mean.shape[1] else mean.new_zeros(0)
     return ActiveUnits(int((variance > threshold).sum()), len(variance), variance)

@@ -1,11 +1,12 @@
-"""What every evaluation shares: a frozen model, batches of examples, tiles under a memory cap."""
+"""What every evaluation shares: its options, a frozen model, batches of examples, tiles under a memory cap."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from ..errors import ConfigError, DataError, suggest
 from ..model import VAE
 from ..nn.network import context_size
 from ..nn.packing import packed
+from ..progress import Advance, progress_bar
 from ..shapes import draws, numel
 
 Precision = Literal["fp32", "bf16"]
@@ -26,6 +28,127 @@ _CPU_BYTES_PER_THREAD = 12 * 2**20
 # The data's binarisation and dequantisation come from a generator with a small seed. The latent draws must not:
 # from one stream, the noise of x and of z would be the same numbers.
 _LATENT_STREAM = 0x7A657461
+_PATIENCE = 0.5  # seconds before a bar appears
+
+
+class Options(TypedDict, total=False):
+    """What every evaluation takes as keyword arguments.
+
+    Attributes:
+        c: The condition in place of the split's, one for all examples or one each.
+        limit: Evaluate only the first examples.
+        memory: Cap on the arrays held at once in MiB, 256 if not given, for as few as one example. The draws depend
+            on how many go together: they repeat for equal ``memory``, ``limit`` and, on a CPU, number of threads.
+        seed: Seed of the latent draws, 0 if not given. The binarisation or dequantisation is the same for all seeds.
+        precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``. Log-densities are never
+            in fewer than 32 bits.
+        progress: False for no progress bar on the terminal.
+    """
+
+    c: Any
+    limit: int | None
+    memory: float
+    seed: int
+    precision: Precision | None
+    progress: bool | None
+
+
+@dataclass(frozen=True)
+class Passes:
+    """A model, the examples that go through it, and the ``Options`` of that, checked.
+
+    Attributes:
+        model: The model; its mode and torch's global generator are left as they were.
+        split: A part of the data, or a tensor or array (N, *event), from here on a tensor.
+
+    Raises:
+        ConfigError: an option has an impossible value.
+        DataError: there are no examples.
+    """
+
+    model: VAE
+    split: Split | Tensor | Any
+    c: Any = None
+    limit: int | None = None
+    memory: float = 256
+    seed: int = 0
+    precision: Precision | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.split, Split):
+            object.__setattr__(self, "split", torch.atleast_1d(torch.as_tensor(self.split)))
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit must be at least 1, or None for all examples; got {self.limit}")
+        if not self.memory > 0:
+            raise ConfigError(f"memory must be positive, in MiB; got {self.memory!r}")
+        network_dtype(self.model, self.precision)
+        if len(self.split) == 0:
+            raise DataError("there are no examples to evaluate")
+
+    @property
+    def n(self) -> int:
+        """How many examples are evaluated."""
+        return len(self.split) if self.limit is None else min(self.limit, len(self.split))
+
+    @property
+    def spec(self) -> DataSpec | None:
+        """The schema of the data; a bare tensor has none."""
+        return self.split.spec if isinstance(self.split, Split) else None
+
+    @property
+    def rows(self) -> int:
+        """How many latent codes go together."""
+        return tile_rows(self.model, self.memory)
+
+    @contextlib.contextmanager
+    def running(self, what: str) -> Iterator[Advance]:
+        """Freeze the model within the block, and give what moves a bar of as many units as there are examples."""
+        # Of None and True a bar on a terminal and nothing elsewhere: a result has no lines of its own.
+        shown = False if self.progress is False else None
+        bar = progress_bar(what, self.n, shown, unit="examples", after=_PATIENCE)
+        with frozen(self.model, self.seed, self.precision), bar as advance:
+            yield advance
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, dict[str, Tensor] | None]]:
+        """Yield (x, c) in order, x (B, *event) on the model's device and in its floating-point type.
+
+        Raises:
+            ShapeError: x is not a batch of the model's events.
+            SupportError: x lies outside the likelihood's support.
+            ConfigError: the condition is not what the model takes, or was never seen in training.
+            DataError: the split has other columns or classes than the data that the model was made for.
+        """
+        model, split = self.model, self.split
+        if self.spec is not None and model.data_spec is not None:
+            model.data_spec.check_same(self.spec)
+        whole = None if self.c is None else model.read(self.c, len(split))
+        if isinstance(split, Tensor):
+            parts: Iterator[tuple[Tensor, Any]] = ((x, None) for x in split[: self.limit].split(size))
+        else:
+            parts = split.batches(size, limit=self.limit)
+        start = 0
+        for raw, own in parts:
+            x = model.accept(raw)
+            # A model without a condition gives log p(x), whatever else is known of x.
+            part = own if model.condition is not None else None
+            if whole is not None:
+                part = {k: v if len(v) == 1 else v[start : start + len(x)] for k, v in whole.items()}
+            model.check_x(x)
+            start += len(x)
+            yield x, model.read(part, len(x), each=True)
+
+    def log_volume(self, c: dict[str, Tensor] | None) -> Tensor | float:
+        """Return what log p(x) exceeds that of the discrete original by, in nats, or (B,); 0 for a bare tensor.
+
+        Args:
+            c: The condition of a batch: where it holds the observed elements, only the others are scored.
+        """
+        volume = 0.0 if self.spec is None else self.spec.log_volume
+        name = None if self.model.condition is None else self.model.condition.observed
+        if name is None or c is None:
+            return volume
+        return volume * (1 - c[name][:, 1].flatten(1).mean(1).cpu().double())
 
 
 @contextlib.contextmanager
@@ -69,26 +192,10 @@ def network_dtype(model: VAE, precision: Precision | None) -> torch.dtype | None
     return torch.bfloat16 if precision == "bf16" else None
 
 
-def examples_of(split: Split | Tensor | Any) -> Split | Tensor:
-    """Return a split as it is and anything else as a tensor (N, *event)."""
-    return split if isinstance(split, Split) else torch.atleast_1d(torch.as_tensor(split))
-
-
-def spec_of(split: Split | Tensor) -> DataSpec | None:
-    """Return the schema of a split; a bare tensor has none."""
-    return split.spec if isinstance(split, Split) else None
-
-
-def log_volume(split: Split | Tensor) -> float:
-    """Return what log p(x) exceeds the log-probability of the discrete original by, nats; 0 for a bare tensor."""
-    spec = spec_of(split)
-    return 0.0 if spec is None else spec.log_volume
-
-
-def scored_share(model: VAE, c: dict[str, Tensor] | None) -> Tensor | float:
-    """Return the share of its elements that each example is scored on, (B,): 1, unless the others are given."""
-    name = None if model.condition is None else model.condition.observed
-    return 1.0 if name is None or c is None else 1 - c[name][:, 1].flatten(1).mean(1).cpu().double()
+def check_samples(what: str, samples: int) -> None:
+    """Raise ConfigError unless there is at least one sample."""
+    if samples < 1:
+        raise ConfigError(f"{what} needs samples >= 1; got {samples!r}")
 
 
 def standard_error(values: Tensor) -> float:
@@ -96,70 +203,13 @@ def standard_error(values: Tensor) -> float:
     return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
-def count(split: Split | Tensor, limit: int | None) -> int:
-    """Return how many examples will be evaluated.
-
-    Raises:
-        ConfigError: the limit is not positive.
-        DataError: there are no examples.
-    """
-    if limit is not None and limit < 1:
-        raise ConfigError(f"limit must be at least 1, or None for all examples; got {limit}")
-    if len(split) == 0:
-        raise DataError("there are no examples to evaluate")
-    return len(split) if limit is None else min(limit, len(split))
-
-
-def batches(
-    model: VAE, split: Split | Tensor, size: int, limit: int | None, c: Any = None
-) -> Iterator[tuple[Tensor, dict[str, Tensor] | None]]:
-    """Yield (x, c) in order, x (B, *event) on the model's device and in its floating-point type.
-
-    Args:
-        model: The model.
-        split: A part of the data, which brings its condition, or a tensor (N, *event).
-        size: Examples in a batch.
-        limit: Stop after so many examples.
-        c: The condition in place of the split's, one for all examples or N, as ``VAE.encode`` takes it.
-
-    Raises:
-        ShapeError: x is not a batch of the model's events.
-        SupportError: x lies outside the likelihood's support.
-        ConfigError: the condition is not what the model takes, or was never seen in training.
-        DataError: the split has other columns or classes than the data that the model was made for.
-    """
-    spec = spec_of(split)
-    if spec is not None and model.data_spec is not None:
-        model.data_spec.check_same(spec)
-    whole = None if c is None else model.read(c, len(split))
-    if isinstance(split, Tensor):
-        parts: Iterator[tuple[Tensor, Any]] = ((x, None) for x in split[:limit].split(size))
-    else:
-        parts = split.batches(size, limit=limit)
-    start = 0
-    for raw, own in parts:
-        x = model.accept(raw)
-        # A model without a condition gives log p(x), whatever else is known of x.
-        part = own if model.condition is not None else None
-        if whole is not None:
-            part = {k: v if len(v) == 1 else v[start : start + len(x)] for k, v in whole.items()}
-        model.check_x(x)
-        start += len(x)
-        yield x, model.read(part, len(x), each=True)
-
-
 def tile_rows(model: VAE, memory: float) -> int:
     """Return how many latent codes may be decoded and scored at once in ``memory`` MiB.
 
     The decoder is run on one code to see the largest array in it, of which three are counted (input, output and
     one temporary), or four arrays of the size of its output, which a log-density needs. On a CPU a tile is in
-    addition kept to a size that stays in the caches.
-
-    Raises:
-        ConfigError: memory is not positive.
+    addition kept to a size that stays in the caches, of each thread's.
     """
-    if not memory > 0:
-        raise ConfigError(f"memory must be positive, in MiB; got {memory!r}")
     itemsize = torch.finfo(model.dtype).bits // 8
     sizes = [numel(model.latent_shape)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from .bounds import bound
 from .classification import classification_error
 from .importance import NLL, nll
 from .latent import active_units, posterior_collapse_warning
-from .stream import Precision, batches, examples_of, network_dtype, spec_of, standard_error
+from .stream import Options, Passes, network_dtype, standard_error
 
 # One draw would do for an average over thousands of examples; ten cost a hundredth of the NLL.
 _BOUND_SAMPLES = 10
@@ -26,15 +26,7 @@ _NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", 
 
 
 def summary(
-    model: VAE,
-    split: Split | Tensor | Any,
-    samples: int = 1000,
-    seed: int = 0,
-    precision: Precision | None = None,
-    progress: bool | None = None,
-    *,
-    c: Any = None,
-    limit: int | None = None,
+    model: VAE, split: Split | Tensor | Any, samples: int = 1000, **options: Unpack[Options]
 ) -> dict[str, Any]:
     """Return NLL, bound, use of the latent dimensions and warnings; numbers, strings and lists only.
 
@@ -47,38 +39,25 @@ def summary(
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example, of the NLL and of the naive estimate beside it, which takes at
             most 1000 of the examples.
-        seed: Seed of the latent draws.
-        precision: "fp32" or "bf16" for the networks; None for the model's ``compute_dtype``.
-        progress: False for no progress bar on the terminal.
-        c: The condition in place of the split's, one for all examples or one each.
-        limit: Evaluate only the first examples.
+        **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
     """
     began = time.perf_counter()
-    split = examples_of(split)
-    spec = spec_of(split)
-    terms = bound(model, split, samples=_BOUND_SAMPLES, c=c, limit=limit, seed=seed, precision=precision)
-    units = active_units(model, split, c=c, limit=limit, precision=precision)
-    result = nll(model, split, samples, c=c, limit=limit, seed=seed, precision=precision, progress=progress)
-    naive = nll(
-        model,
-        split,
-        samples,
-        proposal="prior",
-        c=c,
-        limit=min(_NAIVE_LIMIT, result.n),
-        seed=seed,
-        precision=precision,
-        progress=progress,
-    )
+    passes = Passes(model, split, **options)
+    spec = passes.spec
+    terms = bound(model, split, samples=_BOUND_SAMPLES, **options)
+    units = active_units(model, split, **options)
+    result = nll(model, split, samples, **options)
+    few = Options(**{**options, "limit": min(_NAIVE_LIMIT, result.n)})
+    naive = nll(model, split, samples, proposal="prior", **few)
     error = None
     if model.classifier is not None:
-        error = classification_error(model, split, c=c, limit=limit, precision=precision)
+        error = classification_error(model, split, **options)
     of_each = terms.kl_per_dimension
     condition = model.condition
     scored = None
     if condition is not None and condition.observed is not None:
-        name, parts = condition.observed, batches(model, split, 1024, limit, c)
-        counts = [(c_x[name][:, 1] == 0).flatten(1).sum(1) for _, c_x in parts if c_x is not None]
+        parts = (c[condition.observed] for _, c in passes.batches(1024) if c is not None)
+        counts = [(observed[:, 1] == 0).flatten(1).sum(1) for observed in parts]
         scored = torch.cat(counts).double().mean().item()
     numbers = {
         "nll": result.value,
@@ -115,8 +94,8 @@ def summary(
             )
             if warning
         ],
-        "precision": _NAMES[network_dtype(model, precision) or model.dtype],
-        "seed": seed,
+        "precision": _NAMES[network_dtype(model, passes.precision) or model.dtype],
+        "seed": passes.seed,
         "seconds": time.perf_counter() - began,
     }
     return {key: _plain(value) for key, value in numbers.items()}

@@ -99,6 +99,11 @@ class Gaussian(Likelihood):
         weight = torch.clamp(1 / self.seen, min=_MOMENTUM)
         self.variance += weight * (variance - self.variance)
 
+    def restart(self) -> None:
+        """Forget the batches so far, as after a change of the weights: σ is that of the batches from here on."""
+        if self.scale == "optimal":
+            self.seen.zero_()
+
     def check(self, x: Tensor) -> None:
         """Raise SupportError if x is not finite."""
         refuse_non_finite(self, x)
@@ -123,22 +128,29 @@ class _FittedScale(Independent):
         super().__init__(Normal(loc, scale, validate_args=False), axes, validate_args=False)
         self._remember = remember
         self._scored = scored
+        # σ² of the observations scored last, and one to take in its place, as that of more draws than these.
+        self.fitted: Tensor | None = None
+        self.held: Tensor | None = None
 
     def restricted(self, scored: Tensor) -> _FittedScale:
         """Return the same with σ fitted to, and the log-density of, the scored elements only."""
         base = self.base_dist
         return _FittedScale(base.mean, base.stddev, self._remember, len(self.event_shape), scored)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        loc = self.base_dist.mean
-        error = (value - loc).square()
+    def _fit(self, value: Tensor) -> Tensor:
+        error = (value - self.base_dist.mean).square()
         if self._scored is None:
             variance = error.mean()
         else:
             variance = (error * self._scored).sum() / self._scored.expand_as(error).sum().clamp(min=1)
-        variance = variance.clamp(min=_FLOOR**2)
+        self.fitted = variance.clamp(min=_FLOOR**2)
         with torch.no_grad():
-            self._remember(variance)
+            self._remember(self.fitted)
+        return self.fitted
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        loc = self.base_dist.mean
+        variance = self._fit(value) if self.held is None else self.held
         fitted = Independent(
             Normal(loc, variance.sqrt(), validate_args=False), len(self.event_shape), validate_args=False
         )

@@ -6,9 +6,10 @@ same sizes. There is no normalisation between examples, so one example at a time
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,7 +27,63 @@ from .layers import (
 from .network import Network, features, image_shape, probability, size, sizes
 
 
-class ConvEncoder(Network):
+class ConvNetwork(Network):
+    """What the networks of both directions have in common: options, and the hidden layers that these describe.
+
+    Args:
+        in_shape: Shape of one input.
+        out_shape: Shape of one output.
+        channels: Channels of each stage, from the image inwards; a stage halves the size.
+        hidden: Width of the fully connected layer at the end without an image.
+        activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
+        dropout: Probability of dropping a feature after each hidden layer, in training.
+        context: Size of the context vector, 0 for none; it scales and shifts every hidden layer (FiLM).
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        hidden: int = 256,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        context: int = 0,
+    ):
+        super().__init__(in_shape, out_shape, context)
+        self.channels = sizes("channels", channels)
+        self.hidden = size("hidden", hidden)
+        self.activation = activation_name(activation)
+        self.dropout = probability("dropout", dropout)
+        self._build()
+
+    def _build(self) -> None:
+        """Make the layers."""
+        raise NotImplementedError
+
+    def _layer(self, build: Callable[[int], Any], width: int, **options: Any) -> list[nn.Module]:
+        common = {"dropout": self.dropout, "context": self.context}
+        return hidden_layer(build, width, self.activation, **common, **options)
+
+    def _down(self, below: int, above: int, first: bool) -> list[nn.Module]:
+        """Make a stage that halves the size."""
+        return self._layer(halve(below), above, first=first)
+
+    def _up(self, above: int, below: int, target: tuple[int, int]) -> list[nn.Module]:
+        """Make a stage that doubles the size, to ``target``."""
+        return [*self._layer(double(above), below), Crop(*target)]
+
+    def _smallest(self, shape: tuple[int, ...]) -> list[nn.Module]:
+        """Make what maps the fully connected layer to the smallest map."""
+        return [*self._layer(partial(nn.Linear, self.hidden), features(shape)), nn.Unflatten(1, shape)]
+
+    def _end(self, channels: int) -> list[nn.Module]:
+        """Make what follows the last stage."""
+        return []
+
+
+class ConvEncoder(ConvNetwork):
     """Convolutional network from images to any shape.
 
     Args:
@@ -47,35 +104,18 @@ class ConvEncoder(Network):
         torch.Size([5, 2, 40])
     """
 
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        out_shape: Sequence[int],
-        *,
-        channels: Sequence[int] = (32, 64, 128),
-        hidden: int = 256,
-        activation: str = "silu",
-        dropout: float = 0.0,
-        context: int = 0,
-    ):
-        super().__init__(in_shape, out_shape, context)
+    def _build(self) -> None:
         colours, height, width = image_shape("in_shape", self.in_shape)
-        self.channels = sizes("channels", channels)
-        self.hidden = size("hidden", hidden)
-        self.activation = activation_name(activation)
-        self.dropout = probability("dropout", dropout)
-
-        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout, context=context)
         layers: list[nn.Module] = []
         for below, above in pairwise((colours, *self.channels)):
-            layers += layer(halve(below), above, first=not layers)
+            layers += self._down(below, above, first=not layers)
         small = self.channels[-1], *stage_sizes(height, width, len(self.channels))[-1]
-        layers += [nn.Flatten(), *layer(partial(nn.Linear, features(small)), self.hidden)]
-        self.layers = Stack(*layers)
+        layers += [*self._end(self.channels[-1]), nn.Flatten()]
+        self.layers = Stack(*layers, *self._layer(partial(nn.Linear, features(small)), self.hidden))
         self.output = initialise(nn.Linear(self.hidden, features(self.out_shape)), OUTPUT_GAIN)
 
 
-class ConvDecoder(Network):
+class ConvDecoder(ConvNetwork):
     """Convolutional network from any shape to images: the mirror of :class:`ConvEncoder`.
 
     Args:
@@ -83,9 +123,7 @@ class ConvDecoder(Network):
         out_shape: (C, H, W) of one image of any size, or (P, C, H, W) for P parameters per number.
         channels: Channels of each stage, from the image inwards, as the encoder has them.
         hidden: Width of the fully connected layer after the input.
-        activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
-        dropout: Probability of dropping a feature after each hidden layer, in training.
-        context: Size of the context vector, 0 for none; it scales and shifts every hidden layer (FiLM).
+        activation, dropout, context: As of the encoder.
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
@@ -96,36 +134,17 @@ class ConvDecoder(Network):
         torch.Size([5, 2, 3, 32, 32])
     """
 
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        out_shape: Sequence[int],
-        *,
-        channels: Sequence[int] = (32, 64, 128),
-        hidden: int = 256,
-        activation: str = "silu",
-        dropout: float = 0.0,
-        context: int = 0,
-    ):
-        super().__init__(in_shape, out_shape, context)
+    def _build(self) -> None:
         *maps, height, width = image_shape("out_shape", self.out_shape, parameters=True)
-        self.channels = sizes("channels", channels)
-        self.hidden = size("hidden", hidden)
-        self.activation = activation_name(activation)
-        self.dropout = probability("dropout", dropout)
-
-        layer = partial(hidden_layer, activation=self.activation, dropout=self.dropout, context=context)
         image, *between, smallest = stage_sizes(height, width, len(self.channels))
-        small = self.channels[-1], *smallest
         layers = [
             nn.Flatten(),
-            *layer(partial(nn.Linear, features(self.in_shape)), self.hidden, first=True),
-            *layer(partial(nn.Linear, self.hidden), features(small)),
-            nn.Unflatten(1, small),
+            *self._layer(partial(nn.Linear, features(self.in_shape)), self.hidden, first=True),
+            *self._smallest((self.channels[-1], *smallest)),
         ]
         for (above, below), target in zip(pairwise(self.channels[::-1]), between[::-1], strict=True):
-            layers += [*layer(double(above), below), Crop(*target)]
-        self.layers = Stack(*layers)
+            layers += self._up(above, below, target)
+        self.layers = Stack(*layers, *self._end(self.channels[0]))
         self.output = initialise(double(self.channels[0])(features(tuple(maps))), OUTPUT_GAIN)
         self.crop = Crop(*image)
 

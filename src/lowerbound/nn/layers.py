@@ -41,6 +41,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..errors import ConfigError, suggest
 
@@ -187,9 +188,21 @@ class Crop(nn.Module):
         return f"{self.height}, {self.width}"
 
 
+class Halving(nn.Conv2d):
+    """A convolution of stride 2, which is 1 across a map of width 1: the same numbers.
+
+    With stride 2 there, torch 2.13 gives an uninitialised gradient of the weights in bfloat16 on a CPU.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, F, ⌈H / 2⌉, ⌈W / 2⌉)."""
+        stride = self.stride if input.shape[-1] > 1 else (self.stride[0], 1)
+        return functional.conv2d(input, self.weight, self.bias, stride, self.padding)
+
+
 def halve(channels_in: int) -> Callable[[int], nn.Conv2d]:
     """Build convolutions that halve the size, rounded up: 28, 14, 7, 4, 2, 1, 1, ..."""
-    return partial(nn.Conv2d, channels_in, kernel_size=3, stride=2, padding=1)
+    return partial(Halving, channels_in, kernel_size=3, stride=2, padding=1)
 
 
 def double(channels_in: int) -> Callable[[int], nn.ConvTranspose2d]:

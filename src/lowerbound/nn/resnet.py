@@ -18,25 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 
-from .layers import (
-    ACTIVATIONS,
-    OUTPUT_GAIN,
-    Crop,
-    Residual,
-    Stack,
-    activation_name,
-    double,
-    gain,
-    halve,
-    hidden_layer,
-    initialise,
-    stage_sizes,
-)
-from .network import Network, features, image_shape, probability, size, sizes
+from .conv import ConvDecoder, ConvEncoder, ConvNetwork
+from .layers import ACTIVATIONS, Crop, Residual, double, gain, halve, initialise
+from .network import features, size
 
 
 def group_norm(channels: int) -> nn.Module:
@@ -50,25 +37,59 @@ def group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(groups, channels)
 
 
-def _preactivation(channels: int, activation: str) -> list[nn.Module]:
-    return [group_norm(channels)] + ([] if activation == "gated" else [ACTIVATIONS[activation][0]()])
+class ResNetwork(ConvNetwork):
+    """The stages of the plain networks with residual blocks; the options are theirs, and ``blocks``."""
 
-
-def _blocks(count: int, channels: int, activation: str, dropout: float, context: int) -> list[nn.Module]:
-    convolution = partial(nn.Conv2d, channels, kernel_size=3, padding=1)
-    return [
-        Residual(
-            *_preactivation(channels, activation),
-            *hidden_layer(
-                convolution, channels, activation, norm=group_norm, dropout=dropout, context=context
-            ),
-            initialise(convolution(channels), 0.0),
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        channels: Sequence[int] = (32, 64, 128),
+        blocks: int = 2,
+        hidden: int = 256,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        context: int = 0,
+    ):
+        self.blocks = size("blocks", blocks)  # before the layers are made
+        super().__init__(
+            in_shape,
+            out_shape,
+            channels=channels,
+            hidden=hidden,
+            activation=activation,
+            dropout=dropout,
+            context=context,
         )
-        for _ in range(count)
-    ]
+
+    def _blocks(self, channels: int) -> list[nn.Module]:
+        convolution = partial(nn.Conv2d, channels, kernel_size=3, padding=1)
+        return [
+            Residual(
+                *self._end(channels),
+                *self._layer(convolution, channels, norm=group_norm),
+                initialise(convolution(channels), 0.0),
+            )
+            for _ in range(self.blocks)
+        ]
+
+    def _down(self, below: int, above: int, first: bool) -> list[nn.Module]:
+        return [initialise(halve(below)(above), 1.0), *self._blocks(above)]
+
+    def _up(self, above: int, below: int, target: tuple[int, int]) -> list[nn.Module]:
+        return [initialise(double(above)(below), 1.0), Crop(*target), *self._blocks(below)]
+
+    def _smallest(self, shape: tuple[int, ...]) -> list[nn.Module]:
+        linear = initialise(nn.Linear(self.hidden, features(shape)), gain(self.activation))
+        return [linear, nn.Unflatten(1, shape), *self._blocks(shape[0])]
+
+    def _end(self, channels: int) -> list[nn.Module]:
+        activation = [] if self.activation == "gated" else [ACTIVATIONS[self.activation][0]()]
+        return [group_norm(channels), *activation]
 
 
-class ResNetEncoder(Network):
+class ResNetEncoder(ResNetwork, ConvEncoder):
     """Residual convolutional network from images to any shape.
 
     Args:
@@ -91,42 +112,8 @@ class ResNetEncoder(Network):
         torch.Size([5, 2, 40])
     """
 
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        out_shape: Sequence[int],
-        *,
-        channels: Sequence[int] = (32, 64, 128),
-        blocks: int = 2,
-        hidden: int = 256,
-        activation: str = "silu",
-        dropout: float = 0.0,
-        context: int = 0,
-    ):
-        super().__init__(in_shape, out_shape, context)
-        colours, height, width = image_shape("in_shape", self.in_shape)
-        self.channels = sizes("channels", channels)
-        self.blocks = size("blocks", blocks)
-        self.hidden = size("hidden", hidden)
-        self.activation = activation_name(activation)
-        self.dropout = probability("dropout", dropout)
 
-        layers: list[nn.Module] = []
-        for below, above in pairwise((colours, *self.channels)):
-            layers.append(initialise(halve(below)(above), 1.0))
-            layers += _blocks(self.blocks, above, self.activation, self.dropout, context)
-        small = self.channels[-1], *stage_sizes(height, width, len(self.channels))[-1]
-        linear = partial(nn.Linear, features(small))
-        self.layers = Stack(
-            *layers,
-            *_preactivation(self.channels[-1], self.activation),
-            nn.Flatten(),
-            *hidden_layer(linear, self.hidden, self.activation, dropout=self.dropout, context=context),
-        )
-        self.output = initialise(nn.Linear(self.hidden, features(self.out_shape)), OUTPUT_GAIN)
-
-
-class ResNetDecoder(Network):
+class ResNetDecoder(ResNetwork, ConvDecoder):
     """Residual convolutional network from any shape to images: the mirror of :class:`ResNetEncoder`.
 
     Args:
@@ -135,10 +122,7 @@ class ResNetDecoder(Network):
         channels: Channels of each stage, from the image inwards, as the encoder has them.
         blocks: Residual blocks of each stage, before doubling.
         hidden: Width of the fully connected layer after the input.
-        activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
-        dropout: Probability of dropping a feature inside each block and after the hidden layer, in training.
-        context: Size of the context vector, 0 for none; it scales and shifts the features inside each block and in
-            the hidden layer (FiLM).
+        activation, dropout, context: As of the encoder.
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
@@ -148,45 +132,3 @@ class ResNetDecoder(Network):
         >>> ResNetDecoder((40,), (2, 3, 32, 32))(torch.zeros(5, 40)).shape
         torch.Size([5, 2, 3, 32, 32])
     """
-
-    def __init__(
-        self,
-        in_shape: Sequence[int],
-        out_shape: Sequence[int],
-        *,
-        channels: Sequence[int] = (32, 64, 128),
-        blocks: int = 2,
-        hidden: int = 256,
-        activation: str = "silu",
-        dropout: float = 0.0,
-        context: int = 0,
-    ):
-        super().__init__(in_shape, out_shape, context)
-        *maps, height, width = image_shape("out_shape", self.out_shape, parameters=True)
-        self.channels = sizes("channels", channels)
-        self.blocks = size("blocks", blocks)
-        self.hidden = size("hidden", hidden)
-        self.activation = activation_name(activation)
-        self.dropout = probability("dropout", dropout)
-
-        image, *between, smallest = stage_sizes(height, width, len(self.channels))
-        small = self.channels[-1], *smallest
-        linear = partial(nn.Linear, features(self.in_shape))
-        layers = [
-            nn.Flatten(),
-            *hidden_layer(
-                linear, self.hidden, self.activation, dropout=self.dropout, first=True, context=context
-            ),
-            initialise(nn.Linear(self.hidden, features(small)), gain(self.activation)),
-            nn.Unflatten(1, small),
-            *_blocks(self.blocks, small[0], self.activation, self.dropout, context),
-        ]
-        for (above, below), target in zip(pairwise(self.channels[::-1]), between[::-1], strict=True):
-            layers += [initialise(double(above)(below), 1.0), Crop(*target)]
-            layers += _blocks(self.blocks, below, self.activation, self.dropout, context)
-        self.layers = Stack(*layers, *_preactivation(self.channels[0], self.activation))
-        self.output = initialise(double(self.channels[0])(features(tuple(maps))), OUTPUT_GAIN)
-        self.crop = Crop(*image)
-
-    def _last(self, h: Tensor, context: Tensor | None) -> Tensor:
-        return self.crop(self.output(h))

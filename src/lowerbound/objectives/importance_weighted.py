@@ -50,7 +50,8 @@ class ImportanceWeighted(Objective):
         samples: Number K of importance samples; 1 is the evidence lower bound.
         gradient: "standard", "stl" or "dreg".
         kept: Number of draws that the gradient goes through; all of them if not given. A few of many cost less and
-            add little noise. They are decoded again: a decoder with dropout weighs them under another mask.
+            add little noise. They are decoded again: a decoder with dropout weighs them under another mask. An
+            optimal σ stays that of all draws, held fixed.
     """
 
     def __init__(self, samples: int = 8, gradient: Gradient = "standard", kept: int | None = None) -> None:
@@ -90,8 +91,11 @@ class ImportanceWeighted(Objective):
         if some:
             index, probability = choose(normalised, kept)
             normalised = normalised.gather(0, index)
+            fitted = getattr(out.p_x, "fitted", None)
             out = out.take(index)
             out = out.scaled(normalised) if dreg else out
+            if fitted is not None:
+                out.p_x.held = fitted  # pyright: ignore[reportAttributeAccessIssue]
             log_weight, share = self._log_weight(out), normalised / probability
         else:
             share = factor.copy_(normalised)

@@ -21,6 +21,7 @@ from ..data import Data
 from ..errors import ConfigError
 from ..model import VAE
 from ..shapes import draws, numel
+from ..training.checkpoint import seed_for
 from ..using import place
 from . import charts
 from .grids import image_grid, tile_size, value_range
@@ -36,6 +37,7 @@ _MOST_COLUMNS = 4
 _SHEET_WIDTH = 800  # pixels, about
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a number that is conditioned on
 _MEAN_DRAWS = 200
+_ORDER, _NOISE = 1, 2  # streams of their own beside that of z: from one, all would be the same numbers
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,10 @@ class Examples:
         self.model, self.spec, self.seed = model, data.spec, seed
         split = data.valid
         most = min(_MOST_CODES, max(200, _MOST_VALUES // self.spec.dimensions))
-        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:most]
-        with draws(split.rows.device, seed):
+        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed_for(seed, _ORDER)))[
+            :most
+        ]
+        with draws(split.rows.device, seed_for(seed, _NOISE)):
             x, c = split.batch(order.to(split.rows.device))
         self.x = model.accept(x)
         self.c = model.read(c, len(x))

@@ -18,6 +18,7 @@ from ..objectives import ELBO, Objective
 from .console import console
 from .engine import make_fabric
 from .folder import RunFolder
+from .heap import kept_heap
 from .session import Callback, Session
 from .settings import Settings
 
@@ -84,7 +85,7 @@ def train(
     objective, settings = objective or ELBO(), settings or Settings(epochs=50)
     fabric = make_fabric(settings)
     length = f"{settings.epochs:g} epochs" if settings.minutes is None else f"{settings.minutes:g} minutes"
-    with _own_state(fabric.device), _stop_requested() as stop:
+    with _own_state(fabric.device), _stop_requested() as stop, kept_heap():
         session = Session(fabric, model, data, objective, settings, folder, config, stop)
         with (
             console(progress and fabric.global_rank == 0, length) as shown,

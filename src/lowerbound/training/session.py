@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Callback = Callable[[VAE, dict[str, Any]], None]
+_SETTLED = 50  # batches, of which the running mean is one
 
 
 class Session:
@@ -485,6 +486,7 @@ class Session:
             self.model.load_state_dict(self._best_weights)
         elif self._average:
             self._average.apply()
+        self._settle()
         if self._writes:  # everything, for somebody may have removed it meanwhile
             self._write_model()
             self._write_records(self._writes)
@@ -493,6 +495,21 @@ class Session:
                 "no validation bound of the run was finite, so there is no best model; look for outliers in the "
                 "validation data, or lower the learning rate"
             )
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Fit σ to these weights, where it is a running mean, of others' weights up to now."""
+        likelihood = self.model.likelihood
+        if not hasattr(likelihood, "restart"):
+            return
+        likelihood.restart()  # pyright: ignore[reportCallIssue]
+        self.model.eval()
+        self._objective.eval()
+        likelihood.train()
+        seed_all(self._device, seed := seed_for(self._settings.seed, -1, -1))
+        train, size = self._data.train, self._settings.batch_size
+        for index in train.order(seed)[: _SETTLED * size].to(self._device).split(size):
+            self._objective.validate(self.model, *train.batch(index), 1)
 
 
 def check_players(objective: Objective, model: VAE) -> dict[str, list[nn.Parameter]]:
