@@ -20,6 +20,7 @@ from lowerbound.data.arrays import open_npy, read_npz
 from lowerbound.data.files import user_path
 from lowerbound.data.idx import read_idx
 from lowerbound.errors import DataError, brief, listed, suggest
+from lowerbound.planning.data import read_meta
 
 X = np.arange(60.0).reshape(30, 2)
 
@@ -186,6 +187,15 @@ def test_only_the_arrays_that_are_asked_for_are_unpacked(tmp_path, little_memory
         read_npz(path, ["bad"])
     with pytest.raises(DataError, match=r"x, y, w, takes 2 MiB"):
         read_npz(path, ["w"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"no zip", zipped({"meta.npy": b"?"}), zipped({"x.npy": npy_of("[" * 900)})]
+)
+def test_damaged_problems_for_the_planner_are_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match="no training set for planning"):
+        read_meta(tmp_path / "a.npz")
 
 
 # IDX
@@ -443,6 +453,23 @@ def test_pandas_metadata_that_cannot_be_understood_are_refused(tmp_path, entry, 
 def test_what_else_pandas_wrote_is_not_asked(tmp_path, entry, stream):
     path = table(tmp_path / "a.parquet", {b"pandas": json.dumps(entry).encode()})
     assert load(path, stream=stream).spec.columns == ("a", "b")
+
+
+@pytest.mark.parametrize("options", [{"label_column": "c"}, {"condition": "c"}])
+@pytest.mark.parametrize("stream", [True, False])
+def test_words_that_are_no_text_are_refused(tmp_path, options, stream):
+    pa = pytest.importorskip("pyarrow")
+    _, ends, content = pa.array([b"\xff\xfe"] * 30, pa.binary()).buffers()
+    path = table(tmp_path / "a.parquet", rows=2, a=X[:, 0], c=pa.StringArray.from_buffers(30, ends, content))
+    refused(path, None, "cannot be read", stream=stream, **options)
+
+
+def test_a_row_group_must_have_the_rows_that_it_announces(tmp_path):
+    parquet = importlib.import_module("lowerbound.data.parquet")
+    blocks = parquet.ParquetBlocks([table(tmp_path / "a.parquet")], parquet.PictureForm())
+    blocks.counts[0] += 1
+    with pytest.raises(DataError, match="announces 6 rows, but has 5"):
+        blocks.read(0)
 
 
 def test_an_index_of_pandas_is_no_data(tmp_path):
