@@ -547,7 +547,8 @@ def test_messages_are_bounded_and_keep_their_ends():
     assert message.startswith("begin xx")
     assert message.endswith("xx end")
     assert "9996010 letters left out" in message
-    assert str(DataError("short")) == "short"
+    assert str(DataError("short,\n\u00e9")) == "short,\n\u00e9"
+    assert str(DataError("a\x1b[31m\0\ud800")) == r"a\x1b[31m\x00\ud800"
 
 
 def test_lists_and_values_in_messages_are_bounded():
