@@ -525,7 +525,7 @@ def main() -> None:
     torch.set_num_threads(1)
     Image.init()
     started = time.monotonic()
-    metrics: dict[str, float] = Counter()
+    metrics: Counter[str] = Counter()
     for reader in arguments.readers:
         counts = run(reader, arguments.cases, arguments.seed, arguments.keep)
         print(f"{reader}: {dict(counts)}, {time.monotonic() - started:.0f} s", flush=True)
@@ -539,7 +539,7 @@ def main() -> None:
         return
     path = write_result(
         "reliability_readers",
-        dict[str, float](metrics),
+        {name: float(count) for name, count in metrics.items()},
         protocol={
             "case": "a small valid file, damaged by flipped bits, cuts, blocks repeated, inserted or filled, "
             "numbers and sizes made strange, brackets and quotes, other suffixes; of what is packed the "
