@@ -169,6 +169,12 @@ def test_sizes_that_no_member_can_have_are_refused_before_it_is_unpacked(tmp_pat
     refused(tmp_path / "a.npz", bomb, r"with x, takes 2 MiB of memory, but 1 MiB are available")
 
 
+def test_a_copy_of_the_examples_must_fit_beside_them(little_memory):
+    little_memory(2**20)
+    with pytest.raises(DataError, match=r"copy of the examples of array.* takes 12 MiB"):
+        load(np.zeros((3, 2**19)))
+
+
 def header(shape, descr="<f4"):
     """Return the table in a header."""
     return {"descr": descr, "fortran_order": False, "shape": shape}

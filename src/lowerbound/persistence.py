@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import __version__
 from .data import Data, DataSpec, Split, load_like
-from .data.files import find
+from .data.files import find, user_path
 from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
@@ -447,7 +447,7 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
     options, spec = stored["options"], stored["spec"]
     keep = {name: options.get(name) for name in ("binarize", "values", "dequantize", "seed")}
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = user_path(source)
         if path.is_dir() and find(path) is None and spec["kind"] == "image":  # pictures, no arrays
             channels, *size = spec["event_shape"]
             keep |= {"image_size": size, "channels": channels, "crop": options.get("crop")}
