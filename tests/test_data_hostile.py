@@ -21,6 +21,7 @@ from lowerbound.data.arrays import open_npy, read_npz
 from lowerbound.data.files import user_path
 from lowerbound.data.idx import read_idx
 from lowerbound.errors import ConfigError, DataError, brief, listed, suggest
+from lowerbound.planning.data import read_meta
 
 X = np.arange(60.0).reshape(30, 2)
 
@@ -169,6 +170,12 @@ def test_sizes_that_no_member_can_have_are_refused_before_it_is_unpacked(tmp_pat
     refused(tmp_path / "a.npz", bomb, r"with x, takes 2 MiB of memory, but 1 MiB are available")
 
 
+def test_a_copy_of_the_examples_must_fit_beside_them(little_memory):
+    little_memory(2**20)
+    with pytest.raises(DataError, match=r"copy of the examples of array.* takes 12 MiB"):
+        load(np.zeros((3, 2**19)))
+
+
 def header(shape, descr="<f4"):
     """Return the table in a header."""
     return {"descr": descr, "fortran_order": False, "shape": shape}
@@ -187,6 +194,15 @@ def test_only_the_arrays_that_are_asked_for_are_unpacked(tmp_path, little_memory
         read_npz(path, ["bad"])
     with pytest.raises(DataError, match=r"x, y, w, takes 2 MiB"):
         read_npz(path, ["w"])
+
+
+@pytest.mark.parametrize(
+    "content", [b"no zip", zipped({"meta.npy": b"?"}), zipped({"x.npy": npy_of("[" * 900)})]
+)
+def test_damaged_problems_for_the_planner_are_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match="no training set for planning"):
+        read_meta(tmp_path / "a.npz")
 
 
 # IDX
@@ -446,6 +462,23 @@ def test_what_else_pandas_wrote_is_not_asked(tmp_path, entry, stream):
     assert load(path, stream=stream).spec.columns == ("a", "b")
 
 
+@pytest.mark.parametrize("options", [{"label_column": "c"}, {"condition": "c"}])
+@pytest.mark.parametrize("stream", [True, False])
+def test_words_that_are_no_text_are_refused(tmp_path, options, stream):
+    pa = pytest.importorskip("pyarrow")
+    _, ends, content = pa.array([b"\xff\xfe"] * 30, pa.binary()).buffers()
+    path = table(tmp_path / "a.parquet", rows=2, a=X[:, 0], c=pa.StringArray.from_buffers(30, ends, content))
+    refused(path, None, "cannot be read", stream=stream, **options)
+
+
+def test_a_row_group_must_have_the_rows_that_it_announces(tmp_path):
+    parquet = importlib.import_module("lowerbound.data.parquet")
+    blocks = parquet.ParquetBlocks([table(tmp_path / "a.parquet")], parquet.PictureForm())
+    blocks.counts[0] += 1
+    with pytest.raises(DataError, match="announces 6 rows, but has 5"):
+        blocks.read(0)
+
+
 def test_an_index_of_pandas_is_no_data(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=["a", "b"], index=pandas.Index(range(7, 37), name="i"))
@@ -526,7 +559,8 @@ def test_messages_are_bounded_and_keep_their_ends():
     assert message.startswith("begin xx")
     assert message.endswith("xx end")
     assert "9996010 letters left out" in message
-    assert str(DataError("short")) == "short"
+    assert str(DataError("short,\n\u00e9")) == "short,\n\u00e9"
+    assert str(DataError("a\x1b[31m\0\ud800")) == r"a\x1b[31m\x00\ud800"
 
 
 def test_lists_and_values_in_messages_are_bounded():

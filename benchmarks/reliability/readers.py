@@ -174,12 +174,22 @@ def seeds(reader: str) -> tuple[Seed, ...]:
                 for option in ({"label_column": "word"}, {"label_column": "n", "condition": "word"})
                 for stream in streamed
             )
+            kinds = tuple(
+                {"columns": ["a", "b"], "condition": ["word", "n", "flag"], **stream} for stream in streamed
+            )
+            sorts = {
+                "word": pa.array(words).dictionary_encode(),
+                "n": pa.array([None if i == 7 else i % 3 for i in range(30)]),
+                "flag": pa.array([i % 2 == 0 for i in range(30)]),
+            }
+            others = {"a": x[:, 0], "b": x[:, 1].astype(np.float16), **sorts}
             lists = {"l": [row.tolist() for row in x]}
             pictures = {"p": [_picture("png", i % 2 == 0, i) for i in range(30)]}
             structs = {"p": [{"bytes": p, "path": "a"} for p in pictures["p"]]}
             return (
                 Seed("a.parquet", {"pandas": pandas}, _parquet(numbers), tables),
                 Seed("a.parquet", {"pandas": pandas}, _parquet(numbers, "zstd"), tables),
+                Seed("a.parquet", {"pandas": pandas}, _parquet(others), kinds),
                 Seed("a.parquet", {"pandas": b"{}"}, _parquet(lists, "snappy"), streamed),
                 Seed("a.parquet", {"pandas": b"{}"}, _parquet(pictures), streamed),
                 Seed("a.parquet", {"pandas": b"{}"}, _parquet(structs, "gzip"), streamed),
@@ -283,14 +293,13 @@ def _insert(content: bytearray, rng: np.random.Generator) -> None:
 def _size(content: bytearray, rng: np.random.Generator) -> None:
     """Write a large number over four or eight bytes."""
     value = int(rng.choice([0, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1]))
-    width, order = int(rng.choice([4, 8])), ("little", "big")[int(rng.integers(0, 2))]
+    width = int(rng.choice([4, 8]))
+    raw = (value << 31 * int(rng.integers(0, 2)) * (width == 8)).to_bytes(width, "little")
     # Sizes stand at the beginning or at the end of most files.
     place = int(rng.choice([rng.integers(0, 64), rng.integers(-64, 0), rng.integers(0, 2**20)])) % len(
         content
     )
-    content[place : place + width] = (value << 31 * int(rng.integers(0, 2)) * (width == 8)).to_bytes(
-        width, order
-    )
+    content[place : place + width] = raw if rng.random() < 0.5 else raw[::-1]
 
 
 def _number(content: bytearray, rng: np.random.Generator) -> None:
@@ -516,7 +525,7 @@ def main() -> None:
     torch.set_num_threads(1)
     Image.init()
     started = time.monotonic()
-    metrics: dict[str, float] = Counter()
+    metrics: Counter[str] = Counter()
     for reader in arguments.readers:
         counts = run(reader, arguments.cases, arguments.seed, arguments.keep)
         print(f"{reader}: {dict(counts)}, {time.monotonic() - started:.0f} s", flush=True)
@@ -530,7 +539,7 @@ def main() -> None:
         return
     path = write_result(
         "reliability_readers",
-        dict(metrics),
+        {name: float(count) for name, count in metrics.items()},
         protocol={
             "case": "a small valid file, damaged by flipped bits, cuts, blocks repeated, inserted or filled, "
             "numbers and sizes made strange, brackets and quotes, other suffixes; of what is packed the "

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections.abc import Collection, Iterable
 
 _LONGEST = 4000  # letters of a message; whatever a file or another library brings, it can be read
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPARED = 1000  # names that are compared for the nearest one
 
 
 class LowerboundError(Exception):
     """Base of every error that lowerbound raises on purpose: the user's mistake, with its remedy.
 
-    A message that is too long to be read loses its middle: what was asked stands first, the remedy last.
+    A message that is too long to be read loses its middle: what was asked stands first, the remedy last. What would
+    steer a terminal is written as Python writes it.
     """
 
     def __init__(self, *args: object):
-        super().__init__(*(_cut(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_readable(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ShapeError(LowerboundError, ValueError):
@@ -69,8 +72,9 @@ def brief(value: object, letters: int = 100) -> str:
     return text if len(text) <= letters + 2 else f"{text[:letters]}..."
 
 
-def _cut(text: str) -> str:
+def _readable(text: str) -> str:
     left_out = len(text) - _LONGEST
-    if left_out <= 0:
-        return text
-    return f"{text[: _LONGEST * 2 // 3]} ... ({left_out} letters left out) ... {text[-_LONGEST // 3 :]}"
+    if left_out > 0:
+        start, end = text[: _LONGEST * 2 // 3], text[-_LONGEST // 3 :]
+        text = f"{start} ... ({left_out} letters left out) ... {end}"
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)

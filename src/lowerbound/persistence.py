@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import __version__
 from .data import Data, DataSpec, Split, load_like
-from .data.files import find
+from .data.files import find, user_path
 from .data.images import SUFFIXES
 from .data.load import USUAL
 from .defaults import build_model, describe_model
@@ -460,7 +460,7 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
     options, spec = stored["options"], stored["spec"]
     keep = {name: options.get(name) for name in ("binarize", "values", "dequantize", "seed")}
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = user_path(source)
         pictures = path.suffix.lower() in SUFFIXES or (path.is_dir() and find(path) is None)
         if pictures and spec["kind"] == "image":
             channels, *size = spec["event_shape"]

@@ -31,8 +31,8 @@ def complete(
         str | None,
         typer.Option(
             metavar="RULE",
-            help="What is observed: quadrant, half, three-quadrants, random, or a table's columns like age,height; if "
-            "not given, the cells of a table that are not empty, what the model was trained with, or half of images.",
+            help="What is observed: quadrant, half, three-quadrants, random, or a table's columns like age,height; "
+            "if not given, the cells of a table that are not empty, what the model was trained with, or half of images.",
         ),
     ] = None,
     n: NumberOption = None,
@@ -154,7 +154,7 @@ def _fill(task: Task, n: int | None, draws: int | None, mean: bool, method: str 
     frames = []
     for d in range(len(filled)):
         made = decode(table, filled[d].cpu().numpy())
-        frame = original_frame(source, task.data.options).iloc[numbers].reset_index(drop=True)
+        frame = original_frame(source).iloc[numbers].reset_index(drop=True)
         for i, name in enumerate(names):
             gaps = x[:, i].isnan().cpu().numpy()
             frame[name] = frame[name].astype(object).where(~gaps, made[name].astype(object)).infer_objects()

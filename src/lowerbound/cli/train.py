@@ -28,8 +28,8 @@ def train(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="digits, mnist, fashion-mnist; a table (.csv, .xlsx, .parquet, ...); a folder of images; a .npy, .npz "
-            "or .tar file.",
+            help="digits, mnist, fashion-mnist; a table (.csv, .xlsx, .parquet, ...); a folder of images; a .npy, "
+            ".npz or .tar file.",
         ),
     ] = None,
     preset: Annotated[

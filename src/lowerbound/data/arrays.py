@@ -13,7 +13,8 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -188,30 +189,42 @@ def read_npz(path: Path, conditions: Sequence[str] = ()) -> Source:
     Raises:
         DataError: The file is damaged, holds Python objects, none of these, or lacks an array to condition on.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive)
-            own_split = any(name in members for name in _PARTS)
-            keys = {
-                name: [f"{part}_{name}" for part in _PARTS] if own_split else [name] for name in conditions
-            }
-            beside = [key for name in conditions for key in keys[name]]
-            check_names(beside, members, f"{path} has no array")
-            there = [name for name in members if name not in beside]
-            x, y = _own_split(path, there) if own_split else _one_part(path, there)
-            wanted = dict.fromkeys([*x, *y, *beside])
-            check_fits(sum(members[name].file_size for name in wanted), f"{path}, with {listed(wanted)},")
-            arrays = {name: _read_member(archive, members[name]) for name in wanted}
-    except LowerboundError:
-        raise
-    except Exception as error:  # zipfile, the methods of packing and numpy raise nearly anything
-        hint = "; it begins as a .npy does, so call it that" if _is_npy(path) else ""
-        raise DataError(f"{path} cannot be read as arrays of numbers: {error}{hint}") from error
+    with _opened(path) as (archive, members):
+        own_split = any(name in members for name in _PARTS)
+        keys = {name: [f"{part}_{name}" for part in _PARTS] if own_split else [name] for name in conditions}
+        beside = [key for name in conditions for key in keys[name]]
+        check_names(beside, members, f"{path} has no array")
+        there = [name for name in members if name not in beside]
+        x, y = _own_split(path, there) if own_split else _one_part(path, there)
+        arrays = _unpacked(archive, members, [*x, *y, *beside], path)
     return Source(
         tuple(arrays[name] for name in x),
         tuple(arrays[name] for name in y) or None,
         conditions={name: tuple(arrays[key] for key in keys[name]) for name in conditions},
     )
+
+
+def unpack(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz by their names.
+
+    Raises:
+        DataError: The file is damaged, holds Python objects, or more than there is memory.
+    """
+    with _opened(path) as (archive, members):
+        return _unpacked(archive, members, list(members), path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """A .npz and its arrays by name, none of them unpacked; what goes wrong with it is a DataError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive, _members(archive)
+    except LowerboundError:
+        raise
+    except Exception as error:  # zipfile, the methods of packing and numpy raise nearly anything
+        hint = "; it begins as a .npy does, so call it that" if _is_npy(path) else ""
+        raise DataError(f"{path} cannot be read as arrays of numbers: {error}{hint}") from error
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -224,6 +237,15 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if len(members) < len(infos):
         raise ValueError("it has several members of one name")
     return members
+
+
+def _unpacked(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], names: Sequence[str], path: Path
+) -> dict[str, np.ndarray]:
+    """The arrays of these names, all of them together no more than there is memory."""
+    names = list(dict.fromkeys(names))
+    check_fits(sum(members[name].file_size for name in names), f"{path}, with {listed(names)},")
+    return {name: _read_member(archive, members[name]) for name in names}
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -93,6 +93,10 @@ class ParquetBlocks(Blocks):
         where = f"{path}, row group {group}"
         stored = self._stored_columns()
         table = _tried(lambda: _open(path).read_row_group(group, stored, use_threads=False), where)
+        if len(table) != self.counts[block]:
+            raise DataError(
+                f"{where} announces {self.counts[block]} rows, but has {len(table)}; write the file anew"
+            )
         if self.table is not None:
             return encode(self.table, _tried(lambda: _cells(table), where), where, self.unknown)
         examples = self._examples([table.column(name) for name in self.columns], where)
@@ -115,10 +119,13 @@ class ParquetBlocks(Blocks):
         if not beside:
             return None, {}
         pandas = import_pandas()
-        frames = [_frame(path, beside) for path in self._paths]
-        frame = frames[0] if len(frames) == 1 else pandas.concat(frames, ignore_index=True)
-        labels = None if self._label is None else frame[self._label].to_numpy()
-        return labels, {name: read_condition(frame, name) for name in self._conditions}
+
+        def found() -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
+            frame = pandas.concat([_frame(path, beside) for path in self._paths], ignore_index=True)
+            labels = None if self._label is None else frame[self._label].to_numpy()
+            return labels, {name: read_condition(frame, name) for name in self._conditions}
+
+        return _tried(found, f"{self.name}: {listed(beside)}")
 
     def _stored_columns(self) -> list[str]:
         """The columns to read; of a struct the bytes alone."""
@@ -154,7 +161,7 @@ class ParquetBlocks(Blocks):
                     "pass image_size=, with crop= if you like"
                 )
             pictures[row] = picture
-        assert pictures is not None  # empty row groups are left out
+        assert pictures is not None  # there are rows
         return pictures
 
 

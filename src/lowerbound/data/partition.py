@@ -164,7 +164,13 @@ def make_splits(
 
     Raises:
         ConfigError: The memory is too little.
+        DataError: There is none for a copy of what is held in memory.
     """
+    if not source.own_split:
+        held = sum(
+            p.nbytes for p in source.parts if isinstance(p, np.ndarray) and not isinstance(p, np.memmap)
+        )
+        check_fits(held, f"a copy of the examples of {spec.source}, in which they are split,")
     rows = _all_rows(source, cuts, memory)
     splits = [
         Split(

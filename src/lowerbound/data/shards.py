@@ -4,7 +4,8 @@
     000002.png  000002.cls
 
 The key of a member is its path up to the first dot of its name, the rest is its type. A sample has one picture or one
-.npy array, and may have its class in a .cls and numbers or words by name in a .json. Other members are passed over.
+.npy array, and may have its class in a .cls (UTF-8, at most 1,000 letters) and numbers or words by name in a .json
+(at most 16 MiB). Other members are passed over.
 
 A shard is gone through once for where its members begin; from then on they are read by their place. That needs shards
 that are not compressed. Nothing is ever unpickled.

@@ -19,7 +19,6 @@ import os
 import shutil
 import signal
 import time
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -33,6 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from .. import __version__
 from ..data import Data, Shared, load
+from ..data.arrays import unpack
 from ..errors import ConfigError, DataError, RunError, suggest
 from .families import family_from
 from .problem import Array, Family
@@ -288,15 +288,13 @@ def load_data(
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Array]:
+    if not Path(path).exists():
+        raise DataError(f"there is no file {path}")
     try:
-        # Opened here: numpy does not close a file that it cannot read.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+        arrays = unpack(Path(path))
         if not {"family", "solved"} <= json.loads(str(arrays["meta"])).keys():
             raise KeyError("family")
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DataError(
             f"{path} is no training set for planning ({error!r}); make one with `lowerbound plan make-data`"
         ) from None
