@@ -16,7 +16,7 @@ import torch
 from in_each_process import BATCH, MOVING, SEED, Fragile, make_data, make_model, noise_of
 
 import lowerbound as lb
-from lowerbound.cluster import _described, _Job, _work
+from lowerbound.cluster import _described, _followed, _Job, _work
 from lowerbound.errors import ConfigError, DataError, RunError
 from lowerbound.training import RunFolder, load_tensors
 from lowerbound.training.checkpoint import seed_for
@@ -290,6 +290,23 @@ def test_a_run_on_ray_of_which_a_worker_is_killed_ends_as_one_under_torchrun(tmp
     assert not list(tmp_path.glob(".ray*"))
     with pytest.raises(RunError, match="holds another run"):
         lb.cluster.fit(make_model(data), data, out=killed, epochs=1)
+
+
+def test_a_run_on_a_cluster_is_followed_by_what_it_records_and_no_other_run_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(LAUNCH, "mine")
+    data = lb.data.load("digits")
+    run = lb.fit(
+        lb.VAE.for_data(data, latent=2), data, epochs=1, batch_size=256, out=tmp_path, progress=False
+    )
+    for launch, shown, told in (("mine", True, 1), ("mine", False, 0), ("another", True, 0)):
+        with _followed(RunFolder(tmp_path), launch, shown):
+            pass
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == told
+    with _followed(RunFolder(tmp_path), "mine", shown=True):
+        pass
+    bound = f"{run.best['bound']:.3f}"
+    assert capsys.readouterr().err.startswith(f"training: 100% epoch 1 · valid {bound} · ")
 
 
 def test_a_worker_refuses_other_data_than_those_given(tmp_path):

@@ -658,9 +658,13 @@ def test_weights_that_are_not_numbers_are_refused_by_name(done):
 
 LINES = {
     "no object": "[1]",
-    "no step": '{"split": "train", "epoch": 1.0}',
-    "no split": '{"step": 3, "epoch": 1.0}',
-    "words": '{"step": 3, "epoch": 1.0, "split": "valid", "bound": "high"}',
+    "no step": '{"split": "train", "epoch": 1.0, "seconds": 1.0}',
+    "no split": '{"step": 3, "epoch": 1.0, "seconds": 1.0}',
+    "words": '{"step": 3, "epoch": 1.0, "seconds": 1.0, "split": "valid", "bound": "high"}',
+    "no seconds": '{"step": 3, "epoch": 1.0, "split": "train"}',
+    "no bound": '{"step": 3, "epoch": 1.0, "seconds": 1.0, "split": "valid"}',
+    "no epoch": '{"step": 3, "epoch": NaN, "seconds": 1.0, "split": "train"}',
+    "no float": '{"step": 3, "epoch": 1.0, "seconds": 1.0, "split": "train", "kl": 1' + "0" * 400 + "}",
     "no json": "{",
     "deep": "[" * 100_000,
     "digits": '{"step": ' + "1" * 5000 + "}",

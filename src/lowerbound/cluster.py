@@ -23,8 +23,9 @@ from .data import Data, load
 from .errors import ConfigError, DataError, LowerboundError, RunError
 from .model import VAE
 from .objectives import Objective
-from .persistence import check_start, chosen
+from .persistence import check_start, chosen, read_config
 from .persistence import fit as fit_here
+from .progress import progress_bar
 from .training import Run, RunFolder, load_module, load_tensors
 from .training.engine import LAUNCH, begun_by
 
@@ -82,7 +83,7 @@ def fit(
         objective: As for ``lowerbound.fit``.
         resume: Continue the run in ``out``, with any number of workers.
         overwrite: Replace another run in ``out``.
-        progress: Show the validation bounds on standard error as they come.
+        progress: Show on standard error how far the run is, with the last validation bound.
         **settings: Fields of ``Settings``; ``device`` "cuda" needs to exist on the workers only.
 
     Raises:
@@ -99,7 +100,10 @@ def fit(
         raise RunError("resume continues the run in out, overwrite replaces it; give one of them")
     folder = RunFolder(out)
     _check_source(data)
-    _check_run(model, data, objective, settings, folder, resume, overwrite)
+    # What each worker would refuse is refused here, before any is started; a resumed run they compare themselves.
+    folder.check(resume=resume, overwrite=overwrite)
+    if not resume:
+        check_start(model, data, *chosen(model, data, objective, settings))
     job = _Job(
         launch=str(uuid.uuid4()),
         directory=os.getcwd(),
@@ -110,7 +114,7 @@ def fit(
         fit={"objective": objective, "out": out, "resume": resume, "overwrite": overwrite, **settings},
     )
     gpu = str(settings.get("device", "auto")).startswith("cuda")
-    with _connected(ray, workers, resources), _followed(folder, job.launch, resume, progress):
+    with _connected(ray, workers, resources), _followed(folder, job.launch, progress):
         end = _run(job, workers, restarts, resources, gpu)
     load_module(model, load_tensors(folder.model)[0], str(folder.model))
     model.data_spec = data.spec
@@ -140,24 +144,6 @@ def _check_source(data: Data) -> None:
             f"{what} the condition {extra[0]!r} came from memory; write it into one .npz with the data, load that "
             "and name it in condition="
         )
-
-
-def _check_run(
-    model: VAE,
-    data: Data,
-    objective: Objective | str | dict[str, Any] | None,
-    settings: dict[str, Any],
-    folder: RunFolder,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Refuse here what each worker would refuse, before any is started."""
-    if resume:
-        folder.prepare(resume=True)
-        return  # the workers compare the rest with the run
-    if folder.path.exists() and not overwrite:
-        folder.prepare()
-    check_start(model, data, *chosen(model, data, objective, settings))
 
 
 def _described(data: Data) -> tuple[dict[str, Any], list[int]]:
@@ -194,39 +180,37 @@ def _connected(ray: Any, workers: int, resources: Mapping[str, float] | None) ->
 
 
 @contextmanager
-def _followed(folder: RunFolder, launch: str, resumed: bool, shown: bool) -> Iterator[None]:
-    """Print the validation bounds as the first worker records them; Ray would also print what its own parts say."""
-    done, told = Event(), len(_validated(folder)) if resumed else 0
+def _followed(folder: RunFolder, launch: str, shown: bool) -> Iterator[None]:
+    """Show how far the run is, by what the first worker records; Ray would also print what its own parts say."""
+    if not shown:
+        yield
+        return
+    done = Event()
 
     def follow() -> None:
-        seen, over = told, False
-        while not over:
-            over = done.wait(0.5)
-            if begun_by(folder) != launch:  # what lies there is still an older run
-                continue
-            records = _validated(folder)
-            for record in records[seen:]:
-                print(
-                    f"epoch {record['epoch']:7.2f}  valid {record['bound']:9.3f}  "
-                    f"{record['images_per_second']:8,.0f}/s",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            seen = len(records)  # fewer than before, if a restarted worker goes over a part again
+        told, over = 0.0, False
+        with progress_bar("training", 1.0, shown=True, keep=True) as advance:
+            while not over:
+                over = done.wait(0.5)
+                # Until the first worker has begun, what lies there is an older run.
+                history = folder.history() if begun_by(folder) == launch else []
+                if records := [record for record in history if record["split"] == "valid"]:
+                    last, length = records[-1], read_config(folder.path)["training"]
+                    share = last["seconds"] / 60 / length["minutes"] if length["minutes"] else 0.0
+                    share = last["epoch"] / length["epochs"] if length["epochs"] else share
+                    rate = f"{last['images_per_second']:,.0f}/s"
+                    advance(
+                        share - told, note=f"epoch {last['epoch']:.4g} · valid {last['bound']:.3f} · {rate}"
+                    )
+                    told = share
 
     follower = Thread(target=follow, daemon=True)
-    if shown:
-        follower.start()
+    follower.start()
     try:
         yield
     finally:
         done.set()
-        if shown:
-            follower.join()
-
-
-def _validated(folder: RunFolder) -> list[dict[str, Any]]:
-    return [record for record in folder.history() if record["split"] == "valid"]
+        follower.join()
 
 
 def _run(
@@ -237,14 +221,12 @@ def _run(
     from ray.train.torch import TorchTrainer
 
     # Ray wants a folder that all machines share, for checkpoints of its own; ours are in the run's folder.
-    parent = Path(job.fit["out"]).resolve().parent
-    name = f".ray-{job.launch}"
+    parent, name = Path(job.fit["out"]).resolve().parent, f".ray-{job.launch}"
+    each = dict(resources) if resources else None
     trainer = TorchTrainer(
         _work,
         train_loop_config={"job": job},
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker=dict(resources) if resources else None
-        ),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=each),
         run_config=RunConfig(
             name=name, storage_path=str(parent), failure_config=FailureConfig(max_failures=restarts)
         ),
@@ -252,22 +234,15 @@ def _run(
     try:
         return cast(dict[str, Any], trainer.fit().return_value)
     except TrainingFailedError as error:
-        raise _cause(error, job, restarts) from error
+        failures = getattr(error, "worker_failures", {}).values()
+        causes = [getattr(failure, "_base_exc", failure) for failure in failures]
+        ours = next((cause for cause in causes if isinstance(cause, LowerboundError)), None)
+        raise ours or RunError(
+            f"the workers failed more than restarts={restarts} times, last: {str(error).strip().splitlines()[-1]}; "
+            f"continue the run with resume=True and out={str(job.fit['out'])!r}"
+        ) from error
     finally:
         shutil.rmtree(parent / name, ignore_errors=True)
-
-
-def _cause(error: Exception, job: _Job, restarts: int) -> LowerboundError:
-    """Return the mistake that a worker has met, or that workers died."""
-    failures = getattr(error, "worker_failures", {})
-    for failure in failures.values():
-        cause = getattr(failure, "_base_exc", failure)
-        if isinstance(cause, LowerboundError):
-            return cause
-    return RunError(
-        f"the workers failed more than restarts={restarts} times, last: {str(error).strip().splitlines()[-1]}; "
-        f"continue the run with resume=True and out={str(job.fit['out'])!r}"
-    )
 
 
 def _work(config: Mapping[str, _Job]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -177,10 +178,16 @@ class RunFolder:
 
 
 def is_record(record: Any) -> bool:
-    """Return whether this is an object with a step, an epoch, a split, and numbers."""
+    """Return whether this is an object with a split, numbers, and among these all that a reader counts on."""
     if not isinstance(record, dict) or record.get("split") not in ("train", "valid"):
         return False
     numbers = {name: value for name, value in record.items() if name != "split"}
-    return {"step", "epoch"} <= numbers.keys() and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in numbers.values()
+    return (
+        all(_is_number(value) for value in numbers.values())
+        and all(math.isfinite(numbers.get(name, math.nan)) for name in ("step", "epoch", "seconds"))
+        and (record["split"] == "train" or "bound" in numbers)
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)

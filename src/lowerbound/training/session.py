@@ -452,7 +452,7 @@ class Session:
             )  # the first process's part is known
             counts = [step, since, interval.get("examples", 0)]
             whole = all(isinstance(count, int) and count >= 0 for count in counts)
-            if not whole or not (best is None or (is_record(best) and "bound" in best)):
+            if not whole or not (best is None or is_record(best)):
                 raise ValueError("numbers that cannot be")
             self.step, self.best, self._since_best, self._before = step, best, since, float(state["seconds"])
             self._examples, self._clock = interval.get("examples", 0), float(interval.get("clock", 0.0))
