@@ -45,6 +45,7 @@ TABLE_SUFFIXES = tuple(text + packed for packed in _PACKED for text in _TEXTS) +
 MOST_COLUMNS = 2**16
 _LOOK = 256 * 1024  # bytes at the beginning that show what a file is like
 _LOOK_ROWS = 1000
+_LOOK_COLUMNS = 200
 _BLOCK = 4 * MIB
 _LONGEST_LINE = 16 * MIB
 _BLANKS = "blanks"
@@ -293,7 +294,7 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
         raise DataError("empty: there is no row in it")
     best: tuple[float, str, list[list[str]], int, bool] | None = None
     for separator in separators:
-        if separator == _BLANKS and best is not None and best[0] > 1.95:
+        if separator == _BLANKS and best is not None and best[0] > 2.4:
             continue
         if separator != _BLANKS and separator not in text:
             continue
@@ -309,7 +310,7 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
         values = _share_of_values(below, separator)
         if separator == _BLANKS and values <= 0.5:
             continue
-        score = (often + (len(rows) > 1 and len(rows[0]) == width)) / len(rows) + values
+        score = often / len(below) + (len(rows[0]) == width) / 2 + values
         if best is None or score > best[0]:
             best = (score, separator, rows, width, spaced)
     if best is None:
@@ -337,7 +338,8 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
 
 def _share_of_values(rows: Sequence[Sequence[str]], separator: str) -> float:
     """How many of the cells that are filled are numbers or dates."""
-    patterns = [re.compile(p) for p in (NUMBER, DATE, *([DECIMAL_COMMA] if separator != "," else []))]
+    commas = [] if separator == "," else [DECIMAL_COMMA, r"[+-]?\d{1,3}(\.\d{3})+(,\d+)?$"]
+    patterns = [re.compile(p) for p in (NUMBER, DATE, *commas)]
     cells = [cell.strip() for row in rows[:200] for cell in row if cell.strip() not in MISSING]
     return sum(any(p.match(cell) for p in patterns) for cell in cells) / max(1, len(cells))
 
@@ -368,7 +370,9 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
 
     first = [cell.strip() for cell in rows[0]]
     counted = [str(i) for i in range(len(first))]
-    if set(like) != set(counted) and 2 * len(set(first) & set(like)) > len(first):
+    if set(like) == set(counted) != {""}:
+        return first == counted
+    if 2 * len(set(first) & set(like)) > len(first):
         return True
     if first == counted or (first[0] == "" and first[1:] == counted[:-1] and len(first) > 1):
         return True
@@ -376,8 +380,9 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
     if all(numeric):
         return False
     word_over_values = number_over_values = False
-    for i, cell in enumerate(first):
+    for i, cell in enumerate(first[:_LOOK_COLUMNS]):
         if cell in MISSING:
+            number_over_values |= cell != ""  # no name
             continue
         below = pa.chunked_array([pa.array([row[i] or None for row in rows[1:] if i < len(row)], pa.string())])
         if below.null_count == len(below):
@@ -655,10 +660,10 @@ def _columns_of(table: _Table, like: Mapping[str, str], notes: Notes) -> DataFra
     import pandas as pd
 
     names, columns, numbers = table.names, table.columns, table.numbers or [True] * len(table.columns)
+    if (names is None or not names[-1]) and len(columns) > 1 and columns[-1].null_count == len(columns[-1]):
+        names, columns = names and names[:-1], columns[:-1]
+        notes.say("an empty last column without a name, behind a separator at the end of each line, dropped")
     if names is not None and len(names) > 1:
-        if not names[-1] and columns[-1].null_count == len(columns[-1]):
-            names, columns = names[:-1], columns[:-1]
-            notes.say("an empty last column without a name, behind a separator at the end of each line, dropped")
         if names[0] in ("", "Unnamed: 0") and names[0] not in like and len(names) > 1 and _is_index(columns[0]):
             names, columns, numbers = names[1:], columns[1:], numbers[1:]
             notes.say("a first column without a name that numbers the rows dropped")
