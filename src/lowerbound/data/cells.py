@@ -166,15 +166,14 @@ def _unlike(
     )
 
 
-def _series(values: np.ndarray, gaps: np.ndarray, dtype: str) -> Series:
-    """Values with a gap where `gaps` is true, in pandas' type that knows gaps."""
+def _series(values: np.ndarray, gaps: np.ndarray) -> Series:
+    """Whole numbers or booleans with a gap where `gaps` is true, in pandas' type that knows gaps."""
     import pandas as pd
 
     if not gaps.any():
         return pd.Series(values)
-    series = pd.Series(values, dtype=dtype)
-    series[gaps] = pd.NA
-    return series
+    make = pd.arrays.BooleanArray if values.dtype == bool else pd.arrays.IntegerArray
+    return pd.Series(make(np.array(values), np.array(gaps)))
 
 
 def _cast(cells: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray | None:
@@ -199,13 +198,13 @@ def _any_match(cells: pa.ChunkedArray, pattern: str) -> bool:
     return bool(pc.any(pc.match_substring_regex(cells, pattern)).as_py())
 
 
-def _whole(cells: pa.ChunkedArray, to: pa.DataType, dtype: str) -> Series | None:
+def _whole(cells: pa.ChunkedArray, to: pa.DataType) -> Series | None:
     import pyarrow.compute as pc
 
     whole = _cast(cells, to)
     if whole is None:
         return None
-    return _series(pc.fill_null(whole, 0).to_numpy(), cells.is_null().to_numpy(), dtype)
+    return _series(pc.fill_null(whole, 0).to_numpy(), cells.is_null().to_numpy())
 
 
 def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bool = True) -> Series | None:
@@ -219,7 +218,7 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
     import pyarrow.compute as pc
 
     filled = cells.null_count < len(cells)
-    whole = _whole(cells, pa.int64(), "Int64") if filled else None
+    whole = _whole(cells, pa.int64()) if filled else None
     if whole is not None:
         if _any_match(cells, r"^-?0[xX]"):
             return None
@@ -238,7 +237,7 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
     values = floats.to_numpy()
     if (np.abs(values) >= 2**53).any():  # NaN compares false
         digits = cells.filter(pc.match_substring_regex(cells, r"^[+-]?\d{16,}$")).to_pylist()
-        if digits and (big := _whole(cells, pa.uint64(), "UInt64")) is not None:
+        if digits and (big := _whole(cells, pa.uint64())) is not None:
             return big
         if strict and any(float(text) in (np.inf, -np.inf) or int(float(text)) != int(text) for text in digits):
             reason.append("whole numbers of more digits than a float keeps, kept as words")
@@ -256,7 +255,7 @@ def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
     if pc.all(pc.or_(gaps, pc.is_in(cells, pa.array(words, cells.type)))).as_py() is False:
         return None
     true = pc.is_in(cells, pa.array([word for word, value in words.items() if value], cells.type))
-    return _series(true.to_numpy(), gaps.to_numpy(), "boolean")
+    return _series(true.to_numpy(), gaps.to_numpy())
 
 
 def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:

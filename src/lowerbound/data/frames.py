@@ -384,7 +384,9 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
         if cell in MISSING:
             number_over_values |= cell != ""  # no name
             continue
-        below = pa.chunked_array([pa.array([row[i] or None for row in rows[1:] if i < len(row)], pa.string())])
+        cells = [row[i] for row in rows[1:] if i < len(row)]
+        filled = [None if text.strip() in MISSING else text for text in cells]
+        below = pa.chunked_array([pa.array(filled, pa.string())])
         if below.null_count == len(below):
             continue
 
@@ -468,7 +470,7 @@ def _uneven(table: _Table, first: list[str], second: list[str], notes: Notes) ->
             notes.say("an empty last column, behind a separator at the end of each line, dropped")
             table.columns.pop()
             return names
-        if _is_index(table.columns[0]):
+        if _is_index(table.columns[0], counted=True):
             return ["", *names]
     if len(first) == len(second) + 1 and not names[-1]:
         return names[:-1]
@@ -479,10 +481,13 @@ def _uneven(table: _Table, first: list[str], second: list[str], notes: Notes) ->
     )
 
 
-def _is_index(column: pa.ChunkedArray) -> bool:
-    """Whether the cells count rows from 0 or 1, or number them each by its own."""
+def _is_index(column: pa.ChunkedArray, counted: bool = False) -> bool:
+    """Whether the cells number the rows, each by its own; where `counted`, from 0 or 1 without a gap."""
     values = read_cells(column, "", Notes())
-    return values.dtype == np.int64 and values.is_unique and values.min() >= 0
+    if values.dtype != np.int64 or not values.is_unique or values.min() < 0:
+        return False
+    steps = values.to_numpy() - np.arange(len(values))
+    return not counted or (len(values) > 1 and steps[0] in (0, 1) and bool((steps == steps[0]).all()))
 
 
 def _end_of_row(view: bytes | memoryview, look: _Look) -> int:
@@ -529,6 +534,8 @@ def _parse(view: bytes | memoryview, separator: str, width: int, look: _Look) ->
         )
     except pa.ArrowInvalid as error:
         raise _odd_row(data, separator, width, look) or error from error
+    if bytes(data).count(b'"') % 2 and (odd := _odd_row(data, separator, width, look)):
+        raise odd  # a quotation mark that nothing closes is no error of Arrow's
     return table.columns
 
 
@@ -539,7 +546,7 @@ def _contains(data: memoryview, what: bytes) -> bool:
 def _odd_row(data: memoryview, separator: str, width: int, look: _Look) -> DataError | None:
     """The error that names the first row of another number of cells; None if there is none."""
     lines = io.TextIOWrapper(io.BytesIO(data), newline="", encoding="utf-8")
-    reader = csv.reader(lines, delimiter=separator)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     ahead = look.lines + (len(look.rows[0]) != width)
     last = 0
     try:
@@ -550,7 +557,9 @@ def _odd_row(data: memoryview, separator: str, width: int, look: _Look) -> DataE
                     f"{cut(separator.join(row))!r}; the lines before it begin {cut(separator.join(look.rows[0]))!r}"
                 )
             last = reader.line_num
-    except csv.Error:
+    except csv.Error as error:
+        if "expected after" in str(error):  # letters behind a closed quotation mark
+            return None
         return DataError(
             f"line {ahead + last + 1}: a cell of more than {LONGEST:,} letters; remove it, or close a quotation mark "
             "left open"
@@ -731,6 +740,8 @@ def _json(data: bytes | bytearray) -> _Table:
         records = [whole] if isinstance(whole, dict) else whole
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise DataError("neither records ([{...}, ...], or one {...} a line) nor an object of columns")
+        if not any(records):
+            raise DataError("empty: there is no record in it")
         names = list(dict.fromkeys(name for record in records for name in record))
         rows = [[record.get(name) for name in names] for record in records]
     nested = [name for i, name in enumerate(names) if any(isinstance(row[i], (list, dict)) for row in rows)]
