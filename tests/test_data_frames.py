@@ -66,11 +66,13 @@ def test_semicolons_and_decimal_commas(read):
         ("  1.5  2\n 10   3\n", {"0": [1.5, 10], "1": [2, 3]}),
         ('18.0  8\t"a b"\n17.0  6\t"c d"\n', {"0": [18.0, 17.0], "1": [8, 6], "2": ["a b", "c d"]}),
         ("a\n1\n2\n\n\n", {"a": [1, 2]}),
-        ("time\n2024-01-31 12:00:05\n2024-02-01 00:00:00\n", {"time": [pd.Timestamp(2024, 1, 31, 12, 0, 5), pd.Timestamp(2024, 2, 1)]}),
+        ("time\n2024-01-31 12:00\n2024-02-01 00:00\n",
+         {"time": [pd.Timestamp(2024, 1, 31, 12), pd.Timestamp(2024, 2, 1)]}),
         ("sep=;\na;b\n1;2\n", {"a": [1], "b": [2]}),
         ("a,b\r1,2\r3,4", {"a": [1, 3], "b": [2, 4]}),
         ("id;genres\n1;a|b\n2;a\n3;c|d\n", {"id": [1, 2, 3], "genres": ["a|b", "a", "c|d"]}),
-        ("id,text\n1,one\n2,two; three\n3,four; five\n", {"id": [1, 2, 3], "text": ["one", "two; three", "four; five"]}),
+        ("id,text\n1,one\n2,two; three\n3,four; five\n",
+         {"id": [1, 2, 3], "text": ["one", "two; three", "four; five"]}),
         ("a\tb\tc\n1\t\t3\n4\t5\t\n", {"a": [1, 4], "b": [None, 5], "c": [3, None]}),
     ],
 )  # fmt: skip
@@ -163,7 +165,9 @@ def test_a_row_of_another_length_is_refused_with_its_line(read, row):
     refused(read, "\n".join(["a,b", *rows]), "line 40002", "others have 2")
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2,\n3,4,\n", "a,b,\n1,2,\n3,4,\n", "a,b,\n1,2\n3,4\n", "1,2,\n3,4,\n"])
+@pytest.mark.parametrize(
+    "text", ["a,b\n1,2,\n3,4,\n", "a,b,\n1,2,\n3,4,\n", "a,b,\n1,2\n3,4\n", "1,2,\n3,4,\n"]
+)
 def test_separators_at_the_end_of_lines_are_no_column(read, text):
     frame, notes = read(text)
     assert frame.to_numpy().tolist() == [[1, 2], [3, 4]]
@@ -171,9 +175,16 @@ def test_separators_at_the_end_of_lines_are_no_column(read, text):
     assert text == "a,b,\n1,2\n3,4\n" or "empty last column" in "".join(notes)
 
 
-@pytest.mark.parametrize("text", [",a,b\n0,5,x\n1,6,y\n", "Unnamed: 0,a,b\n0,5,x\n1,6,y\n", "a b\n1 5 x\n2 6 y\n", '"","a","b"\n"7","5","x"\n"3","6","y"\n'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",a,b\n0,5,x\n1,6,y\n",
+        "Unnamed: 0,a,b\n0,5,x\n1,6,y\n",
+        "a b\n1 5 8\n2 6 9\n",
+        '"","a","b"\n"7","5","x"\n"3","6","y"\n',
+    ],
+)
 def test_a_first_column_that_numbers_rows_without_a_name_is_dropped(read, text):
-    text = text.replace("x", "8").replace("y", "9") if " " in text[:3] else text
     frame, notes = read(text)
     assert list(frame) == ["a", "b"]
     assert frame["a"].tolist() == [5, 6]
@@ -244,7 +255,8 @@ def test_what_is_no_table_is_refused(read, text, said):
         (["2024-01-31", "2024-02-31"], "object", ["2024-01-31", "2024-02-31"]),
         (["2024-01-31", "2024-01-31 12:00Z"], "object", ["2024-01-31", "2024-01-31 12:00Z"]),
         (["31.01.2024", "01.02.2024"], "M", [pd.Timestamp(2024, 1, 31), pd.Timestamp(2024, 2, 1)]),
-        (["01/31/2024 10:30", "02/01/2024 11:00"], "M", [pd.Timestamp(2024, 1, 31, 10, 30), pd.Timestamp(2024, 2, 1, 11)]),
+        (["01/31/2024 10:30", "02/01/2024 11:00"], "M",
+         [pd.Timestamp(2024, 1, 31, 10, 30), pd.Timestamp(2024, 2, 1, 11)]),
         (["01/02/2024", "03/04/2024"], "object", ["01/02/2024", "03/04/2024"]),
         (["13/01/2024", "01/13/2024"], "object", ["13/01/2024", "01/13/2024"]),
         (["20240131", "20240201"], "int64", [20240131, 20240201]),
@@ -301,15 +313,24 @@ def test_missing_words_are_counted_over_columns(read):
 def test_columns_are_read_as_in_training(read):
     like = {"zip": "text", "x": "float64", "n": "int64", "on": "bool", "day": "datetime"}
     frame, _ = read("zip,x,n,on,day\n10115,1,2.0,1,2024-01-31\n,NA,,,\n", like=like)
-    assert cells(frame) == {"zip": ["10115", None], "x": [1, None], "n": [2, None], "on": [True, None], "day": [pd.Timestamp(2024, 1, 31), None]}  # fmt: skip
-    assert [str(t).split("[")[0] for t in frame.dtypes] == ["object", "float64", "Int64", "boolean", "datetime64"]
+    first = {"zip": "10115", "x": 1, "n": 2, "on": True, "day": pd.Timestamp(2024, 1, 31)}
+    assert cells(frame) == {name: [value, None] for name, value in first.items()}
+    assert [str(t).split("[")[0] for t in frame.dtypes] == [
+        "object",
+        "float64",
+        "Int64",
+        "boolean",
+        "datetime64",
+    ]
     frame, _ = read("n;x\n2,5;007\n3;1,25\n", like={"n": "int64", "x": "float64"})
     assert cells(frame) == {"n": [2.5, 3.0], "x": [7.0, 1.25]}
     with pytest.raises(ConfigError, match="integer"):
         read("a\n1\n", like={"a": "integer"})
 
 
-@pytest.mark.parametrize(("kind", "cell"), [("int64", "abc"), ("float64", "12,5"), ("bool", "2"), ("datetime", "13")])
+@pytest.mark.parametrize(
+    ("kind", "cell"), [("int64", "abc"), ("float64", "12,5"), ("bool", "2"), ("datetime", "13")]
+)
 def test_a_cell_of_another_type_than_in_training_is_named(read, kind, cell):
     good = {"int64": "1", "float64": "1.5", "bool": "true", "datetime": "2024-01-31"}[kind]
     rows = "\n".join([good, "NA", good, f'"{cell}"', good, f'"{cell}"'])
@@ -345,7 +366,7 @@ def test_numbers_at_the_front_do_not_hide_what_comes_later(read, monkeypatch):
 @pytest.mark.parametrize("cell", ["x" * 5_000_000, "1" * 5_000_000, '"' + "x,\n" * 1_000_000])
 @pytest.mark.parametrize("before", [0, 60_000])
 def test_huge_cells_are_refused(read, cell, before):
-    refused(read, "a,b\n" + "1,2\n" * before + f"{cell},2\n3,4\n", "131,072 letters")
+    refused(read, "a,b\n" + "1,2\n" * before + f"{cell},2\n3,4\n", "131,072 letters", "t.csv")
 
 
 def test_huge_lines_are_refused(read):
@@ -392,12 +413,12 @@ def test_paths_that_are_no_file(path):
 @given(st.binary(max_size=200), st.sampled_from(["", "PAR1", "ARROW1", "PK\3\4", "BZh", "{", "[", "\ufeff"]),
        st.sampled_from([".csv", ".parquet", ".feather", ".json", ".xlsx", ".data"]))  # fmt: skip
 def test_any_bytes_end_in_a_frame_or_one_of_our_errors(read, data, mark, suffix):
+    said = ""
     try:
-        frame, _ = read(mark.encode() + data, f"t{suffix}")
+        assert len(read(mark.encode() + data, f"t{suffix}")[0])
     except (DataError, ConfigError) as error:
-        assert len(str(error)) < 700
-    else:
-        assert len(frame)
+        said = str(error)
+    assert len(said) < 700
 
 
 # -- JSON, Parquet, Feather, Excel
@@ -491,7 +512,9 @@ def test_parquet_and_feather_keep_their_types(typed, tmp_path, suffix):
 
 
 def test_an_index_in_parquet_is_passed_over_and_said(typed, tmp_path):
-    frame, notes = read_frame_file(written(typed.set_index(pd.Index(["u", "v", "w"], name="id")), tmp_path / "t.parquet"))
+    frame, notes = read_frame_file(
+        written(typed.set_index(pd.Index(["u", "v", "w"], name="id")), tmp_path / "t.parquet")
+    )
     assert list(frame) == list(typed)
     assert "index of the frame ('id') is passed over" in notes[0]
 
@@ -502,13 +525,18 @@ def test_a_workbook(tmp_path):
 
     book = openpyxl.Workbook()
     book.create_sheet("empty")
-    rows = [["a", "b", "c", "d"], [1, "007", datetime.datetime(2024, 1, 31), True], [2.5, "None", None, "#DIV/0!"]]
+    rows = [
+        ["a", "b", "c", "d"],
+        [1, "007", datetime.datetime(2024, 1, 31), True],
+        [2.5, "None", None, "#DIV/0!"],
+    ]
     for row in rows:
         book.active.append(row)
     path = tmp_path / "t.xlsx"
     book.save(path)
     frame, notes = read_frame_file(path)
-    assert cells(frame) == {"a": [1, 2.5], "b": ["007", "None"], "c": [pd.Timestamp(2024, 1, 31), None], "d": [True, None]}  # fmt: skip
+    day = pd.Timestamp(2024, 1, 31)
+    assert cells(frame) == {"a": [1, 2.5], "b": ["007", "None"], "c": [day, None], "d": [True, None]}
     assert "column 'd': '#N/A' read as missing (1 cell)" in notes
     book["empty"].append(["x"])
     book.save(path)
@@ -530,7 +558,8 @@ def test_a_workbook_without_openpyxl_says_what_to_install(read):
 
 # -- a random table comes back equal
 
-WORDS = st.text(st.characters(codec="cp1252", exclude_categories=["Cc", "Zs"]) | st.sampled_from(',;\t|"\n '), min_size=1, max_size=8)  # fmt: skip
+LETTERS = st.characters(codec="cp1252", exclude_categories=["Cc", "Zs"]) | st.sampled_from(',;\t|"\n ')
+WORDS = st.text(LETTERS, min_size=1, max_size=8)
 
 
 @st.composite
@@ -540,13 +569,15 @@ def tables(draw):
     columns = {}
     for i in range(draw(st.integers(2, 5))):
         kind = draw(st.sampled_from(["int", "float", "word", "bool", "date"]))
+        number = st.floats(allow_nan=False, allow_infinity=False)
+        instant = st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2200, 1, 1))
         one = {
             "int": st.integers(-(2**63), 2**63 - 1),
-            "float": st.floats(allow_nan=False, allow_infinity=False, width=64).map(lambda v: v + 0.5 if v == int(v) and abs(v) < 1e15 else v),
-            "word": WORDS.map(lambda w: "w" + w + "w"),
+            "float": number.map(lambda v: v + 0.5 if v == int(v) and abs(v) < 1e15 else v),
+            "word": WORDS.map(lambda w: f"w{w}w"),
             "bool": st.booleans(),
-            "date": st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2200, 1, 1)).map(lambda t: t.replace(microsecond=0)),
-        }[kind]  # fmt: skip
+            "date": instant.map(lambda t: t.replace(microsecond=0)),
+        }[kind]
         gaps = draw(st.booleans())
         values = draw(st.lists((one | st.none()) if gaps else one, min_size=rows, max_size=rows))
         values[draw(st.integers(0, rows - 1))] = draw(one)
@@ -566,7 +597,9 @@ def tables(draw):
     header=st.booleans(),
     trail=st.booleans(),
 )
-def test_a_random_table_comes_back(read, table, separator, comma, encoding, quote_all, end, kind, header, trail):
+def test_a_random_table_comes_back(
+    read, table, separator, comma, encoding, quote_all, end, kind, header, trail
+):
     columns, missing = table
     comma = comma and separator != ","
     mark = "," if comma else "."
@@ -586,7 +619,9 @@ def test_a_random_table_comes_back(read, table, separator, comma, encoding, quot
     kinds = [kind for kind, _ in columns.values()]
     header = header or set(kinds) == {"word"}
     lines = [list(columns)] if header else []
-    lines += [[text(k, v[i]) for k, v in columns.values()] for i in range(len(next(iter(columns.values()))[1]))]
+    lines += [
+        [text(k, v[i]) for k, v in columns.values()] for i in range(len(next(iter(columns.values()))[1]))
+    ]
     last = separator if trail else ""
     data = "".join(separator.join(map(quoted, line)) + last + end for line in lines)
     like = None

@@ -18,7 +18,24 @@ if TYPE_CHECKING:
 
 Like = Literal["float64", "int64", "bool", "text", "datetime"]
 LONGEST = 131_072  # letters of a cell, the usual bound of parsers of CSV
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None", "?", "-", ".")
+MISSING = (
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "NaN",
+    "nan",
+    "NAN",
+    "-nan",
+    "null",
+    "NULL",
+    "None",
+    "?",
+    "-",
+    ".",
+)
 _TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _EXPONENT = r"([eE][+-]?\d+)?"
 NUMBER = rf"^[+-]?(\d+\.?\d*|\.\d+){_EXPONENT}$"
@@ -89,8 +106,7 @@ def read_cells(
     Raises:
         DataError: A cell is longer than 131,072 letters, or not of the type that `like` names.
     """
-    import pyarrow.compute as pc
-
+    pc = compute()
     filled = cells.null_count < len(cells)
     if filled and pc.max(pc.binary_length(cells)).as_py() > LONGEST:
         row = int(pc.index(pc.greater(pc.binary_length(cells), LONGEST), True).as_py())
@@ -109,7 +125,9 @@ def read_cells(
     }
     chosen = {None: tuple(known) if numbers else ("dates",), "bool": ("truths",), "datetime": ("dates",)}
     readers = [known[kind] for kind in chosen.get(like, ("numbers", "marked"))]
-    value = readers[0](cells) if filled and readers[0] is known["numbers"] else None  # most columns need no more
+    value = (
+        readers[0](cells) if filled and readers[0] is known["numbers"] else None
+    )  # most columns need no more
     missing: dict[str, int] = {}
     clean = cells
     if value is None:
@@ -129,15 +147,17 @@ def read_cells(
     for said in [what for what in reason if what.startswith("read")]:
         notes.of(name, said)
     if like == "int64" and value.dtype == "float64" and (value.dropna() % 1 == 0).all():
-        value = value.astype("Int64" if value.isna().any() else "int64")  # 12.0, as pandas writes 12 beside gaps
+        value = value.astype(
+            "Int64" if value.isna().any() else "int64"
+        )  # 12.0, as pandas writes 12 beside gaps
     return value.astype("float64") if like == "float64" else value
 
 
 def _without_missing(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
     """Cells without blanks at their ends, null where they say "missing", and how many say it how."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     cells = pc.utf8_trim_whitespace(cells)
     found = pc.is_in(cells, pa.array(MISSING, cells.type))
     counts = {}
@@ -178,8 +198,8 @@ def _series(values: np.ndarray, gaps: np.ndarray) -> Series:
 
 def _cast(cells: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray | None:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     try:
         return pc.cast(cells, to)
     except pa.ArrowInvalid:
@@ -187,20 +207,17 @@ def _cast(cells: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray | None:
 
 
 def _all_match(cells: pa.ChunkedArray, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
+    pc = compute()
     return pc.all(pc.match_substring_regex(cells, pattern)).as_py() is not False
 
 
 def _any_match(cells: pa.ChunkedArray, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
+    pc = compute()
     return bool(pc.any(pc.match_substring_regex(cells, pattern)).as_py())
 
 
 def _whole(cells: pa.ChunkedArray, to: pa.DataType) -> Series | None:
-    import pyarrow.compute as pc
-
+    pc = compute()
     whole = _cast(cells, to)
     if whole is None:
         return None
@@ -215,8 +232,8 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
     """
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     filled = cells.null_count < len(cells)
     whole = _whole(cells, pa.int64()) if filled else None
     if whole is not None:
@@ -239,7 +256,9 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
         digits = cells.filter(pc.match_substring_regex(cells, r"^[+-]?\d{16,}$")).to_pylist()
         if digits and (big := _whole(cells, pa.uint64())) is not None:
             return big
-        if strict and any(float(text) in (np.inf, -np.inf) or int(float(text)) != int(text) for text in digits):
+        if strict and any(
+            float(text) in (np.inf, -np.inf) or int(float(text)) != int(text) for text in digits
+        ):
             reason.append("whole numbers of more digits than a float keeps, kept as words")
             return None
     return pd.Series(values)
@@ -248,8 +267,8 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
 def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
     """True and false, also as 1 and 0 where it is known that they are meant."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     words = _TRUTHS | ({"1": True, "0": False} if digits else {})
     gaps = cells.is_null()
     if pc.all(pc.or_(gaps, pc.is_in(cells, pa.array(words, cells.type)))).as_py() is False:
@@ -261,8 +280,8 @@ def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
 def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:
     """Dates and date-times, those with a zone in UTC; of other orders than ISO's those with a day over 12."""
     import pandas as pd
-    import pyarrow.compute as pc
 
+    pc = compute()
     first = next((cell for cell in (c.as_py() for c in cells) if cell is not None), None)
     texts = cells
     form = "ISO8601"
@@ -271,13 +290,17 @@ def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:
     if _any_match(cells.slice(0, 1000).drop_null(), r"^\d{4}[/.]\d{2}[/.]\d{2}"):
         texts = pc.replace_substring_regex(cells, r"^(\d{4})[/.](\d{2})[/.](\d{2})", r"\1-\2-\3")
     if not _all_match(texts, DATE):
-        mark = next((m for m in "./-" if _all_match(cells, rf"^\d{{1,2}}[{m}]\d{{1,2}}[{m}]\d{{4}}{_CLOCK}$")), None)
+        mark = next(
+            (m for m in "./-" if _all_match(cells, rf"^\d{{1,2}}[{m}]\d{{1,2}}[{m}]\d{{4}}{_CLOCK}$")), None
+        )
         if mark is None:
             return None
         parts = pc.extract_regex(cells, rf"^(?P<a>\d+)[{mark}](?P<b>\d+)[{mark}]\d+(?P<clock>.*)$")
         a, b = (pc.max(pc.cast(pc.struct_field(parts, [i]), "int64")).as_py() for i in (0, 1))
         if (a > 12) == (b > 12):
-            reason.append(f"dates whose order of day and month is not clear ({cut(first, 30)!r}), kept as words")
+            reason.append(
+                f"dates whose order of day and month is not clear ({cut(first, 30)!r}), kept as words"
+            )
             return None
         clocks = pc.unique(pc.binary_length(pc.struct_field(parts, [2]))).drop_null().to_pylist()
         clock = {(0,): "", (6,): " %H:%M", (9,): " %H:%M:%S"}.get(tuple(clocks))
@@ -306,7 +329,7 @@ def _marked(
     cells: pa.ChunkedArray, reason: list[str], commas: bool, points: bool, strict: bool
 ) -> Series | None:
     """Numbers with a decimal comma or with marks between thousands, where there is one way only to read them."""
-    import pyarrow.compute as pc
+    pc = compute()
 
     def read(marks: str, decimal: str, said: str) -> Series | None:
         plain = pc.replace_substring(pc.replace_substring(cells, marks, "") if marks else cells, decimal, ".")
@@ -337,8 +360,8 @@ def _words(
     """Words as they are, None where a cell is empty or "?"; notes say what looks like a mistake."""
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     trimmed = pc.utf8_trim_whitespace(cells)
     marks = int(pc.sum(pc.equal(trimmed, "?")).as_py() or 0)
     if marks:
@@ -368,6 +391,13 @@ def _words(
     if pc.any(empty).as_py():
         cells = pc.if_else(empty, pa.scalar(None, cells.type), cells)
     return pd.Series(cells.to_numpy(), dtype=object)
+
+
+def compute() -> Any:
+    """pyarrow.compute, whose functions are made when it is imported, so that no type checker knows them."""
+    import pyarrow.compute
+
+    return pyarrow.compute
 
 
 def check_like(like: str) -> None:

@@ -1,8 +1,8 @@
 """Files of tables as people have them, read into a pandas DataFrame of honest types.
 
-A look at the beginning of a file tells its encoding, separator and header; then all its cells are read as texts, whose
-columns `cells` turns into values. Two steps are shorter where that changes nothing: a table of plain numbers goes to
-pandas' parser, and Parquet and Feather have types of their own.
+A look at the beginning of a file tells its encoding, separator and header; then all its cells are read as texts,
+whose columns `cells` turns into values. Two ways are shorter where that changes nothing: a table of plain numbers
+goes to pandas' parser, and Parquet and Feather have types of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,19 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, LowerboundError
-from .cells import DATE, DECIMAL_COMMA, LONGEST, MISSING, NUMBER, Notes, check_like, cut, listed, read_cells
+from .cells import (
+    DATE,
+    DECIMAL_COMMA,
+    LONGEST,
+    MISSING,
+    NUMBER,
+    Notes,
+    check_like,
+    compute,
+    cut,
+    listed,
+    read_cells,
+)
 from .memory import MIB, available_memory
 
 if TYPE_CHECKING:
@@ -36,11 +48,9 @@ if TYPE_CHECKING:
 
 _TEXTS = (".csv", ".tsv", ".txt", ".data", ".tab", ".json", ".jsonl", ".ndjson")
 _PACKED = ("", ".gz", ".bz2", ".xz", ".zip", ".zst")
-TABLE_SUFFIXES = tuple(text + packed for packed in _PACKED for text in _TEXTS) + (
-    ".feather",
-    ".arrow",
-    ".xlsx",
-    ".parquet",
+TABLE_SUFFIXES = (
+    *(text + packed for packed in _PACKED for text in _TEXTS),
+    *(".feather", ".arrow", ".xlsx", ".parquet"),
 )
 MOST_COLUMNS = 2**16
 _LOOK = 256 * 1024  # bytes at the beginning that show what a file is like
@@ -63,15 +73,17 @@ _INSTALL = "which is missing: pip install lowerbound[tables]"
 def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[DataFrame, list[str]]:
     """The table in a file, and what is to be known of how it was read.
 
-    Text files have `, ; tab |` or runs of blanks between cells, a header or none (columns are "0", "1", ... then), and
-    are UTF-8, UTF-16 with its mark, or Windows-1252; they may be packed. An empty cell is missing. Columns are int64,
-    Int64 where cells are missing, float64 (the nearest to what is written), bool, boolean, datetime64 (those with a zone
-    in UTC), or objects: words, with None where they are missing. Parquet and Feather keep the types that pandas gives.
+    Text files have `, ; tab |` or runs of blanks between cells, a header or none (columns are "0", "1", ... then),
+    and are UTF-8, UTF-16 with its mark, or Windows-1252; they may be packed. An empty cell is missing. Columns are
+    int64, Int64 where cells are missing, float64 (the nearest to what is written), bool, boolean, datetime64 (those
+    with a zone in UTC), or objects: words, with None where they are missing. Parquet and Feather keep the types that
+    pandas gives.
 
     Args:
         path: The file; see `TABLE_SUFFIXES`.
-        like: Types of columns by name, "float64", "int64", "bool", "text" or "datetime", as they were in training. A
-            column with such a name is read so whatever its cells suggest; "int64" gives floats where some are not whole.
+        like: Types of columns by name, "float64", "int64", "bool", "text" or "datetime", as they were in training.
+            A column with such a name is read so whatever its cells suggest; "int64" gives floats where some are not
+            whole.
 
     Returns:
         The table, and one sentence for each thing that is not plain: a separator, a word read as missing, a dropped
@@ -96,7 +108,9 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
     except MemoryError as error:
         raise DataError(f"{name} does not fit into memory; take a part of it") from error
     except Exception as error:  # readers of damaged files raise nearly anything
-        raise DataError(f"{name} cannot be read as a table: {cut(error, 200) or type(error).__name__}") from error
+        raise DataError(
+            f"{name} cannot be read as a table: {cut(error, 200) or type(error).__name__}"
+        ) from error
     if not len(frame.columns) or not len(frame):
         raise DataError(f"{name} is empty: {len(frame)} rows, {len(frame.columns)} columns")
     return frame, notes.sentences()
@@ -188,7 +202,9 @@ def _unpacked(path: Path, head: bytes) -> bytearray:
             if len(data) >= _LONGEST_LINE > len(data) - len(block) and not re.search(rb"[\r\n]", data):
                 raise DataError(f"the first line has more than {_LONGEST_LINE // MIB} MiB; this is no table")
             if b"\0" in block and not any(data.startswith(bom) for bom, _ in _BOMS):
-                raise DataError("bytes of zero: this is no text, or UTF-16 without its mark; save it as UTF-8")
+                raise DataError(
+                    "bytes of zero: this is no text, or UTF-16 without its mark; save it as UTF-8"
+                )
     return data
 
 
@@ -254,8 +270,8 @@ def _split(text: str, separator: str, spaced: bool = False) -> list[list[str]]:
                 break
     except csv.Error as error:
         raise DataError(
-            f"line {reader.line_num}: a cell of more than {LONGEST:,} letters; remove it, or close a quotation mark "
-            "left open"
+            f"line {reader.line_num}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} "
+            "letters; mend the line"
         ) from error
     return rows
 
@@ -331,9 +347,7 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
             for cell in cells
         )
     )
-    return _Look(
-        separator, start, lines, rows, width, spaced, decimals, comments[-1] if comments else None
-    )
+    return _Look(separator, start, lines, rows, width, spaced, decimals, comments[-1] if comments else None)
 
 
 def _share_of_values(rows: Sequence[Sequence[str]], separator: str) -> float:
@@ -408,13 +422,13 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
 
 def _header(table: _Table, first: list[str], rows: int, sure: bool | None, notes: Notes) -> list[str] | None:
     """Names of the columns, or None if the first row is a row like the others."""
-    import pyarrow.compute as pc
-
+    pc = compute()
     names = [cell.strip() for cell in first]
     if sure is None:  # words alone: a name does not occur below it
         sure = len(set(names)) == len(names) and rows > 1
         sure = sure and not any(
-            pc.any(pc.equal(column.slice(1), cell)).as_py() for column, cell in zip(table.columns, first, strict=True)
+            pc.any(pc.equal(column.slice(1), cell)).as_py()
+            for column, cell in zip(table.columns, first, strict=True)
         )
         if sure and rows > 1:
             notes.say(f"first line taken as names of the columns ({listed(names, 3)}), for none occurs below")
@@ -445,7 +459,7 @@ def _text(data: bytes | bytearray, like: Mapping[str, str], notes: Notes) -> _Ta
         table.names = _uneven(table, first, second, notes)
     else:
         sure = _has_header(look.rows, look, like)
-        if sure is False and look.comment is not None:
+        if not sure and look.comment is not None:
             named = _split(look.comment, look.separator)
             if len(named) == 1 and len(named[0]) == width > 1:
                 notes.say("names of the columns are those in the last comment")
@@ -561,8 +575,8 @@ def _odd_row(data: memoryview, separator: str, width: int, look: _Look) -> DataE
         if "expected after" in str(error):  # letters behind a closed quotation mark
             return None
         return DataError(
-            f"line {ahead + last + 1}: a cell of more than {LONGEST:,} letters; remove it, or close a quotation mark "
-            "left open"
+            f"line {ahead + last + 1}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} "
+            "letters; mend the line"
         )
     return None
 
@@ -579,7 +593,13 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
 
     with path.open("rb") as file:
         head = file.read(_LOOK)
-    if len(head) < _LOOK or not head.isascii() or b'"' in head or b"\0" in head or set(like.values()) & {"text"}:
+    if (
+        len(head) < _LOOK
+        or not head.isascii()
+        or b'"' in head
+        or b"\0" in head
+        or set(like.values()) & {"text"}
+    ):
         return None
     _check_size(path.stat().st_size)
     own = Notes()
@@ -617,7 +637,9 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     for _, column in frame.select_dtypes("float64").items():
         values = column.to_numpy()
         gaps = np.isnan(values)
-        if np.abs(values).max(initial=0, where=~gaps) >= 2**53 or (gaps.any() and (values[~gaps] % 1 == 0).all()):
+        if np.abs(values).max(initial=0, where=~gaps) >= 2**53 or (
+            gaps.any() and (values[~gaps] % 1 == 0).all()
+        ):
             return None
     if (frame.dtypes == np.int64).any() and _zeros_lead(path, look.separator):
         return None
@@ -636,7 +658,7 @@ def _zeros_lead(path: Path, separator: str) -> bool:
     """Whether some cell begins with a zero and another digit."""
     with path.open("rb") as file:
         kept = b"\n"
-        while block := file.read(MIB):
+        while block := file.read(MIB // 2):  # stays in the cache
             a = np.frombuffer(kept + block, np.uint8)
             zero = a[1:-1] == ord("0")
             zero &= a[2:] - np.uint8(ord("0")) < 10
@@ -673,7 +695,12 @@ def _columns_of(table: _Table, like: Mapping[str, str], notes: Notes) -> DataFra
         names, columns = names and names[:-1], columns[:-1]
         notes.say("an empty last column without a name, behind a separator at the end of each line, dropped")
     if names is not None and len(names) > 1:
-        if names[0] in ("", "Unnamed: 0") and names[0] not in like and len(names) > 1 and _is_index(columns[0]):
+        if (
+            names[0] in ("", "Unnamed: 0")
+            and names[0] not in like
+            and len(names) > 1
+            and _is_index(columns[0])
+        ):
             names, columns, numbers = names[1:], columns[1:], numbers[1:]
             notes.say("a first column without a name that numbers the rows dropped")
     names = _checked_names(names, len(columns), notes)
@@ -717,7 +744,9 @@ def _json(data: bytes | bytearray) -> _Table:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
-            raise DataError(f"a record has two values for {listed(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)}")
+            raise DataError(
+                f"a record has two values for {listed(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)}"
+            )
         return made
 
     try:
@@ -766,7 +795,9 @@ def _sheet(path: Path, like: Mapping[str, str], notes: Notes) -> _Table:
         raise ConfigError("Excel workbooks need openpyxl, which is missing: pip install openpyxl") from error
 
     with zipfile.ZipFile(path) as archive:
-        _check_size(16 * sum(item.file_size for item in archive.infolist()))  # a cell takes more than its letters
+        _check_size(
+            16 * sum(item.file_size for item in archive.infolist())
+        )  # a cell takes more than its letters
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles, and of whatever else is not cells
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
@@ -793,7 +824,11 @@ def _sheet(path: Path, like: Mapping[str, str], notes: Notes) -> _Table:
 
 def _error_gone(cell: Any) -> Any:
     """A cell of a sheet; what Excel shows in place of a number it has not is missing."""
-    return "#N/A" if isinstance(cell, str) and re.fullmatch(r"#(N/A|DIV/0!|NUM!|VALUE!|REF!|NAME\?|NULL!)", cell) else cell
+    return (
+        "#N/A"
+        if isinstance(cell, str) and re.fullmatch(r"#(N/A|DIV/0!|NUM!|VALUE!|REF!|NAME\?|NULL!)", cell)
+        else cell
+    )
 
 
 def _read_parquet(path: Path) -> DataFrame:
@@ -844,7 +879,9 @@ def _like_frame(frame: DataFrame, like: Mapping[str, str], notes: Notes) -> Data
         "int64": lambda t: types.is_numeric_dtype(t) and not types.is_bool_dtype(t),
         "bool": types.is_bool_dtype,
         "datetime": types.is_datetime64_any_dtype,
-        "text": lambda t: types.is_object_dtype(t) or types.is_string_dtype(t) or isinstance(t, pd.CategoricalDtype),
+        "text": lambda t: (
+            types.is_object_dtype(t) or types.is_string_dtype(t) or isinstance(t, pd.CategoricalDtype)
+        ),
     }
     for name, kind in like.items():
         if name in frame and not fits[kind](frame[name].dtype):
