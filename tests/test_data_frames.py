@@ -73,6 +73,7 @@ def test_semicolons_and_decimal_commas(read):
         ("id;genres\n1;a|b\n2;a\n3;c|d\n", {"id": [1, 2, 3], "genres": ["a|b", "a", "c|d"]}),
         ("id,text\n1,one\n2,two; three\n3,four; five\n",
          {"id": [1, 2, 3], "text": ["one", "two; three", "four; five"]}),
+        ("\t\n1\t2\n", {"0": [None, 1], "1": [None, 2]}),
         ("a\tb\tc\n1\t\t3\n4\t5\t\n", {"a": [1, 4], "b": [None, 5], "c": [3, None]}),
     ],
 )  # fmt: skip
@@ -133,6 +134,7 @@ def test_suffixes():
         ("39,State-gov\n50,Private\n", ["0", "1"]),
         ("?,State-gov\n50,Private\n", ["0", "1"]),
         ("kind,name\nx,y\nx,z\n", ["kind", "name"]),
+        ("kind,False\nother,\n", ["0", "1"]),
         ("x,x\ny,x\n", ["0", "1"]),
         ("x,y\ny,x\nx,z\n", ["0", "1"]),
         ("date,flag\n2024-01-31,TRUE\n2024-02-01,FALSE\n", ["date", "flag"]),

@@ -296,7 +296,7 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
     if not whole and first is None:
         raise DataError(f"the first line has more than {len(head) // MIB} MiB; this is no table")
     position, lines, comments, separators = 0, 0, [], _SEPARATORS
-    while found := re.compile(r"(?:[ \t]*|#[^\r\n]*|sep=(.))(?:\r\n|\r|\n|$)").match(text, position):
+    while found := re.compile(r"(?: *|#[^\r\n]*|sep=(.))(?:\r\n|\r|\n|$)").match(text, position):
         if found.end() == position:
             break
         if found[0].startswith("#"):
@@ -390,7 +390,8 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
         return True
     if first == counted or (first[0] == "" and first[1:] == counted[:-1] and len(first) > 1):
         return True
-    numeric = [re.fullmatch(NUMBER, cell) or re.fullmatch(DECIMAL_COMMA, cell) for cell in first]
+    patterns = (NUMBER, DECIMAL_COMMA, DATE, r"(?i)true|false")
+    numeric = [any(re.fullmatch(p, cell) for p in patterns) for cell in first]  # what is no name
     if all(numeric):
         return False
     word_over_values = number_over_values = False
