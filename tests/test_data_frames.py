@@ -135,6 +135,7 @@ def test_suffixes():
         ("?,State-gov\n50,Private\n", ["0", "1"]),
         ("kind,name\nx,y\nx,z\n", ["kind", "name"]),
         ("kind,False\nother,\n", ["0", "1"]),
+        ("kind,\nother,1\n", ["0", "1"]),
         ("x,x\ny,x\n", ["0", "1"]),
         ("x,y\ny,x\nx,z\n", ["0", "1"]),
         ("date,flag\n2024-01-31,TRUE\n2024-02-01,FALSE\n", ["date", "flag"]),
@@ -587,7 +588,12 @@ def tables(draw):
     return columns, missing
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     table=tables(),
     separator=st.sampled_from([",", ";", "\t", "|"]),

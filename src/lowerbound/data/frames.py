@@ -427,6 +427,8 @@ def _header(table: _Table, first: list[str], rows: int, sure: bool | None, notes
     names = [cell.strip() for cell in first]
     if sure is None:  # words alone: a name does not occur below it
         sure = len(set(names)) == len(names) and rows > 1
+        filled = [column.null_count < len(column) for column in table.columns]
+        sure = sure and all(name or not cells for name, cells in zip(names[1:], filled[1:], strict=True))
         sure = sure and not any(
             pc.any(pc.equal(column.slice(1), cell)).as_py()
             for column, cell in zip(table.columns, first, strict=True)
