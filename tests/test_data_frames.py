@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lowerbound.data import frames
@@ -66,11 +66,14 @@ def test_semicolons_and_decimal_commas(read):
         ("  1.5  2\n 10   3\n", {"0": [1.5, 10], "1": [2, 3]}),
         ('18.0  8\t"a b"\n17.0  6\t"c d"\n', {"0": [18.0, 17.0], "1": [8, 6], "2": ["a b", "c d"]}),
         ("a\n1\n2\n\n\n", {"a": [1, 2]}),
-        ("time\n2024-01-31 12:00:05\n2024-02-01 00:00:00\n", {"time": [pd.Timestamp(2024, 1, 31, 12, 0, 5), pd.Timestamp(2024, 2, 1)]}),
+        ("time\n2024-01-31 12:00\n2024-02-01 00:00\n",
+         {"time": [pd.Timestamp(2024, 1, 31, 12), pd.Timestamp(2024, 2, 1)]}),
         ("sep=;\na;b\n1;2\n", {"a": [1], "b": [2]}),
         ("a,b\r1,2\r3,4", {"a": [1, 3], "b": [2, 4]}),
         ("id;genres\n1;a|b\n2;a\n3;c|d\n", {"id": [1, 2, 3], "genres": ["a|b", "a", "c|d"]}),
-        ("id,text\n1,one\n2,two; three\n3,four; five\n", {"id": [1, 2, 3], "text": ["one", "two; three", "four; five"]}),
+        ("id,text\n1,one\n2,two; three\n3,four; five\n",
+         {"id": [1, 2, 3], "text": ["one", "two; three", "four; five"]}),
+        ("\t\n1\t2\n", {"0": [None, 1], "1": [None, 2]}),
         ("a\tb\tc\n1\t\t3\n4\t5\t\n", {"a": [1, 4], "b": [None, 5], "c": [3, None]}),
     ],
 )  # fmt: skip
@@ -131,6 +134,8 @@ def test_suffixes():
         ("39,State-gov\n50,Private\n", ["0", "1"]),
         ("?,State-gov\n50,Private\n", ["0", "1"]),
         ("kind,name\nx,y\nx,z\n", ["kind", "name"]),
+        ("kind,False\nother,\n", ["0", "1"]),
+        ("kind,\nother,1\n", ["0", "1"]),
         ("x,x\ny,x\n", ["0", "1"]),
         ("x,y\ny,x\nx,z\n", ["0", "1"]),
         ("date,flag\n2024-01-31,TRUE\n2024-02-01,FALSE\n", ["date", "flag"]),
@@ -173,9 +178,16 @@ def test_separators_at_the_end_of_lines_are_no_column(read, text):
     assert text == "a,b,\n1,2\n3,4\n" or "empty last column" in "".join(notes)
 
 
-@pytest.mark.parametrize("text", [",a,b\n0,5,x\n1,6,y\n", "Unnamed: 0,a,b\n0,5,x\n1,6,y\n", "a b\n1 5 x\n2 6 y\n", '"","a","b"\n"7","5","x"\n"3","6","y"\n'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",a,b\n0,5,x\n1,6,y\n",
+        "Unnamed: 0,a,b\n0,5,x\n1,6,y\n",
+        "a b\n1 5 8\n2 6 9\n",
+        '"","a","b"\n"7","5","x"\n"3","6","y"\n',
+    ],
+)
 def test_a_first_column_that_numbers_rows_without_a_name_is_dropped(read, text):
-    text = text.replace("x", "8").replace("y", "9") if " " in text[:3] else text
     frame, notes = read(text)
     assert list(frame) == ["a", "b"]
     assert frame["a"].tolist() == [5, 6]
@@ -246,7 +258,8 @@ def test_what_is_no_table_is_refused(read, text, said):
         (["2024-01-31", "2024-02-31"], "object", ["2024-01-31", "2024-02-31"]),
         (["2024-01-31", "2024-01-31 12:00Z"], "object", ["2024-01-31", "2024-01-31 12:00Z"]),
         (["31.01.2024", "01.02.2024"], "M", [pd.Timestamp(2024, 1, 31), pd.Timestamp(2024, 2, 1)]),
-        (["01/31/2024 10:30", "02/01/2024 11:00"], "M", [pd.Timestamp(2024, 1, 31, 10, 30), pd.Timestamp(2024, 2, 1, 11)]),
+        (["01/31/2024 10:30", "02/01/2024 11:00"], "M",
+         [pd.Timestamp(2024, 1, 31, 10, 30), pd.Timestamp(2024, 2, 1, 11)]),
         (["01/02/2024", "03/04/2024"], "object", ["01/02/2024", "03/04/2024"]),
         (["13/01/2024", "01/13/2024"], "object", ["13/01/2024", "01/13/2024"]),
         (["20240131", "20240201"], "int64", [20240131, 20240201]),
@@ -303,7 +316,8 @@ def test_missing_words_are_counted_over_columns(read):
 def test_columns_are_read_as_in_training(read):
     like = {"zip": "text", "x": "float64", "n": "int64", "on": "bool", "day": "datetime"}
     frame, _ = read("zip,x,n,on,day\n10115,1,2.0,1,2024-01-31\n,NA,,,\n", like=like)
-    assert cells(frame) == {"zip": ["10115", None], "x": [1, None], "n": [2, None], "on": [True, None], "day": [pd.Timestamp(2024, 1, 31), None]}  # fmt: skip
+    first = {"zip": "10115", "x": 1, "n": 2, "on": True, "day": pd.Timestamp(2024, 1, 31)}
+    assert cells(frame) == {name: [value, None] for name, value in first.items()}
     assert [str(t).split("[")[0] for t in frame.dtypes] == [
         "object",
         "float64",
@@ -355,7 +369,7 @@ def test_numbers_at_the_front_do_not_hide_what_comes_later(read, monkeypatch):
 @pytest.mark.parametrize("cell", ["x" * 5_000_000, "1" * 5_000_000, '"' + "x,\n" * 1_000_000])
 @pytest.mark.parametrize("before", [0, 60_000])
 def test_huge_cells_are_refused(read, cell, before):
-    refused(read, "a,b\n" + "1,2\n" * before + f"{cell},2\n3,4\n", "131,072 letters")
+    refused(read, "a,b\n" + "1,2\n" * before + f"{cell},2\n3,4\n", "131,072 letters", "t.csv")
 
 
 def test_huge_lines_are_refused(read):
@@ -402,12 +416,12 @@ def test_paths_that_are_no_file(path):
 @given(st.binary(max_size=200), st.sampled_from(["", "PAR1", "ARROW1", "PK\3\4", "BZh", "{", "[", "\ufeff"]),
        st.sampled_from([".csv", ".parquet", ".feather", ".json", ".xlsx", ".data"]))  # fmt: skip
 def test_any_bytes_end_in_a_frame_or_one_of_our_errors(read, data, mark, suffix):
+    said = ""
     try:
-        frame, _ = read(mark.encode() + data, f"t{suffix}")
+        assert len(read(mark.encode() + data, f"t{suffix}")[0])
     except (DataError, ConfigError) as error:
-        assert len(str(error)) < 700
-    else:
-        assert len(frame)
+        said = str(error)
+    assert len(said) < 700
 
 
 # -- JSON, Parquet, Feather, Excel
@@ -524,7 +538,8 @@ def test_a_workbook(tmp_path):
     path = tmp_path / "t.xlsx"
     book.save(path)
     frame, notes = read_frame_file(path)
-    assert cells(frame) == {"a": [1, 2.5], "b": ["007", "None"], "c": [pd.Timestamp(2024, 1, 31), None], "d": [True, None]}  # fmt: skip
+    day = pd.Timestamp(2024, 1, 31)
+    assert cells(frame) == {"a": [1, 2.5], "b": ["007", "None"], "c": [day, None], "d": [True, None]}
     assert "column 'd': '#N/A' read as missing (1 cell)" in notes
     book["empty"].append(["x"])
     book.save(path)
@@ -546,7 +561,8 @@ def test_a_workbook_without_openpyxl_says_what_to_install(read):
 
 # -- a random table comes back equal
 
-WORDS = st.text(st.characters(codec="cp1252", exclude_categories=["Cc", "Zs"]) | st.sampled_from(',;\t|"\n '), min_size=1, max_size=8)  # fmt: skip
+LETTERS = st.characters(codec="cp1252", exclude_categories=["Cc", "Zs"]) | st.sampled_from(',;\t|"\n ')
+WORDS = st.text(LETTERS, min_size=1, max_size=8)
 
 
 @st.composite
@@ -556,13 +572,15 @@ def tables(draw):
     columns = {}
     for i in range(draw(st.integers(2, 5))):
         kind = draw(st.sampled_from(["int", "float", "word", "bool", "date"]))
+        number = st.floats(allow_nan=False, allow_infinity=False)
+        instant = st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2200, 1, 1))
         one = {
             "int": st.integers(-(2**63), 2**63 - 1),
-            "float": st.floats(allow_nan=False, allow_infinity=False, width=64).map(lambda v: v + 0.5 if v == int(v) and abs(v) < 1e15 else v),
-            "word": WORDS.map(lambda w: "w" + w + "w"),
+            "float": number.map(lambda v: v + 0.5 if v == int(v) and abs(v) < 1e15 else v),
+            "word": WORDS.map(lambda w: f"w{w}w"),
             "bool": st.booleans(),
-            "date": st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2200, 1, 1)).map(lambda t: t.replace(microsecond=0)),
-        }[kind]  # fmt: skip
+            "date": instant.map(lambda t: t.replace(microsecond=0)),
+        }[kind]
         gaps = draw(st.booleans())
         values = draw(st.lists((one | st.none()) if gaps else one, min_size=rows, max_size=rows))
         values[draw(st.integers(0, rows - 1))] = draw(one)
@@ -570,7 +588,12 @@ def tables(draw):
     return columns, missing
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     table=tables(),
     separator=st.sampled_from([",", ";", "\t", "|"]),
@@ -607,6 +630,8 @@ def test_a_random_table_comes_back(
     lines += [
         [text(k, v[i]) for k, v in columns.values()] for i in range(len(next(iter(columns.values()))[1]))
     ]
+    counted = [str(i) for i in range(len(columns))]
+    assume(header or lines[0] not in (counted, ["", *counted[:-1]]))  # which are names
     last = separator if trail else ""
     data = "".join(separator.join(map(quoted, line)) + last + end for line in lines)
     like = None

@@ -32,7 +32,7 @@ def complete(
         typer.Option(
             metavar="RULE",
             help="What is observed: quadrant, half, three-quadrants, random, or a table's columns like age,height; "
-            "if not given, the cells of a table that are not empty, what the model was trained with, or half of images.",
+            "if not given, a table's cells that are not empty, what the model was trained with, or half of images.",
         ),
     ] = None,
     n: NumberOption = None,

@@ -90,7 +90,7 @@ SchemaOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="A .json that says what the columns of a table mean, as `lowerbound inspect --out` writes it.",
+        help="A .json that says what the columns of a table mean, as `lowerbound inspect` writes it.",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]

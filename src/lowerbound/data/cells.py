@@ -106,8 +106,7 @@ def read_cells(
     Raises:
         DataError: A cell is longer than 131,072 letters, or not of the type that `like` names.
     """
-    import pyarrow.compute as pc
-
+    pc = compute()
     filled = cells.null_count < len(cells)
     if filled and pc.max(pc.binary_length(cells)).as_py() > LONGEST:
         row = int(pc.index(pc.greater(pc.binary_length(cells), LONGEST), True).as_py())
@@ -157,8 +156,8 @@ def read_cells(
 def _without_missing(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
     """Cells without blanks at their ends, null where they say "missing", and how many say it how."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     cells = pc.utf8_trim_whitespace(cells)
     found = pc.is_in(cells, pa.array(MISSING, cells.type))
     counts = {}
@@ -199,8 +198,8 @@ def _series(values: np.ndarray, gaps: np.ndarray) -> Series:
 
 def _cast(cells: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray | None:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     try:
         return pc.cast(cells, to)
     except pa.ArrowInvalid:
@@ -208,20 +207,17 @@ def _cast(cells: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray | None:
 
 
 def _all_match(cells: pa.ChunkedArray, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
+    pc = compute()
     return pc.all(pc.match_substring_regex(cells, pattern)).as_py() is not False
 
 
 def _any_match(cells: pa.ChunkedArray, pattern: str) -> bool:
-    import pyarrow.compute as pc
-
+    pc = compute()
     return bool(pc.any(pc.match_substring_regex(cells, pattern)).as_py())
 
 
 def _whole(cells: pa.ChunkedArray, to: pa.DataType) -> Series | None:
-    import pyarrow.compute as pc
-
+    pc = compute()
     whole = _cast(cells, to)
     if whole is None:
         return None
@@ -236,8 +232,8 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
     """
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     filled = cells.null_count < len(cells)
     whole = _whole(cells, pa.int64()) if filled else None
     if whole is not None:
@@ -271,8 +267,8 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
 def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
     """True and false, also as 1 and 0 where it is known that they are meant."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     words = _TRUTHS | ({"1": True, "0": False} if digits else {})
     gaps = cells.is_null()
     if pc.all(pc.or_(gaps, pc.is_in(cells, pa.array(words, cells.type)))).as_py() is False:
@@ -284,8 +280,8 @@ def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
 def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:
     """Dates and date-times, those with a zone in UTC; of other orders than ISO's those with a day over 12."""
     import pandas as pd
-    import pyarrow.compute as pc
 
+    pc = compute()
     first = next((cell for cell in (c.as_py() for c in cells) if cell is not None), None)
     texts = cells
     form = "ISO8601"
@@ -333,7 +329,7 @@ def _marked(
     cells: pa.ChunkedArray, reason: list[str], commas: bool, points: bool, strict: bool
 ) -> Series | None:
     """Numbers with a decimal comma or with marks between thousands, where there is one way only to read them."""
-    import pyarrow.compute as pc
+    pc = compute()
 
     def read(marks: str, decimal: str, said: str) -> Series | None:
         plain = pc.replace_substring(pc.replace_substring(cells, marks, "") if marks else cells, decimal, ".")
@@ -364,8 +360,8 @@ def _words(
     """Words as they are, None where a cell is empty or "?"; notes say what looks like a mistake."""
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = compute()
     trimmed = pc.utf8_trim_whitespace(cells)
     marks = int(pc.sum(pc.equal(trimmed, "?")).as_py() or 0)
     if marks:
@@ -395,6 +391,13 @@ def _words(
     if pc.any(empty).as_py():
         cells = pc.if_else(empty, pa.scalar(None, cells.type), cells)
     return pd.Series(cells.to_numpy(), dtype=object)
+
+
+def compute() -> Any:
+    """pyarrow.compute, whose functions are made when it is imported, so that no type checker knows them."""
+    import pyarrow.compute
+
+    return pyarrow.compute
 
 
 def check_like(like: str) -> None:

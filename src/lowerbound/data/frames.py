@@ -1,8 +1,8 @@
 """Files of tables as people have them, read into a pandas DataFrame of honest types.
 
-A look at the beginning of a file tells its encoding, separator and header; then all its cells are read as texts, whose
-columns `cells` turns into values. Two steps are shorter where that changes nothing: a table of plain numbers goes to
-pandas' parser, and Parquet and Feather have types of their own.
+A look at the beginning of a file tells its encoding, separator and header; then all its cells are read as texts,
+whose columns `cells` turns into values. Two ways are shorter where that changes nothing: a table of plain numbers
+goes to pandas' parser, and Parquet and Feather have types of their own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,19 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, LowerboundError
-from .cells import DATE, DECIMAL_COMMA, LONGEST, MISSING, NUMBER, Notes, check_like, cut, listed, read_cells
+from .cells import (
+    DATE,
+    DECIMAL_COMMA,
+    LONGEST,
+    MISSING,
+    NUMBER,
+    Notes,
+    check_like,
+    compute,
+    cut,
+    listed,
+    read_cells,
+)
 from .memory import MIB, available_memory
 
 if TYPE_CHECKING:
@@ -36,11 +48,9 @@ if TYPE_CHECKING:
 
 _TEXTS = (".csv", ".tsv", ".txt", ".data", ".tab", ".json", ".jsonl", ".ndjson")
 _PACKED = ("", ".gz", ".bz2", ".xz", ".zip", ".zst")
-TABLE_SUFFIXES = tuple(text + packed for packed in _PACKED for text in _TEXTS) + (
-    ".feather",
-    ".arrow",
-    ".xlsx",
-    ".parquet",
+TABLE_SUFFIXES = (
+    *(text + packed for packed in _PACKED for text in _TEXTS),
+    *(".feather", ".arrow", ".xlsx", ".parquet"),
 )
 MOST_COLUMNS = 2**16
 _LOOK = 256 * 1024  # bytes at the beginning that show what a file is like
@@ -63,15 +73,17 @@ _INSTALL = "which is missing: pip install lowerbound[tables]"
 def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[DataFrame, list[str]]:
     """The table in a file, and what is to be known of how it was read.
 
-    Text files have `, ; tab |` or runs of blanks between cells, a header or none (columns are "0", "1", ... then), and
-    are UTF-8, UTF-16 with its mark, or Windows-1252; they may be packed. An empty cell is missing. Columns are int64,
-    Int64 where cells are missing, float64 (the nearest to what is written), bool, boolean, datetime64 (those with a zone
-    in UTC), or objects: words, with None where they are missing. Parquet and Feather keep the types that pandas gives.
+    Text files have `, ; tab |` or runs of blanks between cells, a header or none (columns are "0", "1", ... then),
+    and are UTF-8, UTF-16 with its mark, or Windows-1252; they may be packed. An empty cell is missing. Columns are
+    int64, Int64 where cells are missing, float64 (the nearest to what is written), bool, boolean, datetime64 (those
+    with a zone in UTC), or objects: words, with None where they are missing. Parquet and Feather keep the types that
+    pandas gives.
 
     Args:
         path: The file; see `TABLE_SUFFIXES`.
-        like: Types of columns by name, "float64", "int64", "bool", "text" or "datetime", as they were in training. A
-            column with such a name is read so whatever its cells suggest; "int64" gives floats where some are not whole.
+        like: Types of columns by name, "float64", "int64", "bool", "text" or "datetime", as they were in training.
+            A column with such a name is read so whatever its cells suggest; "int64" gives floats where some are not
+            whole.
 
     Returns:
         The table, and one sentence for each thing that is not plain: a separator, a word read as missing, a dropped
@@ -258,8 +270,8 @@ def _split(text: str, separator: str, spaced: bool = False) -> list[list[str]]:
                 break
     except csv.Error as error:
         raise DataError(
-            f"line {reader.line_num}: a cell of more than {LONGEST:,} letters; remove it, or close a quotation mark "
-            "left open"
+            f"line {reader.line_num}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} "
+            "letters; mend the line"
         ) from error
     return rows
 
@@ -284,7 +296,7 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
     if not whole and first is None:
         raise DataError(f"the first line has more than {len(head) // MIB} MiB; this is no table")
     position, lines, comments, separators = 0, 0, [], _SEPARATORS
-    while found := re.compile(r"(?:[ \t]*|#[^\r\n]*|sep=(.))(?:\r\n|\r|\n|$)").match(text, position):
+    while found := re.compile(r"(?: *|#[^\r\n]*|sep=(.))(?:\r\n|\r|\n|$)").match(text, position):
         if found.end() == position:
             break
         if found[0].startswith("#"):
@@ -378,7 +390,8 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
         return True
     if first == counted or (first[0] == "" and first[1:] == counted[:-1] and len(first) > 1):
         return True
-    numeric = [re.fullmatch(NUMBER, cell) or re.fullmatch(DECIMAL_COMMA, cell) for cell in first]
+    patterns = (NUMBER, DECIMAL_COMMA, DATE, r"(?i)true|false")
+    numeric = [any(re.fullmatch(p, cell) for p in patterns) for cell in first]  # what is no name
     if all(numeric):
         return False
     word_over_values = number_over_values = False
@@ -410,11 +423,12 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
 
 def _header(table: _Table, first: list[str], rows: int, sure: bool | None, notes: Notes) -> list[str] | None:
     """Names of the columns, or None if the first row is a row like the others."""
-    import pyarrow.compute as pc
-
+    pc = compute()
     names = [cell.strip() for cell in first]
     if sure is None:  # words alone: a name does not occur below it
         sure = len(set(names)) == len(names) and rows > 1
+        filled = [column.null_count < len(column) for column in table.columns]
+        sure = sure and all(name or not cells for name, cells in zip(names[1:], filled[1:], strict=True))
         sure = sure and not any(
             pc.any(pc.equal(column.slice(1), cell)).as_py()
             for column, cell in zip(table.columns, first, strict=True)
@@ -448,7 +462,7 @@ def _text(data: bytes | bytearray, like: Mapping[str, str], notes: Notes) -> _Ta
         table.names = _uneven(table, first, second, notes)
     else:
         sure = _has_header(look.rows, look, like)
-        if sure is False and look.comment is not None:
+        if not sure and look.comment is not None:
             named = _split(look.comment, look.separator)
             if len(named) == 1 and len(named[0]) == width > 1:
                 notes.say("names of the columns are those in the last comment")
@@ -564,8 +578,8 @@ def _odd_row(data: memoryview, separator: str, width: int, look: _Look) -> DataE
         if "expected after" in str(error):  # letters behind a closed quotation mark
             return None
         return DataError(
-            f"line {ahead + last + 1}: a cell of more than {LONGEST:,} letters; remove it, or close a quotation mark "
-            "left open"
+            f"line {ahead + last + 1}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} "
+            "letters; mend the line"
         )
     return None
 
@@ -647,7 +661,7 @@ def _zeros_lead(path: Path, separator: str) -> bool:
     """Whether some cell begins with a zero and another digit."""
     with path.open("rb") as file:
         kept = b"\n"
-        while block := file.read(MIB):
+        while block := file.read(MIB // 2):  # stays in the cache
             a = np.frombuffer(kept + block, np.uint8)
             zero = a[1:-1] == ord("0")
             zero &= a[2:] - np.uint8(ord("0")) < 10
@@ -881,16 +895,11 @@ def _like_frame(frame: DataFrame, like: Mapping[str, str], notes: Notes) -> Data
 
 
 def original_frame(source: Any) -> DataFrame:
-    """All columns of a table, those too that are no part of x, as they are in the source.
-
-    Args:
-        source: A path or a DataFrame.
-    """
+    """All columns of a table, those too that are no part of x, as they are in the source: a path or a DataFrame."""
     import pandas as pd
 
     if isinstance(source, pd.DataFrame):
         return source.copy()
     path = Path(source).expanduser()
     paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    frames = [pd.read_parquet(p) if p.suffix.lower() == ".parquet" else read_frame_file(p)[0] for p in paths]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([read_frame_file(file)[0] for file in paths], ignore_index=True)

@@ -149,7 +149,7 @@ def load(
         values: "binary", "unit", "real" or "categorical"; of a table "real" takes all columns as plain numbers.
         schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
             other attributes of `ColumnSpec`, a table of them (or of kinds) by name, or the path of a .json with that,
-            as `lowerbound inspect --out` writes it.
+            as `lowerbound inspect` writes it.
         unknown: What a category that a trained model does not know becomes: "refuse", or "missing".
         condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
             then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its

@@ -123,7 +123,9 @@ class ConvDecoder(ConvNetwork):
         out_shape: (C, H, W) of one image of any size, or (P, C, H, W) for P parameters per number.
         channels: Channels of each stage, from the image inwards, as the encoder has them.
         hidden: Width of the fully connected layer after the input.
-        activation, dropout, context: As of the encoder.
+        activation: As of the encoder.
+        dropout: As of the encoder.
+        context: As of the encoder.
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.

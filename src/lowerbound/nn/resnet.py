@@ -122,7 +122,9 @@ class ResNetDecoder(ResNetwork, ConvDecoder):
         channels: Channels of each stage, from the image inwards, as the encoder has them.
         blocks: Residual blocks of each stage, before doubling.
         hidden: Width of the fully connected layer after the input.
-        activation, dropout, context: As of the encoder.
+        activation: As of the encoder.
+        dropout: As of the encoder.
+        context: As of the encoder.
 
     Raises:
         ConfigError: If an option is unknown or has an impossible value.
