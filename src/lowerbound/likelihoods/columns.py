@@ -56,6 +56,12 @@ class Columns(Likelihood):
 
     xs: Tensor
     us: Tensor
+    at_numbers: Tensor
+    at_choices: Tensor
+    steps: Tensor
+    places: Tensor
+    absent: Tensor
+    of_feature: Tensor
 
     scores = frozenset({"mixed", "real"})
 
@@ -206,8 +212,8 @@ class ColumnsDistribution(Distribution):
         scored: 1 where an element is scored, else 0, (B, D); None if all are.
     """
 
-    arg_constraints = {}  # noqa: RUF012
-    support = constraints.real_vector
+    arg_constraints = {}  # noqa: RUF012  # pyright: ignore[reportAssignmentType]
+    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, family: Columns, h: Tensor, scored: Tensor | None = None) -> None:
         n = len(family.numbers)
@@ -217,7 +223,7 @@ class ColumnsDistribution(Distribution):
         logits = h[..., 2 * n :]
         chosen = logits[..., family.places.flatten()].unflatten(-1, family.places.shape)
         self.logits = chosen.masked_fill(family.absent, -torch.inf).log_softmax(-1)
-        super().__init__(h.shape[:-1], family.event_shape, validate_args=False)
+        super().__init__(h.shape[:-1], torch.Size(family.event_shape), validate_args=False)
 
     def restricted(self, scored: Tensor) -> ColumnsDistribution:
         """Return the same with the log-density of the scored columns only."""

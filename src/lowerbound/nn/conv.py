@@ -28,17 +28,7 @@ from .network import Network, features, image_shape, probability, size, sizes
 
 
 class ConvNetwork(Network):
-    """What the networks of both directions have in common: options, and the hidden layers that these describe.
-
-    Args:
-        in_shape: Shape of one input.
-        out_shape: Shape of one output.
-        channels: Channels of each stage, from the image inwards; a stage halves the size.
-        hidden: Width of the fully connected layer at the end without an image.
-        activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
-        dropout: Probability of dropping a feature after each hidden layer, in training.
-        context: Size of the context vector, 0 for none; it scales and shifts every hidden layer (FiLM).
-    """
+    """What the networks of both directions have in common: options, and the layers that these describe."""
 
     def __init__(
         self,

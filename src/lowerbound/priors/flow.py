@@ -114,8 +114,8 @@ class FlowDistribution(Distribution):
         context: The embedded condition (B, E), or None.
     """
 
-    arg_constraints = {}  # noqa: RUF012
-    support = constraints.real_vector
+    arg_constraints = {}  # noqa: RUF012  # pyright: ignore[reportAssignmentType]
+    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
     has_rsample = True
 
     def __init__(

@@ -58,8 +58,9 @@ class Guard:
         self.moves.append(move)
         optimizer.found_inf = self._bad  # pyright: ignore[reportAttributeAccessIssue]
         # A CPU knows at once that nothing is to be clipped: division by 1 would be a pass over all gradients.
-        small = clip is None or (norm.device.type == "cpu" and norm.item() + 1e-6 <= clip)
-        scale = None if small else ((norm + 1e-6) / clip).clamp(min=1).float()
+        scale = None
+        if clip is not None and not (norm.device.type == "cpu" and norm.item() + 1e-6 <= clip):
+            scale = ((norm + 1e-6) / clip).clamp(min=1).float()
         optimizer.grad_scale = scale  # pyright: ignore[reportAttributeAccessIssue]
         optimizer.step()
 
