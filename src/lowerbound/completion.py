@@ -46,11 +46,12 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from .data.masks import draw_masks
 from .errors import ConfigError, DataError, ShapeError, SupportError, suggest
 from .evaluation.stream import tile_rows
+from .likelihoods import ColumnsDistribution
 from .model import VAE
 from .shapes import check_event, draws, numel
 from .view import View
@@ -203,7 +204,7 @@ def complete(
             else:
                 codes = _by_gibbs(batch, n, steps)
             parts = [view.decoded(z) for z in codes.z.split(max(1, rows // len(at)))]
-            drawn = torch.cat([model.likelihood.point(p_x) if mean else p_x.sample() for p_x in parts])
+            drawn = torch.cat([model.likelihood.point(p_x) if mean else _values(p_x) for p_x in parts])
             # Pasted from what was given, not from what it is in the model's units and type.
             xs.append(torch.where(mask[at], kept[at], View(model).to_data(drawn)))
             found.append(codes[1:])
@@ -246,6 +247,11 @@ def _given(model: VAE, x: Any) -> Tensor:
     spec = model.data_spec
     own = isinstance(x, Tensor) and (x.is_floating_point() or spec is None or spec.values == "categorical")
     return x.to(model.device) if own else model.accept(x)
+
+
+def _values(p_x: Distribution) -> Tensor:
+    """Return a draw of x without missing values."""
+    return p_x.values() if isinstance(p_x, ColumnsDistribution) else p_x.sample()
 
 
 def _read_mask(mask: Any, x: Tensor) -> Tensor:
@@ -407,7 +413,7 @@ def _swept(batch: _Batch, steps: int) -> tuple[int, View, Any, Tensor]:
     states = [_join(view.generate(_CHAINS, examples)).flatten(0, 1)]
     swept = []
     for _ in range(steps):
-        chains = chains.filled(chains.view.decoded(states[-1]).sample())
+        chains = chains.filled(_values(chains.view.decoded(states[-1])))
         swept.append(chains.u)
         states.append(chains.inferred())
     proposals = _kept(steps) * _CHAINS
@@ -427,9 +433,9 @@ def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
     view, k = chains.view, len(chains.u)
     z = _join(view.generate(1, k))[0]
     for _ in range(_WARM_UP):
-        chains = chains.filled(view.decoded(z).sample())
+        chains = chains.filled(_values(view.decoded(z)))
         z = chains.inferred()
-    chains = chains.filled(view.decoded(z).sample())
+    chains = chains.filled(_values(view.decoded(z)))
     accepted = z.new_zeros(len(z))
     for _ in range(steps):
         evidence = view.evidence(chains.u)
@@ -440,7 +446,7 @@ def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
         # Both ends of a move have been decoded, so x is drawn from both and one of them taken.
         chosen = moves, torch.arange(k, device=z.device)
         z = _join(both)[chosen]
-        chains = chains.filled(p_x.sample()[chosen])
+        chains = chains.filled(_values(p_x)[chosen])
         accepted += moves
     acceptance = (accepted / steps).reshape(n, -1).mean(0)
     return _Codes(z.reshape(n, -1, *view.model.latent_shape), acceptance=acceptance)

@@ -48,18 +48,21 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     """
     check_overrides(overrides)
     image, size = spec.kind == "image", spec.dimensions
+    tabular = spec.table is not None and spec.values != "binary"
     network: dict[str, Any] = {"type": "conv"}
     if not image or size <= 1024:
-        network = {"type": "mlp", "hidden": [512, 512] if size > 256 else [128, 128]}
+        width = 512 if size > 256 else 256 if tabular else 128
+        network = {"type": "mlp", "hidden": [width, width]}
     given = as_options("network", overrides.get("network", {}))
     network = merge({"network": network}, {"network": given})["network"]
     usual: dict[str, dict[str, Any]] = {
         "encoder": network,
         "posterior": {"type": "diagonal_gaussian"},
-        "prior": {"type": "standard_normal"},
+        # New rows are drawn from it, and under N(0, I) there are holes.
+        "prior": {"type": "flow" if tabular else "standard_normal"},
         "decoder": network,
         "likelihood": {"type": "columns"}
-        if spec.table is not None and spec.values != "binary"
+        if tabular
         else {
             "binary": {"type": "bernoulli"},
             "unit": {"type": "gaussian", "scale": "optimal"},
@@ -205,7 +208,9 @@ def recipe(spec: DataSpec, model: VAE) -> tuple[objectives.Objective, dict[str, 
 
 
 def default_latent(spec: DataSpec) -> int:
-    """Return a usual number of latent dimensions: an eighth of the data's, between 2 and 40."""
+    """Return a usual number of latent dimensions: an eighth of the data's, between 2 and 40; of a table up to 16."""
+    if spec.table is not None and spec.values != "binary":
+        return max(2, min(16, spec.dimensions))
     return max(2, min(40, spec.dimensions // 8))
 
 
@@ -231,6 +236,8 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
         # One of the user's own need not inherit from ours until the model is built, which says so.
         room = family.room(chosen["posterior"]) if issubclass(family, Posterior) else 0
         shape = modules["posterior"].event_shape if "posterior" in modules else (default_latent(spec) + room,)
+    if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
+        chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
     model = build_model(chosen | modules, shape, spec)
     _start(model, data, modules)
     return model

@@ -87,7 +87,7 @@ class View:
         Missing values (NaN), and those that are not to be scored, are left out: given z the others are independent of
         them.
         """
-        if not self.model.missing:
+        if not self.model.missing or self.model.likelihood.scores_missing:
             return p_x.log_prob(u)
         scored = self._scored(u)
         assert scored is not None

@@ -81,7 +81,8 @@ def as_numpy(value: Any) -> np.ndarray:
     if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
         if value.dtype.kind not in "buif":
             raise DataError(f"the array has masked values of dtype {value.dtype}; fill or drop them")
-        return value.astype(np.float64).filled(np.nan)  # what is masked is missing
+        # What is masked is missing.
+        return np.where(np.ma.getmaskarray(value), np.nan, np.ma.getdata(value).astype(np.float64))
     try:
         return np.asarray(value)
     except Exception as error:  # objects that call themselves arrays raise what they like

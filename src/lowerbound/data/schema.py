@@ -24,7 +24,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -213,9 +213,9 @@ def look(chunks: Iterable[DataFrame], rows: int, name: str) -> list[ColumnFacts]
         if facts is None:
             most = max(2000, min(SAMPLE, _SAMPLE_VALUES // max(1, len(chunk.columns))))
             every = max(1, math.ceil(rows / most))
-            facts = [_begun(chunk[column], name) for column in chunk.columns]
+            facts = [_begun(cast("Series", chunk[column]), name) for column in chunk.columns]
         for fact in facts:
-            fact.add(chunk[fact.name], every)
+            fact.add(cast("Series", chunk[fact.name]), every)
     return facts or []
 
 
@@ -370,7 +370,7 @@ def encode(table: Sequence[ColumnSpec], frame: DataFrame, name: str, unknown: st
     wrong: list[str] = []
     for i, column in enumerate(modelled):
         try:
-            x[:, i] = _encoded(column, frame[column.name], unknown)
+            x[:, i] = _encoded(column, cast("Series", frame[column.name]), unknown)
         except DataError as error:
             wrong.append(str(error))
     if wrong:
@@ -416,7 +416,8 @@ def _key(value: Any, stored: Storage) -> Any:
     if stored == "text":
         return str(value)
     try:
-        return float({"true": 1, "false": 0}.get(str(value).lower(), value))
+        word = str(value).lower()
+        return float({"true": "1", "false": "0"}.get(word, word))
     except (TypeError, ValueError):
         return str(value)
 

@@ -167,12 +167,15 @@ class DataSpec:
         parts: list[dict[str, Any]] = []
         for column in self.table:
             if column.kind in ("category", "ordered"):
-                parts.append({"categories": len(column.categories or ())})
+                part: dict[str, Any] = {"categories": len(column.categories or ())}
             elif column.is_modelled:
                 # Numbers of which none is negative stay so.
                 low = -column.offset if column.low is not None and column.low >= 0 else None
                 part = {"step": column.step, "low": low, "spikes": [s - column.offset for s in column.spikes]}
-                parts.append({key: value for key, value in part.items() if value not in (None, [])})
+            else:
+                continue
+            part["missing"] = column.missing
+            parts.append({key: value for key, value in part.items() if value not in (None, [], False)})
         return parts
 
     @property

@@ -231,9 +231,9 @@ def _as_known(facts: Facts, like: DataSpec, name: str) -> Meaning:
             )
         if not floats and not (facts.low >= 0 and facts.high <= white):
             raise DataError(f"{name}: {facts}, but {trained_on}; bring them to this range")
-        rule = {"binary": "threshold" if like.binarize == "threshold" else "dynamic"}.get(
-            like.values, "dequantise" if like.levels else "scale"
-        )
+        rule = "dequantise" if like.levels else "scale"
+        if like.values == "binary":
+            rule = "threshold" if like.binarize == "threshold" else "dynamic"
         scale = white if floats or facts.stored_as.kind == "b" else 1.0
         return replace(known, reading=Reading(rule, white, scale=scale))
     if like.values == "unit" or like.binarize != "none":

@@ -35,7 +35,7 @@ def column_log_probs(model: VAE, split: Split | Tensor, *, seed: int = 0) -> Ten
             p_x = view.likelihood(view.infer(view.evidence(u), len(u), _DRAWS).code)
             if not isinstance(p_x, ColumnsDistribution):
                 return None
-            each = p_x.per_column(model.filled(u)).logsumexp(0) - torch.tensor(float(_DRAWS)).log()
+            each = p_x.per_column(u).logsumexp(0) - torch.tensor(float(_DRAWS)).log()
             found.append(torch.where(u.isnan(), torch.nan, each).cpu())
             advance(len(x))
     return torch.cat(found)

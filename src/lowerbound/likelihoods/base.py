@@ -31,10 +31,12 @@ class Likelihood(Family, ABC):
     Attributes:
         scores: Kinds of value (``DataSpec.values``) that it can score; empty if the class does not say, and then
             ``check`` alone decides.
+        scores_missing: Its distributions score a missing value (NaN) themselves.
         inside: A value in the support, which stands where x has none; its density is not counted.
     """
 
     scores: ClassVar[frozenset[str]] = frozenset()
+    scores_missing: ClassVar[bool] = False
     inside: ClassVar[float] = 0.0
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:

@@ -14,7 +14,13 @@ A single value of a real column that many rows have is a jump of g, and has the 
 jumps over. So -log p(x) is in the column's own units, and of what is counted it is a probability: nothing is added to
 the data, and nothing is left out.
 
+Whether a cell is empty can be modelled too, by a Bernoulli variable m given z: then log p(m | z) is a part of the
+density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else.
+
 Reference:
+    Empty cells given z: not-MIWAE: deep generative modelling with missing not at random data (Ipsen, Mattei and
+    Frellsen, 2021), https://arxiv.org/abs/2006.12871; there m depends on x
+
     A randomised version of the same transform, with noise within ties: Tabular data synthesis with quantile
     transforms, as in Revisiting deep learning models for tabular data (Gorishniy et al., 2021)
     https://arxiv.org/abs/2106.11959
@@ -37,6 +43,7 @@ from .base import Likelihood
 _KNOTS = 256
 _FLOOR = 1e-3  # of σ, in normal scores
 _END = 8.0  # normal score at a bound that no value passes
+_OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
 _JUMP = 1e-3  # normal score: a smaller difference is one of rounding
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
@@ -48,7 +55,9 @@ class Columns(Likelihood):
     Args:
         event_shape: (D,), one number per column.
         parts: What each column is: {"categories": K} for places 0..K-1; or of numbers {"step": s}, or none for a
-            density; "low", a bound below which no value lies; "spikes", values with a probability of their own.
+            density; "low", a bound below which no value lies; "spikes", values with a probability of their own. Of
+            either "missing": true, if some cells are empty.
+        gaps: Model whether a cell is empty, of the columns of which some are.
 
     Raises:
         ConfigError: there is not one entry for each column, or one makes no sense.
@@ -58,27 +67,33 @@ class Columns(Likelihood):
     us: Tensor
     at_numbers: Tensor
     at_choices: Tensor
+    at_empty: Tensor
     steps: Tensor
     places: Tensor
     absent: Tensor
     of_feature: Tensor
 
     scores = frozenset({"mixed", "real"})
+    scores_missing = True
 
-    def __init__(self, event_shape: int | Sequence[int], parts: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, event_shape: int | Sequence[int], parts: Sequence[Mapping[str, Any]], gaps: bool = True
+    ) -> None:
         super().__init__(event_shape)
         if len(parts) != numel(self.event_shape):
             raise ConfigError(
                 f"Columns needs one entry per column of x {self.event_shape}; got {len(parts)} of them"
             )
         self.parts = [dict(part) for part in parts]
+        self.gaps = gaps
         for i, column in enumerate(self.parts):
             _check(i, column)
         self.numbers = [i for i, column in enumerate(self.parts) if not column.get("categories")]
         self.choices = [i for i, column in enumerate(self.parts) if column.get("categories")]
         sizes = [int(self.parts[i]["categories"]) for i in self.choices]
         self.sizes = sizes
-        self.input_shape = (2 * len(self.numbers) + sum(sizes),)
+        empty = [i for i, part in enumerate(self.parts) if gaps and part.get("missing")]
+        self.input_shape = (2 * len(self.numbers) + sum(sizes) + len(empty),)
         of_numbers = [self.parts[i] for i in self.numbers]
         steps = [float(column.get("step") or 0) for column in of_numbers]
 
@@ -87,6 +102,7 @@ class Columns(Likelihood):
 
         keep("at_numbers", self.numbers, torch.long)
         keep("at_choices", self.choices, torch.long)
+        keep("at_empty", empty, torch.long)
         keep("steps", steps, torch.get_default_dtype())
         widest = max(sizes, default=1)
         # Where the logits of each choice are; those that a choice has too few of are of probability 0.
@@ -110,7 +126,9 @@ class Columns(Likelihood):
         difference. Else it has a density, and the width is g'.
         """
         # In float64: of a step that is small beside its column the difference would have no digits left.
-        flat, half = x.double().reshape(-1, x.shape[-1]).T.contiguous(), self.steps.double()[:, None] / 2
+        step = self.steps.double()
+        exact = torch.where(step > 0, (x / torch.where(step > 0, step, 1.0)).round() * step, x)
+        flat, half = exact.reshape(-1, x.shape[-1]).T.contiguous(), step[:, None] / 2
         low, slope = self._map(flat - half, right=False)
         high, _ = self._map(flat + half, right=True)
         interval = (half > 0) | (high - low > _JUMP)
@@ -179,11 +197,11 @@ class Columns(Likelihood):
         numbers, steps = x[:, self.at_numbers], self.steps
         off = (numbers / torch.where(steps > 0, steps, 1.0)).frac().abs()
         off = torch.minimum(off, 1 - off) * (steps > 0)
-        if bool((off > 0.01).any()):
-            column = int((off > 0.01).any(0).nonzero()[0])
+        if bool((off > _OFF).any()):
+            column = int((off > _OFF).any(0).nonzero()[0])
             raise SupportError(
                 f"column {self.numbers[column]} of x holds multiples of {steps[column]:g}; got "
-                f"{numbers[:, column][off[:, column] > 0.01][0]:g}; round it, or train with a schema without a step"
+                f"{numbers[:, column][off[:, column] > _OFF][0]:g}; round it, or train with a schema without a step"
             )
 
     def start(self, u: Tensor, model: Any) -> Tensor:
@@ -195,7 +213,9 @@ class Columns(Likelihood):
             ((u[:, i].long().bincount(minlength=n) + 0.5) / (len(u) + 0.5 * n)).log()
             for i, n in zip(self.choices, self.sizes, strict=True)
         ]
-        return torch.cat([u.new_zeros(2 * len(self.numbers)), *(part.to(u) for part in logits)])
+        # How often cells are empty the sample does not say, in which they have been filled.
+        rare = u.new_full((len(self.at_empty),), -2.0)
+        return torch.cat([u.new_zeros(2 * len(self.numbers)), *(part.to(u) for part in logits), rare])
 
     def point(self, p: Distribution) -> Tensor:
         """Return the medians of the numbers, which are values that occur, and the most probable categories."""
@@ -220,7 +240,7 @@ class ColumnsDistribution(Distribution):
         self.family, self.h, self.scored = family, h, scored
         self.mean_score = h[..., :n]
         self.scale = torch.exp(4 * torch.tanh(h[..., n : 2 * n] / 4)) + _FLOOR
-        logits = h[..., 2 * n :]
+        logits, self.empty = h[..., 2 * n :].tensor_split([sum(family.sizes)], -1)
         chosen = logits[..., family.places.flatten()].unflatten(-1, family.places.shape)
         self.logits = chosen.masked_fill(family.absent, -torch.inf).log_softmax(-1)
         super().__init__(h.shape[:-1], torch.Size(family.event_shape), validate_args=False)
@@ -230,7 +250,19 @@ class ColumnsDistribution(Distribution):
         return ColumnsDistribution(self.family, self.h, scored)
 
     def per_column(self, x: Tensor) -> Tensor:
-        """Return the log-density or log-probability of each column of ``x`` (..., D), in nats, (..., D)."""
+        """Return the log-density or log-probability of each column of ``x`` (..., D), in nats, (..., D).
+
+        Of an empty cell (NaN) that of being empty, or 0 where that is not modelled.
+        """
+        family, gone = self.family, x.isnan()
+        each = self._of_values(torch.where(gone, family.inside, x))
+        each = torch.where(gone, 0.0, each)
+        if not len(family.at_empty):
+            return each
+        told = torch.where(gone[..., family.at_empty], self.empty, -self.empty)
+        return each.index_add(-1, family.at_empty, torch.nn.functional.logsigmoid(told).to(each.dtype))
+
+    def _of_values(self, x: Tensor) -> Tensor:
         family = self.family
         of_numbers = _log_interval(*family.score(x[..., family.at_numbers]), self.mean_score, self.scale)
         place = x[..., family.at_choices].long().unsqueeze(-1)
@@ -248,7 +280,17 @@ class ColumnsDistribution(Distribution):
         return (each if self.scored is None else torch.where(self.scored > 0, each, 0.0)).sum(-1)
 
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
-        """Draw every column."""
+        """Draw every column, with cells empty (NaN) as often as the model has it."""
+        x = self.values(sample_shape)
+        if len(self.family.at_empty):
+            gone = (
+                torch.rand(*x.shape[:-1], len(self.family.at_empty), device=x.device) < self.empty.sigmoid()
+            )
+            x[..., self.family.at_empty] = torch.where(gone, torch.nan, x[..., self.family.at_empty])
+        return x
+
+    def values(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draw every column, none of them empty."""
         lead = torch.Size(sample_shape)
         u = self.mean_score + self.scale * torch.randn(
             *lead, *self.mean_score.shape, device=self.h.device, dtype=self.h.dtype
@@ -328,7 +370,7 @@ def _check(i: int, column: Mapping[str, Any]) -> None:
         raise ConfigError(f"column {i} of Columns needs 2 to {_MOST_CATEGORIES} categories; got {size!r}")
     if step is not None and not (isinstance(step, int | float) and 0 < step < math.inf):
         raise ConfigError(f"column {i} of Columns needs a positive step; got {step!r}")
-    if unknown := column.keys() - {"categories", "step", "low", "spikes"}:
+    if unknown := column.keys() - {"categories", "step", "low", "spikes", "missing"}:
         raise ConfigError(f"column {i} of Columns has no entry {sorted(unknown)[0]!r}")
 
 
@@ -383,9 +425,8 @@ def _of_density(
     middle = (before + counts / 2.0) / n
     if len(rest) > most:
         # Evenly in the normal score, so that the tails have their share of points.
-        goal = torch.linspace(
-            *(float(math.sqrt(2) * torch.erfinv(2 * middle[rest[i]] - 1)) for i in (0, -1)), most
-        )
+        first, last = (float(math.sqrt(2) * torch.erfinv(2 * middle[rest[i]] - 1)) for i in (0, -1))
+        goal = torch.linspace(first, last, most)
         at = (
             torch.searchsorted(middle[rest], torch.special.ndtr(goal).double())
             .clamp(0, len(rest) - 1)

@@ -143,10 +143,10 @@ class _FittedScale(Independent):
             variance = error.mean()
         else:
             variance = (error * self._scored).sum() / self._scored.expand_as(error).sum().clamp(min=1)
-        self.fitted = variance.clamp(min=_FLOOR**2)
+        fitted = self.fitted = variance.clamp(min=_FLOOR**2)
         with torch.no_grad():
-            self._remember(self.fitted)
-        return self.fitted
+            self._remember(fitted)
+        return fitted
 
     def log_prob(self, value: Tensor) -> Tensor:
         loc = self.base_dist.mean
