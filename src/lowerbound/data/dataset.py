@@ -215,6 +215,9 @@ class Data:
         order: Where in the source the examples of train, then valid, then test stand; None for one after the other.
         whole: The source is not cut: train, valid and test are each all of it.
         notes: What was decided or passed over in reading, a sentence each.
+
+    Attributes:
+        read: The splits as they were read, whatever is put in their places.
     """
 
     def __init__(
@@ -230,6 +233,7 @@ class Data:
         self.train = train
         self.valid = valid
         self.test = test
+        self.read = (train, valid, test)
         self.options = options
         self.order = order
         self.whole = whole

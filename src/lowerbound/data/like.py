@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, listed
 from .dataset import Data
 from .load import load_as
 from .spec import ConditionSpec, DataSpec
 
 
-def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
+def load_like(source: Any, spec: DataSpec, *, unseen: Literal["refuse", "leave out"] = "refuse", **options: Any) -> Data:
     """Load another source than the one a model was trained on, with conditions and class numbers as it knows them.
 
     Args:
         source: As for `load`.
         spec: What the model is trained on; its conditions are what is read unless `condition` and `observed` say
             otherwise.
+        unseen: What becomes of examples of a class that was never seen in training: "leave out" does so, with a
+            warning of how many.
         **options: Those of `load`. Without `split`, a source that brings no split of its own is not cut: train, valid
             and test are each all of it, and one example is enough.
 
