@@ -233,7 +233,7 @@ class Data:
         self.train = train
         self.valid = valid
         self.test = test
-        self.read = (train, valid, test)
+        self.read: tuple[Split, ...] = (train, valid, test)
         self.options = options
         self.order = order
         self.whole = whole
@@ -286,6 +286,7 @@ class Data:
         once: dict[int, Tensor] = {}
         splits = [split.to(device, once) for split in (self.train, self.valid, self.test)]
         moved = Data(*splits, options=self.options, order=self.order, whole=self.whole, notes=self.notes)
+        moved.read = self.read
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved

@@ -115,8 +115,8 @@ def _files(path: Path) -> int:
 
 def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """How data differ from what they were, in words; None if they do not, or if there is nothing to tell it by."""
-    if now["examples"] != then.get("examples"):
-        return f"{now['examples']:,} examples, {then.get('examples'):,} in training"
+    if then and now["examples"] != then.get("examples"):
+        return f"{now['examples']} examples, {then.get('examples')} in training"
     for key, what in (
         ("values", "as many examples as in training, but other values in them"),
         ("beside", "the examples of training, but other labels or conditions beside them"),
