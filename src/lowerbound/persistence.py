@@ -453,7 +453,7 @@ def _check_same_run(
             came["spec"] = _known_to(stored["spec"], came["spec"]) | {"source": stored["spec"].get("source")}
             if changed_data:  # whoever has read them has said it
                 came["spec"] = stored["spec"]
-            elif came["source"] == stored.get("source"):
+            elif came["source"] == stored.get("source") and _asked(came) == _asked(stored):
                 _check_unchanged(stored.get("fingerprint", {}), came["fingerprint"], came["source"], False)
             for key in ("paths", "fingerprint"):
                 came.pop(key), stored.pop(key, None)
@@ -466,13 +466,23 @@ def _check_same_run(
                 )
 
 
+def _asked(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of data that were chosen and not found."""
+    return {name: value for name, value in data["options"].items() if name != "split_by"}
+
+
 def _as_json(value: Any) -> Any:
     """Return a value as it comes back from a JSON file."""
     return json.loads(json.dumps(value))
 
 
 def open_data(
-    config: dict[str, Any], source: Any = None, *, changed_data: bool = False, unseen: Any = "refuse", **options: Any
+    config: dict[str, Any],
+    source: Any = None,
+    *,
+    changed_data: bool = False,
+    unseen: Any = "refuse",
+    **options: Any,
 ) -> Data:
     """Load the data that a run was trained on, or another source in the same way.
 
@@ -529,7 +539,10 @@ def _found(stored: Mapping[str, Any]) -> dict[str, str]:
     """Return where the files of a run's data lie now: where they lay then, or else where their names lead from here."""
     named = {"source": stored["source"]}
     for name, place in stored.get("paths", {}).items():
-        there, here = Path(place), user_path(stored["source"] if name == "source" else stored["options"][name])
+        there, here = (
+            Path(place),
+            user_path(stored["source"] if name == "source" else stored["options"][name]),
+        )
         if not there.exists():
             named |= {} if name == "source" else {name: str(here)}
         elif here.exists() and here.samefile(there):
@@ -537,7 +550,9 @@ def _found(stored: Mapping[str, Any]) -> dict[str, str]:
         else:
             named[name] = place
             if here.exists():
-                warnings.warn(f"{here} is not the file of the run, which is {place}: that is read", stacklevel=3)
+                warnings.warn(
+                    f"{here} is not the file of the run, which is {place}: that is read", stacklevel=3
+                )
     return named
 
 

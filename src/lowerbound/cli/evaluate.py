@@ -87,7 +87,7 @@ def _known(task: Task) -> Split:
             strange = [entry.classes[k] for k in numbers[~known].unique().tolist()]
             warnings.warn(
                 f"{int((~known).sum())} of the {len(part)} examples of {part.spec.source} are left out: they have "
-                f"{listed(strange)} as {name!r}, which was never seen in training",
+                f"{listed([*map(repr, strange)])} as {name!r}, which was never seen in training",
                 stacklevel=2,
             )
             part = part.select(known.nonzero().flatten().numpy())

@@ -63,7 +63,9 @@ SplitOption = Annotated[
 ]
 ChangedDataOption = Annotated[
     bool,
-    typer.Option("--changed-data", help="Go on although the run's own data have changed since it was trained."),
+    typer.Option(
+        "--changed-data", help="Go on although the run's own data have changed since it was trained."
+    ),
 ]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File to write; its ending chooses the format.")

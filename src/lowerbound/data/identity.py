@@ -59,7 +59,10 @@ def hashes(values: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def fingerprint(data: Data, path: Path | None = None) -> dict[str, Any]:
-    """What was read, in numbers that JSON keeps: `difference` compares two of them.
+    """What was read, as JSON keeps it: `difference` compares two of them.
+
+    The number of "examples"; a hash of their "values"; and one of these with what goes with them "beside" and their
+    splits. The order of examples in a split changes none of them.
 
     Args:
         data: Its splits as they were read, whatever has become of them.
@@ -67,8 +70,7 @@ def fingerprint(data: Data, path: Path | None = None) -> dict[str, Any]:
             of each file at its beginning, its end and in between.
     """
     split = data.read[0]
-    counts = [len(split) for split in data.read]
-    found = {"examples": len(split) if data.whole else sum(counts), "parts": counts}
+    found: dict[str, Any] = {"examples": len(split) if data.whole else sum(map(len, data.read))}
     if isinstance(split.rows, StreamedRows):
         return found | ({} if path is None else {"files": f"{_files(path):016x}"})
     values = beside = 0
@@ -76,8 +78,8 @@ def fingerprint(data: Data, path: Path | None = None) -> dict[str, Any]:
         x = np.empty(len(split), np.uint64)
         for index in torch.arange(len(split)).split(chunk_length(split.spec.dimensions)):
             x[index.numpy()] = hashes(split.rows.read(index).cpu().numpy())
-        x ^= mixed(np.array([place], np.uint64))  # in which split an example is belongs to it
         values += int(mixed(x).sum(dtype=np.uint64))
+        x ^= mixed(np.array([place], np.uint64))  # the split of an example
         for word, entry in _beside(split):
             x += mixed(entry ^ np.uint64(word))
         beside += int(mixed(x).sum(dtype=np.uint64))
@@ -119,10 +121,9 @@ def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         return f"{now['examples']} examples, {then.get('examples')} in training"
     for key, what in (
         ("values", "as many examples as in training, but other values in them"),
-        ("beside", "the examples of training, but other labels or conditions beside them"),
+        ("beside", "the examples of training, but with other labels or conditions, or in other splits"),
         ("files", "as many examples as in training, but other bytes in the files"),
     ):
         if key in then and key in now and then[key] != now[key]:
-            moved = key == "values" and now["parts"] != then.get("parts")
-            return what + (", or another split" if moved else "")
+            return what
     return None

@@ -18,7 +18,9 @@ from .load import load_as
 from .spec import ConditionSpec, DataSpec
 
 
-def load_like(source: Any, spec: DataSpec, *, unseen: Literal["refuse", "leave out"] = "refuse", **options: Any) -> Data:
+def load_like(
+    source: Any, spec: DataSpec, *, unseen: Literal["refuse", "leave out"] = "refuse", **options: Any
+) -> Data:
     """Load another source than the one a model was trained on, with conditions and class numbers as it knows them.
 
     Args:
@@ -63,7 +65,7 @@ def load_like(source: Any, spec: DataSpec, *, unseen: Literal["refuse", "leave o
             strange = _unseen(stored, entry.classes or (), classes)
             if strange and unseen == "refuse":
                 raise DataError(
-                    f"condition {name!r} of {own.source} has {listed(strange)}, which was never seen in training; the "
+                    f"condition {name!r} of {own.source} has {listed([*map(repr, strange)])}, which was never seen in training; the "
                     f"classes are {listed(classes)}"
                 )
             numbers = _renumbered(stored, entry.classes or (), classes)
@@ -76,7 +78,7 @@ def load_like(source: Any, spec: DataSpec, *, unseen: Literal["refuse", "leave o
                 here = slice(1 if data.whole else None)
                 count, every = (sum(int(f(k)) for k in known[here]) for f in (torch.sum, len))
                 warnings.warn(
-                    f"{every - count} of the {every} examples of {own.source} are left out: they have {listed(strange)} as "
+                    f"{every - count} of the {every} examples of {own.source} are left out: they have {listed([*map(repr, strange)])} as "
                     f"{name!r}, which was never seen in training",
                     stacklevel=2,
                 )

@@ -252,14 +252,15 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     event_shape = found.parts[0].shape[1:]
     kind = "vector" if len(event_shape) == 1 else "image"
     cuts: list[Any] = [slice(0, len(found.parts[0]))] * 3
-    by_place = name in NAMES or groups is not None or found.streamed or options.get("split_by") == "permutation"
-    if not (whole or found.own_split or by_place):
-        known = options.get("split_by")
-        cuts, options["split_by"] = cut_by_identity(found, options["split"], seed, names, known, name)
-    elif not whole:
-        cuts = cut(
-            found, options["split"], seed, None if groups is None else _read_groups(groups, found, name)
-        )
+    by = options.pop("split_by", None)
+    if not whole:
+        grouped = None if groups is None else _read_groups(groups, found, name)
+        if found.own_split or found.streamed or grouped is not None or name in NAMES:
+            cuts = cut(found, options["split"], seed, grouped)
+        elif by == "permutation":
+            cuts, options["split_by"] = cut(found, options["split"], seed), by
+        else:
+            cuts, options["split_by"] = cut_by_identity(found, options["split"], seed, names, by, name)
     numbered = read_labels(found, cuts, name, optional="label" in names)
     entries = read_entries(
         found, names, numbered, cuts, name, labelled=given["labelled"], seed=seed, like=like
@@ -343,7 +344,9 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     split, seed, size = options["split"], options["seed"], options["image_size"]
     by = options.get("split_by")
     if by not in (None, "permutation") and not is_cut(by):
-        raise ConfigError(f'split_by={brief(by)} must be None, "permutation", or what a run keeps of its split')
+        raise ConfigError(
+            f'split_by={brief(by)} must be None, "permutation", or what a run keeps of its split'
+        )
     if not _numbers(split, 3) or abs(sum(split) - 1) > 1e-6:
         raise ConfigError(f"split={split!r} must be three positive shares that sum to 1, like {_FRACTIONS}")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:

@@ -104,7 +104,12 @@ def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray |
 
 
 def cut_by_identity(
-    source: Source, shares: Sequence[float], seed: int, names: Sequence[str], at: Mapping[str, Any] | None, name: str
+    source: Source,
+    shares: Sequence[float],
+    seed: int,
+    names: Sequence[str],
+    at: Mapping[str, Any] | None,
+    name: str,
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Which rows of a source are train, valid and test, by what they are and not by where they stand.
 
@@ -131,11 +136,18 @@ def cut_by_identity(
     assert isinstance(array, np.ndarray)
     of_values = hashes(array, seed)
     if at is None:
-        mostly_new = 2 * len(np.unique(of_values)) >= len(of_values) and len(np.unique(of_values)) > len(NAMES)
+        mostly_new = 2 * len(np.unique(of_values)) >= len(of_values) and len(np.unique(of_values)) > len(
+            NAMES
+        )
         together = _TOGETHER if mostly_new else 1
         identity = _bunched(of_values, together)
         kept, bounds = _thresholds(identity, shares, list(_classes(source, names)))
-        at = {"valid": _hex(bounds[0]), "test": _hex(bounds[1]), "train": [*map(_hex, kept)], "together": together}
+        at = {
+            "valid": _hex(bounds[0]),
+            "test": _hex(bounds[1]),
+            "train": [*map(_hex, kept)],
+            "together": together,
+        }
     identity = _bunched(of_values, at["together"])
     split_of = sum((identity >= _number(at[part])).astype(int) for part in NAMES[1:])
     split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
