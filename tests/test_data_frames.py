@@ -163,9 +163,7 @@ def test_a_row_of_another_length_is_refused_with_its_line(read, row):
     refused(read, "\n".join(["a,b", *rows]), "line 40002", "others have 2")
 
 
-@pytest.mark.parametrize(
-    "text", ["a,b\n1,2,\n3,4,\n", "a,b,\n1,2,\n3,4,\n", "a,b,\n1,2\n3,4\n", "1,2,\n3,4,\n"]
-)
+@pytest.mark.parametrize("text", ["a,b\n1,2,\n3,4,\n", "a,b,\n1,2,\n3,4,\n", "a,b,\n1,2\n3,4\n", "1,2,\n3,4,\n"])
 def test_separators_at_the_end_of_lines_are_no_column(read, text):
     frame, notes = read(text)
     assert frame.to_numpy().tolist() == [[1, 2], [3, 4]]
@@ -304,22 +302,14 @@ def test_columns_are_read_as_in_training(read):
     like = {"zip": "text", "x": "float64", "n": "int64", "on": "bool", "day": "datetime"}
     frame, _ = read("zip,x,n,on,day\n10115,1,2.0,1,2024-01-31\n,NA,,,\n", like=like)
     assert cells(frame) == {"zip": ["10115", None], "x": [1, None], "n": [2, None], "on": [True, None], "day": [pd.Timestamp(2024, 1, 31), None]}  # fmt: skip
-    assert [str(t).split("[")[0] for t in frame.dtypes] == [
-        "object",
-        "float64",
-        "Int64",
-        "boolean",
-        "datetime64",
-    ]
+    assert [str(t).split("[")[0] for t in frame.dtypes] == ["object", "float64", "Int64", "boolean", "datetime64"]
     frame, _ = read("n;x\n2,5;007\n3;1,25\n", like={"n": "int64", "x": "float64"})
     assert cells(frame) == {"n": [2.5, 3.0], "x": [7.0, 1.25]}
     with pytest.raises(ConfigError, match="integer"):
         read("a\n1\n", like={"a": "integer"})
 
 
-@pytest.mark.parametrize(
-    ("kind", "cell"), [("int64", "abc"), ("float64", "12,5"), ("bool", "2"), ("datetime", "13")]
-)
+@pytest.mark.parametrize(("kind", "cell"), [("int64", "abc"), ("float64", "12,5"), ("bool", "2"), ("datetime", "13")])
 def test_a_cell_of_another_type_than_in_training_is_named(read, kind, cell):
     good = {"int64": "1", "float64": "1.5", "bool": "true", "datetime": "2024-01-31"}[kind]
     rows = "\n".join([good, "NA", good, f'"{cell}"', good, f'"{cell}"'])
@@ -501,9 +491,7 @@ def test_parquet_and_feather_keep_their_types(typed, tmp_path, suffix):
 
 
 def test_an_index_in_parquet_is_passed_over_and_said(typed, tmp_path):
-    frame, notes = read_frame_file(
-        written(typed.set_index(pd.Index(["u", "v", "w"], name="id")), tmp_path / "t.parquet")
-    )
+    frame, notes = read_frame_file(written(typed.set_index(pd.Index(["u", "v", "w"], name="id")), tmp_path / "t.parquet"))
     assert list(frame) == list(typed)
     assert "index of the frame ('id') is passed over" in notes[0]
 
@@ -514,11 +502,7 @@ def test_a_workbook(tmp_path):
 
     book = openpyxl.Workbook()
     book.create_sheet("empty")
-    rows = [
-        ["a", "b", "c", "d"],
-        [1, "007", datetime.datetime(2024, 1, 31), True],
-        [2.5, "None", None, "#DIV/0!"],
-    ]
+    rows = [["a", "b", "c", "d"], [1, "007", datetime.datetime(2024, 1, 31), True], [2.5, "None", None, "#DIV/0!"]]
     for row in rows:
         book.active.append(row)
     path = tmp_path / "t.xlsx"
@@ -582,9 +566,7 @@ def tables(draw):
     header=st.booleans(),
     trail=st.booleans(),
 )
-def test_a_random_table_comes_back(
-    read, table, separator, comma, encoding, quote_all, end, kind, header, trail
-):
+def test_a_random_table_comes_back(read, table, separator, comma, encoding, quote_all, end, kind, header, trail):
     columns, missing = table
     comma = comma and separator != ","
     mark = "," if comma else "."
@@ -604,9 +586,7 @@ def test_a_random_table_comes_back(
     kinds = [kind for kind, _ in columns.values()]
     header = header or set(kinds) == {"word"}
     lines = [list(columns)] if header else []
-    lines += [
-        [text(k, v[i]) for k, v in columns.values()] for i in range(len(next(iter(columns.values()))[1]))
-    ]
+    lines += [[text(k, v[i]) for k, v in columns.values()] for i in range(len(next(iter(columns.values()))[1]))]
     last = separator if trail else ""
     data = "".join(separator.join(map(quoted, line)) + last + end for line in lines)
     like = None

@@ -456,7 +456,8 @@ def _check_same_run(
             elif came["source"] == stored.get("source") and _asked(came) == _asked(stored):
                 _check_unchanged(stored.get("fingerprint", {}), came["fingerprint"], came["source"], False)
             for key in ("paths", "fingerprint"):
-                came.pop(key), stored.pop(key, None)
+                for side in (came, stored):
+                    side.pop(key, None)
         for key in dict.fromkeys([*came, *stored]):
             here, there = came.get(key), stored.get(key)
             if here != there or (key in came) != (key in stored):
@@ -486,14 +487,14 @@ def open_data(
 ) -> Data:
     """Load the data that a run was trained on, or another source in the same way.
 
-    The run's own are read where they lay in training, whatever the working folder is; only if there is nothing any more
-    their path is looked up from here. They are compared with what was read then.
+    The run's own are read where they lay in training, whatever the working folder is; only if there is nothing any
+    more their path is looked up from here. They are compared with what was read then.
 
     Args:
         config: The run's configuration.
         source: Another source; its binarisation, units, conditions and class numbers are those of the run.
-        changed_data: Go on, with a warning, if the run's own data have changed since. What is split by the identity of
-            its examples is cut as then: those that were there stay in their splits.
+        changed_data: Go on, with a warning, if the run's own data have changed since. What is split by the identity
+            of its examples is cut as then: those that were there stay in their splits.
         unseen: What becomes of examples of classes that were never seen, as for ``load_like``.
         **options: What to load differently, for example ``root``.
 
@@ -536,24 +537,18 @@ def open_data(
 
 
 def _found(stored: Mapping[str, Any]) -> dict[str, str]:
-    """Return where the files of a run's data lie now: where they lay then, or else where their names lead from here."""
-    named = {"source": stored["source"]}
+    """Return where a run's data lie now: where they lay then, or else where their names lead from here."""
+    found = {"source": stored["source"]}
     for name, place in stored.get("paths", {}).items():
-        there, here = (
-            Path(place),
-            user_path(stored["source"] if name == "source" else stored["options"][name]),
-        )
-        if not there.exists():
-            named |= {} if name == "source" else {name: str(here)}
-        elif here.exists() and here.samefile(there):
-            named[name] = str(stored["source"] if name == "source" else stored["options"][name])
-        else:
-            named[name] = place
-            if here.exists():
-                warnings.warn(
-                    f"{here} is not the file of the run, which is {place}: that is read", stacklevel=3
-                )
-    return named
+        given = str((stored if name == "source" else stored["options"]).get(name) or place)
+        here, there = user_path(given), Path(place)
+        if here.exists() and (not there.exists() or here.samefile(there)):
+            found[name] = given
+            continue
+        found[name] = place
+        if here.exists():
+            warnings.warn(f"{given} is here, but not the one of the run: {place} is read", stacklevel=3)
+    return found
 
 
 def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

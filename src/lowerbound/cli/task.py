@@ -88,8 +88,8 @@ class Task:
         """
         if self.data.whole and self.split not in (None, "all"):
             raise ConfigError(
-                f"{self.source} is not split, so it has no {self.split}; leave --split out to use all of it, or bring "
-                "the split as sub-folders or arrays train, valid and test"
+                f"{self.source} is not split, so it has no {self.split}; leave --split out to use all of it, or "
+                "bring the split as sub-folders or arrays train, valid and test"
             )
         return getattr(self.data, self.split or ("test" if self.source is None else "all"))
 

@@ -18,24 +18,7 @@ if TYPE_CHECKING:
 
 Like = Literal["float64", "int64", "bool", "text", "datetime"]
 LONGEST = 131_072  # letters of a cell, the usual bound of parsers of CSV
-MISSING = (
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "#N/A",
-    "<NA>",
-    "NaN",
-    "nan",
-    "NAN",
-    "-nan",
-    "null",
-    "NULL",
-    "None",
-    "?",
-    "-",
-    ".",
-)
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NAN", "-nan", "null", "NULL", "None", "?", "-", ".")
 _TRUTHS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _EXPONENT = r"([eE][+-]?\d+)?"
 NUMBER = rf"^[+-]?(\d+\.?\d*|\.\d+){_EXPONENT}$"
@@ -126,9 +109,7 @@ def read_cells(
     }
     chosen = {None: tuple(known) if numbers else ("dates",), "bool": ("truths",), "datetime": ("dates",)}
     readers = [known[kind] for kind in chosen.get(like, ("numbers", "marked"))]
-    value = (
-        readers[0](cells) if filled and readers[0] is known["numbers"] else None
-    )  # most columns need no more
+    value = readers[0](cells) if filled and readers[0] is known["numbers"] else None  # most columns need no more
     missing: dict[str, int] = {}
     clean = cells
     if value is None:
@@ -148,9 +129,7 @@ def read_cells(
     for said in [what for what in reason if what.startswith("read")]:
         notes.of(name, said)
     if like == "int64" and value.dtype == "float64" and (value.dropna() % 1 == 0).all():
-        value = value.astype(
-            "Int64" if value.isna().any() else "int64"
-        )  # 12.0, as pandas writes 12 beside gaps
+        value = value.astype("Int64" if value.isna().any() else "int64")  # 12.0, as pandas writes 12 beside gaps
     return value.astype("float64") if like == "float64" else value
 
 
@@ -261,9 +240,7 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
         digits = cells.filter(pc.match_substring_regex(cells, r"^[+-]?\d{16,}$")).to_pylist()
         if digits and (big := _whole(cells, pa.uint64(), "UInt64")) is not None:
             return big
-        if strict and any(
-            float(text) in (np.inf, -np.inf) or int(float(text)) != int(text) for text in digits
-        ):
+        if strict and any(float(text) in (np.inf, -np.inf) or int(float(text)) != int(text) for text in digits):
             reason.append("whole numbers of more digits than a float keeps, kept as words")
             return None
     return pd.Series(values)
@@ -295,17 +272,13 @@ def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:
     if _any_match(cells.slice(0, 1000).drop_null(), r"^\d{4}[/.]\d{2}[/.]\d{2}"):
         texts = pc.replace_substring_regex(cells, r"^(\d{4})[/.](\d{2})[/.](\d{2})", r"\1-\2-\3")
     if not _all_match(texts, DATE):
-        mark = next(
-            (m for m in "./-" if _all_match(cells, rf"^\d{{1,2}}[{m}]\d{{1,2}}[{m}]\d{{4}}{_CLOCK}$")), None
-        )
+        mark = next((m for m in "./-" if _all_match(cells, rf"^\d{{1,2}}[{m}]\d{{1,2}}[{m}]\d{{4}}{_CLOCK}$")), None)
         if mark is None:
             return None
         parts = pc.extract_regex(cells, rf"^(?P<a>\d+)[{mark}](?P<b>\d+)[{mark}]\d+(?P<clock>.*)$")
         a, b = (pc.max(pc.cast(pc.struct_field(parts, [i]), "int64")).as_py() for i in (0, 1))
         if (a > 12) == (b > 12):
-            reason.append(
-                f"dates whose order of day and month is not clear ({cut(first, 30)!r}), kept as words"
-            )
+            reason.append(f"dates whose order of day and month is not clear ({cut(first, 30)!r}), kept as words")
             return None
         clocks = pc.unique(pc.binary_length(pc.struct_field(parts, [2]))).drop_null().to_pylist()
         clock = {(0,): "", (6,): " %H:%M", (9,): " %H:%M:%S"}.get(tuple(clocks))

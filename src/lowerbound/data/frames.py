@@ -96,9 +96,7 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
     except MemoryError as error:
         raise DataError(f"{name} does not fit into memory; take a part of it") from error
     except Exception as error:  # readers of damaged files raise nearly anything
-        raise DataError(
-            f"{name} cannot be read as a table: {cut(error, 200) or type(error).__name__}"
-        ) from error
+        raise DataError(f"{name} cannot be read as a table: {cut(error, 200) or type(error).__name__}") from error
     if not len(frame.columns) or not len(frame):
         raise DataError(f"{name} is empty: {len(frame)} rows, {len(frame.columns)} columns")
     return frame, notes.sentences()
@@ -190,9 +188,7 @@ def _unpacked(path: Path, head: bytes) -> bytearray:
             if len(data) >= _LONGEST_LINE > len(data) - len(block) and not re.search(rb"[\r\n]", data):
                 raise DataError(f"the first line has more than {_LONGEST_LINE // MIB} MiB; this is no table")
             if b"\0" in block and not any(data.startswith(bom) for bom, _ in _BOMS):
-                raise DataError(
-                    "bytes of zero: this is no text, or UTF-16 without its mark; save it as UTF-8"
-                )
+                raise DataError("bytes of zero: this is no text, or UTF-16 without its mark; save it as UTF-8")
     return data
 
 
@@ -335,7 +331,9 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
             for cell in cells
         )
     )
-    return _Look(separator, start, lines, rows, width, spaced, decimals, comments[-1] if comments else None)
+    return _Look(
+        separator, start, lines, rows, width, spaced, decimals, comments[-1] if comments else None
+    )
 
 
 def _share_of_values(rows: Sequence[Sequence[str]], separator: str) -> float:
@@ -386,9 +384,7 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
         if cell in MISSING:
             number_over_values |= cell != ""  # no name
             continue
-        below = pa.chunked_array(
-            [pa.array([row[i] or None for row in rows[1:] if i < len(row)], pa.string())]
-        )
+        below = pa.chunked_array([pa.array([row[i] or None for row in rows[1:] if i < len(row)], pa.string())])
         if below.null_count == len(below):
             continue
 
@@ -416,8 +412,7 @@ def _header(table: _Table, first: list[str], rows: int, sure: bool | None, notes
     if sure is None:  # words alone: a name does not occur below it
         sure = len(set(names)) == len(names) and rows > 1
         sure = sure and not any(
-            pc.any(pc.equal(column.slice(1), cell)).as_py()
-            for column, cell in zip(table.columns, first, strict=True)
+            pc.any(pc.equal(column.slice(1), cell)).as_py() for column, cell in zip(table.columns, first, strict=True)
         )
         if sure and rows > 1:
             notes.say(f"first line taken as names of the columns ({listed(names, 3)}), for none occurs below")
@@ -575,13 +570,7 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
 
     with path.open("rb") as file:
         head = file.read(_LOOK)
-    if (
-        len(head) < _LOOK
-        or not head.isascii()
-        or b'"' in head
-        or b"\0" in head
-        or set(like.values()) & {"text"}
-    ):
+    if len(head) < _LOOK or not head.isascii() or b'"' in head or b"\0" in head or set(like.values()) & {"text"}:
         return None
     _check_size(path.stat().st_size)
     own = Notes()
@@ -619,9 +608,7 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     for _, column in frame.select_dtypes("float64").items():
         values = column.to_numpy()
         gaps = np.isnan(values)
-        if np.abs(values).max(initial=0, where=~gaps) >= 2**53 or (
-            gaps.any() and (values[~gaps] % 1 == 0).all()
-        ):
+        if np.abs(values).max(initial=0, where=~gaps) >= 2**53 or (gaps.any() and (values[~gaps] % 1 == 0).all()):
             return None
     if (frame.dtypes == np.int64).any() and _zeros_lead(path, look.separator):
         return None
@@ -677,12 +664,7 @@ def _columns_of(table: _Table, like: Mapping[str, str], notes: Notes) -> DataFra
         names, columns = names and names[:-1], columns[:-1]
         notes.say("an empty last column without a name, behind a separator at the end of each line, dropped")
     if names is not None and len(names) > 1:
-        if (
-            names[0] in ("", "Unnamed: 0")
-            and names[0] not in like
-            and len(names) > 1
-            and _is_index(columns[0])
-        ):
+        if names[0] in ("", "Unnamed: 0") and names[0] not in like and len(names) > 1 and _is_index(columns[0]):
             names, columns, numbers = names[1:], columns[1:], numbers[1:]
             notes.say("a first column without a name that numbers the rows dropped")
     names = _checked_names(names, len(columns), notes)
@@ -726,9 +708,7 @@ def _json(data: bytes | bytearray) -> _Table:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
-            raise DataError(
-                f"a record has two values for {listed(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)}"
-            )
+            raise DataError(f"a record has two values for {listed(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)}")
         return made
 
     try:
@@ -775,9 +755,7 @@ def _sheet(path: Path, like: Mapping[str, str], notes: Notes) -> _Table:
         raise ConfigError("Excel workbooks need openpyxl, which is missing: pip install openpyxl") from error
 
     with zipfile.ZipFile(path) as archive:
-        _check_size(
-            16 * sum(item.file_size for item in archive.infolist())
-        )  # a cell takes more than its letters
+        _check_size(16 * sum(item.file_size for item in archive.infolist()))  # a cell takes more than its letters
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of styles, and of whatever else is not cells
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
@@ -804,11 +782,7 @@ def _sheet(path: Path, like: Mapping[str, str], notes: Notes) -> _Table:
 
 def _error_gone(cell: Any) -> Any:
     """A cell of a sheet; what Excel shows in place of a number it has not is missing."""
-    return (
-        "#N/A"
-        if isinstance(cell, str) and re.fullmatch(r"#(N/A|DIV/0!|NUM!|VALUE!|REF!|NAME\?|NULL!)", cell)
-        else cell
-    )
+    return "#N/A" if isinstance(cell, str) and re.fullmatch(r"#(N/A|DIV/0!|NUM!|VALUE!|REF!|NAME\?|NULL!)", cell) else cell
 
 
 def _read_parquet(path: Path) -> DataFrame:
@@ -859,9 +833,7 @@ def _like_frame(frame: DataFrame, like: Mapping[str, str], notes: Notes) -> Data
         "int64": lambda t: types.is_numeric_dtype(t) and not types.is_bool_dtype(t),
         "bool": types.is_bool_dtype,
         "datetime": types.is_datetime64_any_dtype,
-        "text": lambda t: (
-            types.is_object_dtype(t) or types.is_string_dtype(t) or isinstance(t, pd.CategoricalDtype)
-        ),
+        "text": lambda t: types.is_object_dtype(t) or types.is_string_dtype(t) or isinstance(t, pd.CategoricalDtype),
     }
     for name, kind in like.items():
         if name in frame and not fits[kind](frame[name].dtype):

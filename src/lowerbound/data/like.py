@@ -65,8 +65,8 @@ def load_like(
             strange = _unseen(stored, entry.classes or (), classes)
             if strange and unseen == "refuse":
                 raise DataError(
-                    f"condition {name!r} of {own.source} has {listed([*map(repr, strange)])}, which was never seen in training; the "
-                    f"classes are {listed(classes)}"
+                    f"condition {name!r} of {own.source} has {listed([*map(repr, strange)])}, which was never "
+                    f"seen in training; the classes are {listed(classes)}"
                 )
             numbers = _renumbered(stored, entry.classes or (), classes)
             splits = [
@@ -78,8 +78,8 @@ def load_like(
                 here = slice(1 if data.whole else None)
                 count, every = (sum(int(f(k)) for k in known[here]) for f in (torch.sum, len))
                 warnings.warn(
-                    f"{every - count} of the {every} examples of {own.source} are left out: they have {listed([*map(repr, strange)])} as "
-                    f"{name!r}, which was never seen in training",
+                    f"{every - count} of the {every} examples of {own.source} are left out: they have "
+                    f"{listed([*map(repr, strange)])} as {name!r}, which was never seen in training",
                     stacklevel=2,
                 )
     # A model of data without classes, or of others, leaves the labels as they are.

@@ -111,10 +111,10 @@ def load(
 
     MNIST and Fashion-MNIST are split 50,000 / 10,000 / 10,000, validation being the end of the training file; a .npz
     with arrays train, valid and test and a folder with these three sub-folders keep their own split, and so does one
-    of .parquet or .tar files whose names begin with these words. All else is cut by `split`: "digits" and `groups` by a
-    permutation from the seed, what is streamed by blocks, and the rest by the values of the examples and the seed (see
-    `split_by`), in which equal examples are not parted, and one example at least of each class that is conditioned on
-    goes to train.
+    of .parquet or .tar files whose names begin with these words. All else is cut by `split`: "digits" and `groups`
+    by a permutation from the seed, what is streamed by blocks, and the rest by the values of the examples and
+    the seed (see `split_by`): equal examples are not parted, and one of each class that is conditioned on goes to
+    train.
 
     Files larger than memory are streamed: they stay on disk, and a window of their blocks (row groups of .parquet,
     ranges of .npy and of tar shards) is in memory at a time; `Split.order` says how they are shuffled. What is
@@ -192,8 +192,8 @@ def load(
 USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items() if name != "source"}
 # Options that are kept with a run, to load the same data again: all whose value is not an array.
 _STORED = (
-    "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames", "background",
-    "dequantize", "on_corrupt",
+    "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames",
+    "background", "dequantize", "on_corrupt",
     "columns", "label_column", "values", "schema", "unknown", "condition", "observed", "labelled", "groups",
 )  # fmt: skip
 

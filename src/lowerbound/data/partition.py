@@ -128,18 +128,16 @@ def cut_by_identity(
         DataError: A split would be empty, cut as before.
 
     Returns:
-        Three arrays of row numbers, in the order of the hashes; and where these are cut: "valid" and "test", from where
-        on hashes are in these splits, "train", hashes that are there nevertheless, and "together", how many equal
-        examples share a hash.
+        Three arrays of row numbers, in the order of the hashes; and where these are cut: "valid" and "test", from
+        where on hashes are in these splits, "train", hashes that are there nevertheless, and "together", how many
+        equal examples share a hash.
     """
     array = source.parts[0]
     assert isinstance(array, np.ndarray)
     of_values = hashes(array, seed)
     if at is None:
-        mostly_new = 2 * len(np.unique(of_values)) >= len(of_values) and len(np.unique(of_values)) > len(
-            NAMES
-        )
-        together = _TOGETHER if mostly_new else 1
+        different = len(np.unique(of_values))
+        together = _TOGETHER if different > len(NAMES) and 2 * different >= len(of_values) else 1
         identity = _bunched(of_values, together)
         kept, bounds = _thresholds(identity, shares, list(_classes(source, names)))
         at = {
@@ -149,7 +147,7 @@ def cut_by_identity(
             "together": together,
         }
     identity = _bunched(of_values, at["together"])
-    split_of = sum((identity >= _number(at[part])).astype(int) for part in NAMES[1:])
+    split_of = np.sum([identity >= _number(at[part]) for part in NAMES[1:]], axis=0)
     split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
     order = np.argsort(identity, kind="stable")
     cuts = [order[split_of[order] == i] for i in range(len(NAMES))]
