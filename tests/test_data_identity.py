@@ -350,6 +350,8 @@ def test_streamed_files_are_looked_at_in_places(tmp_path, suffix):
     path = write(x)
     want = fingerprint(load(path, stream=True), path)
     assert want["examples"] == 3000
+    (tmp_path / "x").mkdir(exist_ok=True)
+    (tmp_path / "x" / "README").write_text("Not of the data.")
     assert difference(want, fingerprint(load(path, stream=True), path)) is None
     x[1234, 1] += 1
     write(x)

@@ -102,8 +102,10 @@ def _beside(split: Split) -> Iterator[tuple[int, np.ndarray]]:
 def _files(path: Path) -> int:
     """A hash of the files, for which little of large ones is read."""
     total = 0
-    every = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in every:
+    inside = (
+        p for p in path.rglob("*.*") if p.suffix.lower() in (".parquet", ".tar") and p.name[0] not in "._"
+    )
+    for file in [path] if path.is_file() else sorted(inside):
         size = os.stat(file).st_size
         where = range(0, size, _PIECE) if size <= _PLACES * _PIECE else np.linspace(0, size - _PIECE, _PLACES)
         check = crc32(str(file.relative_to(path)).encode())
