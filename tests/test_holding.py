@@ -113,21 +113,59 @@ def test_what_a_run_keeps_of_its_data(call, tmp_path):
     assert stored["fingerprint"]["examples"] == 200
 
 
+def other_value(path):
+    """The table with one cell changed."""
+    t = frame()
+    t.loc[7, "temp"] += 1
+    return t.to_parquet(path, row_group_size=20) if path.suffix == ".parquet" else t.to_csv(path, index=False)
+
+
+def moved(path):
+    """The arrays of a .npz with valid and test exchanged."""
+    with np.load(path) as parts:
+        arrays = dict(parts)
+    np.savez(path, train=arrays["train"], valid=arrays["test"], test=arrays["valid"])
+
+
+def edited(**change):
+    def edit(path):
+        t = pd.read_csv(path)
+        t.assign(**{name: made(t) for name, made in change.items()}).to_csv(path, index=False)
+
+    return edit
+
+
 # What is done to a source, what is said of it.
 CHANGES = {
-    "a row in front": ("t.csv", lambda p: pd.concat([frame(1, 5), frame()]).to_csv(p, index=False), "201 examples, 200 in training"),
+    "a row in front": (
+        "t.csv",
+        lambda p: pd.concat([frame(1, 5), frame()]).to_csv(p, index=False),
+        "201 examples, 200 in training",
+    ),
     "shorter": ("t.csv", lambda p: frame()[:150].to_csv(p, index=False), "150 examples, 200 in training"),
-    "one value changed": ("t.csv", lambda p: frame().replace(frame()["temp"][7], 61.0).to_csv(p, index=False), "other values"),
+    "one value changed": ("t.csv", other_value, "other values"),
     "another file": ("t.csv", lambda p: frame(seed=3).to_csv(p, index=False), "other values"),
-    "a label changed": ("c.csv", lambda p: pd.read_csv(p).replace({"cls": {"a": "b", "b": "a"}}).to_csv(p, index=False), "other labels"),
-    "a condition changed": ("c.csv", lambda p: pd.read_csv(p).assign(age=lambda t: t["age"][::-1].to_numpy()).to_csv(p, index=False), "other labels or conditions"),
-    "a picture more": ("pictures", lambda p: shutil.copy(p / "3.png", p / "new.png"), "31 examples, 30 in training"),
+    "a label changed": ("c.csv", edited(cls=lambda t: ["b", "a", *t["cls"][2:]]), "other labels"),
+    "a condition changed": (
+        "c.csv",
+        edited(age=lambda t: [*t["age"][::-1]]),
+        "other labels or conditions",
+    ),
+    "a picture more": (
+        "pictures",
+        lambda p: shutil.copy(p / "3.png", p / "new.png"),
+        "31 examples, 30 in training",
+    ),
     "another picture": ("pictures", lambda p: Image.new("L", (5, 6), 9).save(p / "3.png"), "other values"),
-    "its own split moved": ("own.npz", lambda p: np.savez(p, **{k: np.load(p)[{"valid": "test", "test": "valid"}.get(k, k)] for k in ("train", "valid", "test")}), "in other splits"),
+    "its own split moved": ("own.npz", moved, "in other splits"),
     "a .npy of other values": ("x.npy", lambda p: np.save(p, np.load(p) * 2), "other values"),
-    "streamed, one value": ("p.parquet", lambda p: frame().replace(frame()["temp"][7], 61.0).to_parquet(p, row_group_size=20), "other bytes"),
-    "streamed, longer": ("p.parquet", lambda p: frame(220).to_parquet(p, row_group_size=20), "220 examples, 200 in training"),
-}  # fmt: skip
+    "streamed, one value": ("p.parquet", other_value, "other bytes"),
+    "streamed, longer": (
+        "p.parquet",
+        lambda p: frame(220).to_parquet(p, row_group_size=20),
+        "220 examples, 200 in training",
+    ),
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
