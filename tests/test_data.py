@@ -95,7 +95,7 @@ def test_static_is_one_draw_fixed_by_the_seed(grey):
     p = data.train.moments()[0].mean().item()
     assert abs(p - grey.mean() / 255) < 0.05
     black_or_white = load(np.where(grey > 99, 255, 0).astype(np.uint8), binarize="static")
-    assert torch.equal(everything(black_or_white.test), everything(load(grey > 99).test))
+    assert torch.equal(everything(black_or_white.all), everything(load(grey > 99).all))
 
 
 def test_threshold_is_above_half_of_white():

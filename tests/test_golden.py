@@ -24,10 +24,10 @@ import make  # noqa: E402
 
 def data_of(folder):
     if folder.name == "table":
-        return lb.data.load(make.table())
+        return lb.data.load(make.table(), split_by="permutation")
     if folder.name == "cells":
         x, grids = make.points()
-        return lb.data.load(x, values="real", condition={"grid": grids})
+        return lb.data.load(x, values="real", condition={"grid": grids}, split_by="permutation")
     return open_data(read_config(folder))
 
 

@@ -400,7 +400,8 @@ def conditional(latent=2, **options):
     """Random images with a condition, and a model for them that is not trained."""
     draw = np.random.default_rng(0)
     x = draw.integers(0, 2, (90, 1, 6, 5)).astype(np.uint8)
-    data = load(x, labels=np.array(["cat", "dog", "eel"])[draw.integers(0, 3, 90)], **options)
+    labels = np.array(["cat", "dog", "eel"])[draw.integers(0, 3, 90)]
+    data = load(x, labels=labels, split_by="permutation", **options)  # three pairs of a class in valid
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return data, VAE.for_data(data, latent=latent, network={"hidden": [16]})

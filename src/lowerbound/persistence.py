@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from . import __version__
 from .data import Data, DataSpec, Split, load_like
 from .data.files import find, user_path
+from .data.identity import difference, fingerprint
 from .data.images import SUFFIXES
-from .data.load import USUAL
+from .data.load import NAMES, USUAL
 from .defaults import build_model, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
@@ -37,6 +39,7 @@ from .training.engine import is_restarted
 
 FORMAT = 2
 _RESTORE = "restore the file from a copy, or train again"
+_PATHS = ("source", "labels", "groups", "root")  # what of the data may be the path of a file or folder
 # Settings that a resumed run may have otherwise: its length, and what no number depends on.
 FREE_SETTINGS = ("epochs", "minutes", "patience", "device", "checkpoint_seconds")
 
@@ -144,6 +147,8 @@ class _Source:
     source: str
     options: dict[str, Any]
     spec: dict[str, Any]
+    paths: dict[str, str] = dataclasses.field(default_factory=dict)
+    fingerprint: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass
@@ -223,6 +228,7 @@ def fit(
     overwrite: bool = False,
     progress: bool = True,
     callback: Any = None,
+    changed_data: bool = False,
     **settings: Any,
 ) -> Run:
     """Train a model, and write the run to a folder if one is named.
@@ -239,12 +245,14 @@ def fit(
         progress: Show progress on standard error.
         callback: Called with (model, record) after each evaluation; the model has the averaged weights and is in
             evaluation mode. Training goes on as if it had not been called.
+        changed_data: Resume although the data are not those that the run was started with.
         **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...
 
     Raises:
         ConfigError: an option is unknown, of a wrong type, or does not fit the length of the run.
         RunError: ``out`` holds another run.
+        DataError: the run was started with other data.
         NonFiniteError: a NaN or Inf appeared.
 
     Example:
@@ -273,12 +281,12 @@ def fit(
     model.data_spec = data.spec
     if folder and os.environ.get("RANK", "0") == "0":  # of several processes, one owns the folder
         config = _config(model) | {
-            "data": {"source": data.spec.source, "options": data.options, "spec": data.spec.to_dict()},
+            "data": _describe_data(data, {} if old is None else old["data"] or {}),
             "objective": describe("objective", objective),
             "training": describe_settings(numbers),
         }
         if old is not None:
-            _check_same_run(old, config, folder)
+            _check_same_run(old, config, folder, changed_data)
     return train(
         model,
         data,
@@ -290,6 +298,27 @@ def fit(
         progress=progress,
         callback=callback,
     )
+
+
+def _describe_data(data: Data, old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run keeps of its data: how to read them, where they lie, and what was read."""
+    named = {"source": data.spec.source} | {name: data.options.get(name) for name in _PATHS[1:]}
+    paths = _resolved({k: v for k, v in named.items() if v not in (None, "array", *NAMES)})
+    if paths == old.get("paths"):  # read from another working folder
+        named = {"source": old["source"]} | {name: old["options"].get(name) for name in _PATHS[1:]}
+    return {
+        "source": named.pop("source"),
+        "options": data.options | {name: value for name, value in named.items() if name in data.options},
+        "spec": data.spec.to_dict(),
+        "paths": paths,
+        "fingerprint": fingerprint(data, Path(paths["source"]) if "source" in paths else None),
+    }
+
+
+def _resolved(named: Mapping[str, str]) -> dict[str, str]:
+    """Return the absolute paths of what is there, of some paths by what they name."""
+    found = {name: user_path(path) for name, path in named.items()}
+    return {name: str(path.resolve()) for name, path in found.items() if path.exists()}
 
 
 def chosen(
@@ -393,7 +422,24 @@ def _known_to(stored: Any, came: Any) -> Any:
     return came
 
 
-def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder) -> None:
+def _check_unchanged(then: Mapping[str, Any], now: Mapping[str, Any], name: str, changed_data: bool) -> None:
+    """Refuse data that are not what a run was trained on, or say how they differ if that is allowed."""
+    differs = difference(then, now)
+    if differs is None:
+        return
+    what = f"{name} is not what the run was trained on: {differs}"
+    if changed_data:
+        warnings.warn(what, stacklevel=3)
+        return
+    raise DataError(
+        f"{what}; restore it, name other data as SOURCE, or go on with what is there by --changed-data "
+        "(changed_data=True in Python)"
+    )
+
+
+def _check_same_run(
+    old: dict[str, Any], new: dict[str, Any], folder: RunFolder, changed_data: bool = False
+) -> None:
     """Refuse to resume with another model, data or objective; where the data lie may change."""
     for section in ("model", "data", "objective"):
         came, stored = _as_json(new[section]), _as_json(old.get(section))
@@ -401,9 +447,17 @@ def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder)
             raise RunError(f"{folder.config} has no section {section!r}; {_RESTORE}")
         if section == "data":
             # What there was none of then, an option or an attribute, is no difference.
-            stored["options"] = _as_json(USUAL) | stored["options"] | {"root": None}
-            came["options"] = _as_json(USUAL) | came["options"] | {"root": None}
-            came["spec"] = _known_to(stored["spec"], came["spec"])
+            usual = _as_json(USUAL) | {"split_by": "permutation"}
+            stored["options"] = usual | stored["options"] | {"root": None}
+            came["options"] = usual | came["options"] | {"root": None}
+            came["spec"] = _known_to(stored["spec"], came["spec"]) | {"source": stored["spec"].get("source")}
+            if changed_data:  # whoever has read them has said it
+                came["spec"] = stored["spec"]
+            elif came["source"] == stored.get("source") and _asked(came) == _asked(stored):
+                _check_unchanged(stored.get("fingerprint", {}), came["fingerprint"], came["source"], False)
+            for key in ("paths", "fingerprint"):
+                for side in (came, stored):
+                    side.pop(key, None)
         for key in dict.fromkeys([*came, *stored]):
             here, there = came.get(key), stored.get(key)
             if here != there or (key in came) != (key in stored):
@@ -413,46 +467,88 @@ def _check_same_run(old: dict[str, Any], new: dict[str, Any], folder: RunFolder)
                 )
 
 
+def _asked(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of data that were chosen and not found."""
+    return {name: value for name, value in data["options"].items() if name != "split_by"}
+
+
 def _as_json(value: Any) -> Any:
     """Return a value as it comes back from a JSON file."""
     return json.loads(json.dumps(value))
 
 
-def open_data(config: dict[str, Any], source: Any = None, **options: Any) -> Data:
+def open_data(
+    config: dict[str, Any],
+    source: Any = None,
+    *,
+    changed_data: bool = False,
+    unseen: Any = "refuse",
+    **options: Any,
+) -> Data:
     """Load the data that a run was trained on, or another source in the same way.
+
+    The run's own are read where they lay in training, whatever the working folder is; only if there is nothing any
+    more their path is looked up from here. They are compared with what was read then.
 
     Args:
         config: The run's configuration.
         source: Another source; its binarisation, units, conditions and class numbers are those of the run.
+        changed_data: Go on, with a warning, if the run's own data have changed since. What is split by the identity
+            of its examples is cut as then: those that were there stay in their splits.
+        unseen: What becomes of examples of classes that were never seen, as for ``load_like``.
         **options: What to load differently, for example ``root``.
 
     Raises:
-        DataError: the data came from memory, so only the caller has them, or they are not what the model needs.
+        DataError: the data came from memory, so only the caller has them, they have changed, or they are not what the
+            model needs.
         RunError: the configuration does not say what they are.
     """
-    stored = config.get("data")
+    stored, own = config.get("data"), source is None
     if stored is None:
         raise DataError("this model was saved without data; name a SOURCE")
-    if source is None and stored["source"] == "array":
+    if own and stored["source"] == "array":
         raise DataError("the run was trained on an array in memory, which only you have; name a SOURCE")
     try:
         spec = DataSpec.from_dict(stored["spec"])
         known = check_data_options({k: v for k, v in stored["options"].items() if k in DATA_OPTIONS})
     except ConfigError as error:
         raise RunError(f"the run's config.json does not say what its data are: {error}; {_RESTORE}") from None
-    if source is None:
-        source, keep = stored["source"], {"split": None} | known
+    if own:
+        # Before there were hashes, examples were told apart by their places.
+        keep = {"split": None, "split_by": "permutation"} | known | _found(stored)
+        source = keep.pop("source")
+        if {"split", "seed"} & {name for name, value in options.items() if value is not None}:
+            del keep["split_by"]
     else:
         keep = _options_for(source, stored)
     chosen = {k: v for k, v in (keep | options).items() if v is not None}
     try:
-        return load_like(source, spec, **chosen)
+        data = load_like(source, spec, unseen=unseen, **chosen)
     except ConfigError as error:
-        if options or source != stored["source"]:
+        if options or not own:
             raise
         raise RunError(
             f"the run's config.json does not say how to read its data: {error}; {_RESTORE}"
         ) from None
+    if own and stored.get("fingerprint") and not {k for k, v in options.items() if v is not None} - {"root"}:
+        path = user_path(source) if stored.get("paths", {}).get("source") else None
+        _check_unchanged(stored["fingerprint"], fingerprint(data, path), str(source), changed_data)
+    return data
+
+
+def _found(stored: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a run's data lie now: where they lay then, or else where their names lead from here."""
+    found = {"source": stored["source"]}
+    for name, place in stored.get("paths", {}).items():
+        given = str((stored if name == "source" else stored["options"]).get(name) or place)
+        here, there = user_path(given), Path(place)
+        if here.exists() and (not there.exists() or here.samefile(there)):
+            found[name] = given
+            continue
+        found[name] = place
+        if here.exists():
+            warnings.warn(f"{given} is here, but not the one of the run: {place} is read", stacklevel=3)
+    return found
 
 
 def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:

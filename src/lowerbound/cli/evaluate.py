@@ -6,13 +6,19 @@ import json
 import shutil
 import sys
 import textwrap
+import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import DataError, listed
 from .options import QuietOption, SamplesOption, number, one_of
 from .task import Task, on_run
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 
 @on_run(source=True, split=True)
@@ -42,7 +48,7 @@ def evaluate(
     """
     from ..evaluation import summary
 
-    part = task.part
+    part = _known(replace(task, unseen="leave out"))
     shown = False if quiet else None
     chosen: Any = {"seed": task.seed, "precision": precision, "progress": shown, "limit": limit}
     numbers = summary(task.model, part, samples, **chosen)
@@ -66,6 +72,29 @@ def evaluate(
         _keep(numbers, task.run)
     for warning in numbers["warnings"]:
         print("\n" + textwrap.fill(f"warning: {warning}", _width()), file=sys.stderr)
+
+
+def _known(task: Task) -> Split:
+    """Return the task's examples but for those of classes that no training example had; how many is warned of."""
+    from ..conditions import Label
+
+    part = task.part
+    for name, entry in task.model.condition.items() if task.model.condition is not None else ():
+        if not isinstance(entry, Label) or not len(part):
+            continue
+        numbers = part.condition(name).cpu()
+        known = (numbers < 0) | (entry.frequency.cpu()[numbers.clamp(min=0)] > 0)
+        if not known.all():
+            strange = [entry.classes[k] for k in numbers[~known].unique().tolist()]
+            warnings.warn(
+                f"{int((~known).sum())} of the {len(part)} examples of {part.spec.source} are left out: they have "
+                f"{listed([*map(repr, strange)])} as {name!r}, which was never seen in training",
+                stacklevel=2,
+            )
+            part = part.select(known.nonzero().flatten().numpy())
+    if not len(part):
+        raise DataError(f"no example of {part.spec.source} can be scored; see the warnings")
+    return part
 
 
 def _keep(numbers: dict[str, Any], run: Path) -> None:

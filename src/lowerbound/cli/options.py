@@ -61,6 +61,12 @@ SplitOption = Annotated[
         help="train, valid, test or all; test if not given, and all of another SOURCE, in its order.",
     ),
 ]
+ChangedDataOption = Annotated[
+    bool,
+    typer.Option(
+        "--changed-data", help="Go on although the run's own data have changed since it was trained."
+    ),
+]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File to write; its ending chooses the format.")
 ]

@@ -6,6 +6,7 @@ import errno
 import io
 import re
 import sys
+import warnings
 from pathlib import Path
 
 from ..errors import LowerboundError, NonFiniteError
@@ -26,6 +27,7 @@ def run(arguments: list[str]) -> int:
     Raises:
         KeyboardInterrupt: the user has stopped it.
     """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark instead

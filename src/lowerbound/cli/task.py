@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, RunError
 from .options import (
+    ChangedDataOption,
     DeviceOption,
     OutOption,
     OverwriteOption,
@@ -49,6 +50,8 @@ class Task:
         source: Other data than the run's own.
         root: Where MNIST-like data lie.
         split: Which part of them; the usual one if None.
+        changed_data: The run's own data may have changed.
+        unseen: What becomes of examples of classes that the model has never seen.
     """
 
     run: Path
@@ -59,6 +62,8 @@ class Task:
     source: str | None
     root: Path | None
     split: str | None
+    changed_data: bool = False
+    unseen: str = "refuse"
 
     @cached_property
     def data(self) -> Data:
@@ -70,11 +75,22 @@ class Task:
                 f"{self.run} is a planner's sampler: see `lowerbound plan benchmark {self.run}` and `lowerbound plan "
                 f"sample {self.run}`"
             )
-        return open_data(self.config, self.source, root=self.root)
+        return open_data(
+            self.config, self.source, changed_data=self.changed_data, unseen=self.unseen, root=self.root
+        )
 
     @cached_property
     def part(self) -> Split:
-        """One split of the run's data, or all of another source, in its order."""
+        """One split of the run's data, or all of another source, in its order.
+
+        Raises:
+            ConfigError: another source has no splits.
+        """
+        if self.data.whole and self.split not in (None, "all"):
+            raise ConfigError(
+                f"{self.source} is not split, so it has no {self.split}; leave --split out to use all of it, or "
+                "bring the split as sub-folders or arrays train, valid and test"
+            )
         return getattr(self.data, self.split or ("test" if self.source is None else "all"))
 
     @property
@@ -154,6 +170,7 @@ def on_run(
             *([_parameter("split", SplitOption, None)] if split else []),
             _parameter("seed", SeedOption, 0),
             *([_parameter("root", RootOption, None)] if source else []),
+            *([_parameter("changed_data", ChangedDataOption, False)] if source else []),
             *([_parameter("out", OutOption, None)] if writes else []),
             *([_parameter("device", DeviceOption, "auto")] if device else []),
             *([_parameter("overwrite", OverwriteOption, False)] if writes else []),
@@ -184,6 +201,7 @@ def _open(
     source: str | None = None,
     split: str | None = None,
     root: Path | None = None,
+    changed_data: bool = False,
     out: Path | None = None,
     device: str = "cpu",
     overwrite: bool = False,
@@ -194,4 +212,4 @@ def _open(
     if writes is not None:
         formats = writes(model.data_spec) if callable(writes) else writes
         path = check_out(out or run / f"{command}{formats[0]}", overwrite, formats)
-    return Task(run, model, config, path, seed, source, root, split)
+    return Task(run, model, config, path, seed, source, root, split, changed_data)

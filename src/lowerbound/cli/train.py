@@ -14,7 +14,7 @@ import typer
 from ..errors import ConfigError
 from .given import mask_rule
 from .inspect import described
-from .options import OverwriteOption, QuietOption, RootOption, SchemaOption
+from .options import ChangedDataOption, OverwriteOption, QuietOption, RootOption, SchemaOption
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -100,6 +100,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
+    changed_data: ChangedDataOption = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -123,7 +124,9 @@ def train(
     flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
     choices = _choices(preset, config, set_ or [], flags)
     quiet = quiet or not _first_process()
-    begin = _continue if resume else _start
+    if changed_data and not resume:
+        raise ConfigError("--changed-data is about the data of a run that goes on; it needs --resume")
+    begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
         print("\n".join([*described(data, _width()), f"writing to {folder}"]), file=sys.stderr)
@@ -135,6 +138,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         progress=not quiet,
+        changed_data=changed_data,
         **settings,
     )
     if _first_process():
@@ -244,7 +248,7 @@ def _start(
 
 
 def _continue(
-    source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
+    source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool, changed_data: bool
 ) -> tuple[Path, Data, VAE, Objective, dict[str, Any]]:
     """Return the parts of the run in ``out`` as it was started; the checkpoint then fills in the weights."""
     from ..persistence import FREE_SETTINGS, build_stored, open_data, read_config
@@ -266,10 +270,11 @@ def _continue(
     folder.prepare(resume=True)  # refuses a folder without a checkpoint
     if config.get("objective", {}).get("type", "custom") == "custom":
         raise ConfigError(f"{out} was trained with an objective of your own; resume it in Python with fit")
-    if source is not None and source != config["data"]["source"]:
+    place = config["data"].get("paths", {}).get("source")
+    if source not in (None, config["data"]["source"]) and str(Path(source).expanduser().resolve()) != place:
         raise ConfigError(f"{out} was trained on {config['data']['source']!r}, not on {source!r}")
     model = build_stored(folder, config)
-    data = open_data(config, **choices.get("data", {}))
+    data = open_data(config, changed_data=changed_data, **choices.get("data", {}))
     return out, data, model, build_objective(config["objective"]), choices.get("training", {})
 
 

@@ -215,6 +215,9 @@ class Data:
         order: Where in the source the examples of train, then valid, then test stand; None for one after the other.
         whole: The source is not cut: train, valid and test are each all of it.
         notes: What was decided or passed over in reading, a sentence each.
+
+    Attributes:
+        read: The splits as they were read, whatever is put in their places.
     """
 
     def __init__(
@@ -230,6 +233,7 @@ class Data:
         self.train = train
         self.valid = valid
         self.test = test
+        self.read: tuple[Split, ...] = (train, valid, test)
         self.options = options
         self.order = order
         self.whole = whole
@@ -282,6 +286,7 @@ class Data:
         once: dict[int, Tensor] = {}
         splits = [split.to(device, once) for split in (self.train, self.valid, self.test)]
         moved = Data(*splits, options=self.options, order=self.order, whole=self.whole, notes=self.notes)
+        moved.read = self.read
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, ShapeError
+from ..errors import DataError, ShapeError, listed
 from .dataset import Data
 from .load import load_as
 from .spec import ConditionSpec, DataSpec
 
 
-def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
+def load_like(
+    source: Any, spec: DataSpec, *, unseen: Literal["refuse", "leave out"] = "refuse", **options: Any
+) -> Data:
     """Load another source than the one a model was trained on, with conditions and class numbers as it knows them.
 
     Args:
         source: As for `load`.
         spec: What the model is trained on; its conditions are what is read unless `condition` and `observed` say
             otherwise.
+        unseen: What becomes of examples of a class that was never seen in training: "leave out" does so, with a
+            warning of how many.
         **options: Those of `load`. Without `split`, a source that brings no split of its own is not cut: train, valid
             and test are each all of it, and one example is enough.
 
@@ -51,21 +57,31 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
     came = {entry.name: entry for entry in own.conditions or ()}
     for name in wanted | came:
         _check_entry(came.get(name), wanted.get(name), name, own.source)
+    known = [torch.ones(len(split), dtype=torch.bool) for split in splits]
     for name, entry in came.items():
         if entry.kind == "label":
             stored = [split.condition(name) for split in splits]
             classes = wanted[name].classes or ()
-            unseen = _unseen(stored, entry.classes or (), classes)
-            if unseen:
+            strange = _unseen(stored, entry.classes or (), classes)
+            if strange and unseen == "refuse":
                 raise DataError(
-                    f"condition {name!r} of {own.source} has {', '.join(map(repr, unseen))}, which was never seen in "
-                    f"training; the classes are {', '.join(classes)}"
+                    f"condition {name!r} of {own.source} has {listed([*map(repr, strange)])}, which was never "
+                    f"seen in training; the classes are {listed(classes)}"
                 )
             numbers = _renumbered(stored, entry.classes or (), classes)
             splits = [
                 replace(split, conditions={**split.conditions, name: new})
                 for split, new in zip(splits, numbers, strict=True)
             ]
+            if strange:
+                known = [k & ((n >= 0) | (s < 0)) for k, n, s in zip(known, numbers, stored, strict=True)]
+                here = slice(1 if data.whole else None)
+                count, every = (sum(int(f(k)) for k in known[here]) for f in (torch.sum, len))
+                warnings.warn(
+                    f"{every - count} of the {every} examples of {own.source} are left out: they have "
+                    f"{listed([*map(repr, strange)])} as {name!r}, which was never seen in training",
+                    stacklevel=2,
+                )
     # A model of data without classes, or of others, leaves the labels as they are.
     labels = [split.labels for split in splits if split.labels is not None]
     if own.classes and spec.classes and not _unseen(labels, own.classes, spec.classes):
@@ -76,13 +92,14 @@ def load_like(source: Any, spec: DataSpec, **options: Any) -> Data:
     own = replace(own, conditions=conditions or None)
     # Values may be missing here and not in training, or the other way: to the model that makes no difference.
     own = replace(own, missing=own.missing or spec.missing)
-    return Data(
-        *(replace(split, spec=own) for split in splits),
-        options=data.options,
-        order=data.order,
-        whole=data.whole,
-        notes=data.notes,
-    )
+    splits = read = [replace(split, spec=own) for split in splits]
+    order = data.order
+    if not all(bool(k.all()) for k in known):
+        splits = [split.select(np.flatnonzero(k.numpy())) for split, k in zip(splits, known, strict=True)]
+        order = None if order is None else order[torch.cat(known).numpy()]
+    found = Data(*splits, options=data.options, order=order, whole=data.whole, notes=data.notes)
+    found.read = tuple(read)
+    return found
 
 
 def read_like(x: Any, spec: DataSpec) -> Tensor:

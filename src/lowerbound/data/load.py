@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import ConfigError, DataError, suggest
+from ..errors import ConfigError, DataError, brief, suggest
 from . import arrays, idx, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
@@ -28,7 +28,7 @@ from .images import pictures_in, read_folder
 from .lists import TYPES
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
-from .partition import check_parts, cut, make_splits
+from .partition import check_parts, cut, cut_by_identity, is_cut, make_splits
 from .pictures import SUFFIXES, PictureForm, check_colour, some
 from .shared import Shared
 from .source import Source
@@ -75,6 +75,7 @@ def load(
     binarize: Binarize | None = None,
     labels: Any = None,
     split: Sequence[float] = _FRACTIONS,
+    split_by: Any = None,
     seed: int = 0,
     image_size: int | Sequence[int] | None = None,
     crop: str = "center",
@@ -110,7 +111,10 @@ def load(
 
     MNIST and Fashion-MNIST are split 50,000 / 10,000 / 10,000, validation being the end of the training file; a .npz
     with arrays train, valid and test and a folder with these three sub-folders keep their own split, and so does one
-    of .parquet or .tar files whose names begin with these words. All else is permuted by the seed and cut by `split`.
+    of .parquet or .tar files whose names begin with these words. All else is cut by `split`: "digits" and `groups`
+    by a permutation from the seed, what is streamed by blocks, and the rest by the values of the examples and
+    the seed (see `split_by`): equal examples are not parted, and one of each class that is conditioned on goes to
+    train.
 
     Files larger than memory are streamed: they stay on disk, and a window of their blocks (row groups of .parquet,
     ranges of .npy and of tar shards) is in memory at a time; `Split.order` says how they are shuffled. What is
@@ -133,7 +137,10 @@ def load(
             images in the natural order of their paths (2.png before 10.png). Or the path of a list of file names and
             labels, .csv, .jsonl or .parquet, there or in the folder; a metadata.csv in the folder need not be named.
         split: Shares of train, valid and test.
-        seed: Of the permutation, of static binarisation and of the labels that `labelled` keeps.
+        split_by: How examples in memory are told apart: None, by a hash of their values, so that an example stays in
+            its split whatever is added, removed or put elsewhere; "permutation", by their places; or the table that
+            a run keeps of where the hashes are cut.
+        seed: Of the hashes or the permutation, of static binarisation and of the labels that `labelled` keeps.
         image_size: Size of the images of a folder, of shards or of a .parquet, one number or (height, width).
         crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
         channels: 1 for grey, 3 for colour, 4 for colour and transparency, None for grey if all images of the folder
@@ -185,8 +192,8 @@ def load(
 USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items() if name != "source"}
 # Options that are kept with a run, to load the same data again: all whose value is not an array.
 _STORED = (
-    "root", "binarize", "labels", "split", "seed", "image_size", "crop", "channels", "frames", "background",
-    "dequantize", "on_corrupt",
+    "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames",
+    "background", "dequantize", "on_corrupt",
     "columns", "label_column", "values", "schema", "unknown", "condition", "observed", "labelled", "groups",
 )  # fmt: skip
 
@@ -214,8 +221,9 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
         options[name] = [given[name]] if isinstance(given[name], str) else options[name]
     if isinstance(condition, Mapping):
         options["condition"] = None
-    if options["groups"] is None:
-        del options["groups"]
+    for name in ("groups", "split_by"):
+        if options[name] is None:
+            del options[name]
     whole = options["split"] is None
     options["split"] = options["split"] or list(_FRACTIONS)
     streaming = {"stream": given["stream"], "memory": given["memory"]}
@@ -244,10 +252,15 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     event_shape = found.parts[0].shape[1:]
     kind = "vector" if len(event_shape) == 1 else "image"
     cuts: list[Any] = [slice(0, len(found.parts[0]))] * 3
+    by = options.pop("split_by", None)
     if not whole:
-        cuts = cut(
-            found, options["split"], seed, None if groups is None else _read_groups(groups, found, name)
-        )
+        grouped = None if groups is None else _read_groups(groups, found, name)
+        if found.own_split or found.streamed or grouped is not None or name in NAMES:
+            cuts = cut(found, options["split"], seed, grouped)
+        elif by == "permutation":
+            cuts, options["split_by"] = cut(found, options["split"], seed), by
+        else:
+            cuts, options["split_by"] = cut_by_identity(found, options["split"], seed, names, by, name)
     numbered = read_labels(found, cuts, name, optional="label" in names)
     entries = read_entries(
         found, names, numbered, cuts, name, labelled=given["labelled"], seed=seed, like=like
@@ -331,6 +344,11 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     check_option("dequantize", options["dequantize"], (True, False))
     check_option("unknown", options["unknown"], ("refuse", "missing"))
     split, seed, size = options["split"], options["seed"], options["image_size"]
+    by = options.get("split_by")
+    if by not in (None, "permutation") and not is_cut(by):
+        raise ConfigError(
+            f'split_by={brief(by)} must be None, "permutation", or what a run keeps of its split'
+        )
     if not _numbers(split, 3) or abs(sum(split) - 1) > 1e-6:
         raise ConfigError(f"split={split!r} must be three positive shares that sum to 1, like {_FRACTIONS}")
     if not isinstance(seed, int) or not 0 <= seed < 2**63:

@@ -1,9 +1,14 @@
-"""From arrays to splits: sizes checked, examples permuted and cut."""
+"""From arrays to splits: sizes checked, examples told apart and cut.
+
+What is in memory is split by the identity of examples (`lowerbound.data.identity`): their hashes are cut at two
+thresholds, which a run keeps. Rows that are added, removed or put elsewhere later leave the others where they were.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -16,6 +21,7 @@ from ..errors import DataError
 from .blocks import Blocks, JoinedBlocks
 from .dataset import Split
 from .entries import Entry
+from .identity import hashes, mixed
 from .memory import check_fits
 from .reading import Reading
 from .rows import MappedRows, Rows, StreamedRows, TensorRows, chunk_length, to_tensor
@@ -25,6 +31,7 @@ from .spec import DataSpec
 from .window import Window
 
 NAMES = ("train", "valid", "test")
+_TOGETHER = 8  # equal examples go to one split, but of more than so many each further bunch on its own
 
 
 def check_parts(source: Source, name: str, whole: bool = False) -> None:
@@ -96,6 +103,127 @@ def cut(source: Source, shares: Sequence[float], seed: int, groups: np.ndarray |
     return _cut(len(source.parts[0]), shares, seed)
 
 
+def cut_by_identity(
+    source: Source,
+    shares: Sequence[float],
+    seed: int,
+    names: Sequence[str],
+    at: Mapping[str, Any] | None,
+    name: str,
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Which rows of a source are train, valid and test, by what they are and not by where they stand.
+
+    Equal examples are in one split, unless most of the data are repetitions, as of few columns of classes: these are
+    drawn anew and not copied. Where classes are conditioned on, one example of each at least goes to train.
+
+    Args:
+        source: One part, in memory or mapped.
+        shares: Of the three splits.
+        seed: Of the hashes.
+        names: What is conditioned on.
+        at: Where the hashes were cut before; else it is chosen, by the shares.
+        name: What the source is called in messages.
+
+    Raises:
+        DataError: A split would be empty, cut as before.
+
+    Returns:
+        Three arrays of row numbers, in the order of the hashes; and where these are cut: "valid" and "test", from
+        where on hashes are in these splits, "train", hashes that are there nevertheless, and "together", how many
+        equal examples share a hash.
+    """
+    array = source.parts[0]
+    assert isinstance(array, np.ndarray)
+    of_values = hashes(array, seed)
+    if at is None:
+        different = len(np.unique(of_values))
+        together = _TOGETHER if different > len(NAMES) and 2 * different >= len(of_values) else 1
+        identity = _bunched(of_values, together)
+        kept, bounds = _thresholds(identity, shares, list(_classes(source, names)))
+        at = {
+            "valid": _hex(bounds[0]),
+            "test": _hex(bounds[1]),
+            "train": [*map(_hex, kept)],
+            "together": together,
+        }
+    identity = _bunched(of_values, at["together"])
+    split_of = np.sum([identity >= _number(at[part]) for part in NAMES[1:]], axis=0)
+    split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
+    order = np.argsort(identity, kind="stable")
+    cuts = [order[split_of[order] == i] for i in range(len(NAMES))]
+    for part, index in zip(NAMES, cuts, strict=True):
+        if not len(index):
+            raise DataError(
+                f"of the {len(order)} examples of {name} none is in {part}, cut as in training; to use all of them, "
+                "name the file as another SOURCE"
+            )
+    return cuts, dict(at)
+
+
+def is_cut(value: Any) -> bool:
+    """Whether a value is what `cut_by_identity` says of where hashes are cut."""
+    if not isinstance(value, Mapping) or set(value) != {"valid", "test", "train", "together"}:
+        return False
+    words = [value["valid"], value["test"], *(value["train"] if isinstance(value["train"], list) else [None])]
+    there = all(isinstance(word, str) and re.fullmatch("[0-9a-f]{16}", word) for word in words)
+    return there and isinstance(value["together"], int) and value["together"] > 0
+
+
+def _hex(number: np.uint64) -> str:
+    return f"{int(number):016x}"
+
+
+def _number(word: str) -> np.uint64:
+    return np.uint64(int(word, 16))
+
+
+def _bunched(identity: np.ndarray, together: int) -> np.ndarray:
+    """Hashes (N,) in which equal ones, past the first so many, get others."""
+    order = np.argsort(identity, kind="stable")
+    ordered = identity[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    bunch = (turn // together).astype(np.uint64)
+    found = identity.copy()
+    found[order[bunch > 0]] = mixed(ordered[bunch > 0] + bunch[bunch > 0])
+    return found
+
+
+def _thresholds(
+    identity: np.ndarray, shares: Sequence[float], classes: Sequence[np.ndarray]
+) -> tuple[np.ndarray, tuple[np.uint64, np.uint64]]:
+    """Hashes from which on examples are in valid and in test, and those above that are in train for their class."""
+    order = np.argsort(identity, kind="stable")
+    firsts = [identity[order[np.unique(numbers[order], return_index=True)[1]]] for numbers in classes]
+    kept = np.unique(np.concatenate(firsts)) if firsts else np.empty(0, np.uint64)
+    groups, counts = np.unique(identity, return_counts=True)
+    if len(groups) - len(kept) < 2:  # then a class more can be in train alone only if a split is empty
+        kept = kept[:0]
+    free = ~np.isin(groups, kept)
+    _, valid, test = _sizes(len(identity), shares)
+    middle = np.cumsum(counts[free]) - counts[free] / 2
+    total, count = counts[free].sum(), int(free.sum())
+    # At least one of each, whatever the shares round to and however many are equal.
+    start = int(np.clip(np.searchsorted(middle, total - valid - test), 0 if len(kept) else 1, count - 2))
+    end = int(np.clip(np.searchsorted(middle, total - test), start + 1, count - 1))
+    bounds = groups[free][start], groups[free][end]
+    return kept[kept >= bounds[0]], bounds
+
+
+def _classes(source: Source, names: Sequence[str]) -> Iterator[np.ndarray]:
+    """The classes of the examples, (N,) numbers from 0, by each label that is conditioned on."""
+    for name in names:
+        labels = name == "label" and name not in source.conditions
+        values = (source.labels or (None,))[0] if labels else source.conditions.get(name, (None,))[0]
+        if not isinstance(values, np.ndarray) or values.shape != (len(source.parts[0]),):
+            continue
+        if values.dtype.kind in "UO":
+            numbers: dict[str, int] = {}
+            yield np.array([numbers.setdefault(str(value), len(numbers)) for value in values])
+        elif labels or values.dtype.kind in "biu":
+            yield np.unique(values, return_inverse=True)[1]
+
+
 def _numbered(groups: np.ndarray, examples: int) -> tuple[np.ndarray, int]:
     """The group of each example as a number from 0, and how many groups there are."""
     if groups.shape != (examples,):
@@ -113,10 +241,15 @@ def _numbered(groups: np.ndarray, examples: int) -> tuple[np.ndarray, int]:
 
 def _cut(count: int, shares: Sequence[float], seed: int) -> list[np.ndarray]:
     order = np.random.default_rng(seed).permutation(count)
-    # At least one example each, whatever the shares round to.
+    train, valid, _ = _sizes(count, shares)
+    return np.split(order, [train, train + valid])
+
+
+def _sizes(count: int, shares: Sequence[float]) -> tuple[int, int, int]:
+    """Of the splits, at least one example each, whatever the shares round to."""
     valid = min(max(1, round(count * shares[1])), count - 2)
     test = min(max(1, round(count * shares[2])), count - 1 - valid)
-    return np.split(order, [count - valid - test, count - test])
+    return count - valid - test, valid, test
 
 
 def _cut_blocks(blocks: Blocks, shares: Sequence[float], seed: int) -> list[np.ndarray]:
