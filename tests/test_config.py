@@ -87,7 +87,8 @@ OPTIONS = {
     ("prior", "flow"): {"couplings": 2, "hidden": [5]},
     ("likelihood", "bernoulli"): {},
     ("likelihood", "columns"): {
-        "parts": [{"step": 0.5, "low": 0.0}] * 62 + [{"categories": 3}, {"spikes": [0.0]}]
+        "parts": [{"step": 0.5, "low": 0.0}] * 62 + [{"categories": 3}, {"spikes": [0.0]}],
+        "gaps": False,
     },
     ("likelihood", "continuous_bernoulli"): {},
     ("likelihood", "gaussian"): {"scale": "predicted"},

@@ -96,7 +96,7 @@ SchemaOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="A .json that says what the columns of a table mean, as `lowerbound inspect` writes it.",
+        help="A .json that says what the columns of a table mean, as inspect writes it.",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]

@@ -43,6 +43,7 @@ from .base import Likelihood
 _KNOTS = 256
 _FLOOR = 1e-3  # of σ, in normal scores
 _END = 8.0  # normal score at a bound that no value passes
+_FAR = 20.0  # σ
 _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
 _JUMP = 1e-3  # normal score: a smaller difference is one of rounding
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
@@ -358,10 +359,17 @@ def _log_interval(low: Tensor, high: Tensor, log_width: Tensor, mean: Tensor, sc
     # In the tail where Φ is not near 1, and so far inside that no gradient is 0 / 0.
     wide = torch.where(narrow, 1.0, width)
     far = middle.abs() + wide / 2
-    top = torch.special.log_ndtr(wide - far)
-    bottom = torch.special.log_ndtr(-far)
+    top, bottom = _log_tail(far - wide), _log_tail(far)
     of_wide = top + torch.log(-torch.expm1((bottom - top).clamp(max=-1e-6)))
     return torch.where(narrow, of_narrow, of_wide)
+
+
+def _log_tail(t: Tensor) -> Tensor:
+    """Return log Φ(-t), far out by its asymptote: there the gradient of torch's own overflows."""
+    near = torch.special.log_ndtr(-t.clamp(max=_FAR))
+    far = t.clamp(min=_FAR)
+    beyond = -0.5 * far.square() - far.log() - 0.5 * math.log(2 * math.pi) - far.pow(-2)
+    return torch.where(t < _FAR, near, beyond)
 
 
 def _check(i: int, column: Mapping[str, Any]) -> None:

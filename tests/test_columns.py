@@ -1,0 +1,201 @@
+"""The likelihood of the columns of a table, against sums, integrals and scipy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from lowerbound.errors import ConfigError, SupportError
+from lowerbound.likelihoods import Columns
+
+F64 = torch.float64
+
+
+def started(parts, x):
+    """A likelihood in float64 whose maps are fitted to the columns x, and where the decoder would begin."""
+    slot = Columns(len(parts), parts).to(F64)
+    return slot, slot.start(torch.as_tensor(np.column_stack(x)), None)
+
+
+def density(slot, h, values):
+    """log p(x) of single values of the one column, under the numbers h for all."""
+    x = torch.as_tensor(np.asarray(values, float)).reshape(-1, 1)
+    return slot(torch.as_tensor(h, dtype=F64).expand(len(x), -1)).log_prob(x).numpy()
+
+
+def integral(slot, h, ends):
+    """The integral of the density between ends (K,), by Gauss-Legendre of 40 points on each piece."""
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    low, width = ends[:-1, None], np.diff(ends)[:, None]
+    points = low + width * (nodes + 1) / 2
+    return (np.exp(density(slot, h, points)).reshape(points.shape) * width * weights / 2).sum()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+H = [(0.0, 0.0), (0.7, -1.0), (-1.5, 0.4), (2.0, -3.0)]
+
+
+@pytest.mark.parametrize("h", H)
+def test_a_real_column_has_a_density_that_integrates_to_one(rng, h):
+    slot, _ = started([{}], [rng.gamma(2.0, 3.0, 3000)])
+    knots = slot.xs[0].numpy()
+    ends = np.unique(
+        np.concatenate([knots, knots[0] - np.arange(0, 50, 2.0), knots[-1] + np.arange(0, 50, 2.0)])
+    )
+    total = integral(slot, h, ends)
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("h", H)
+@pytest.mark.parametrize("step", [1.0, 0.25, 10.0])
+def test_a_column_of_steps_has_probabilities_that_sum_to_one(rng, h, step):
+    values = np.round(rng.normal(20, 8, 2000)) * step
+    slot, _ = started([{"step": step}], [values])
+    every = np.arange(-4000, 4000) * step
+    assert np.exp(density(slot, h, every)).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_spikes_have_a_probability_and_the_rest_a_density(rng):
+    x = np.where(rng.random(4000) < 0.3, 0.0, rng.exponential(2.0, 4000))
+    slot, _ = started([{"low": 0.0, "spikes": [0.0]}], [x])
+    at_zero = math.exp(density(slot, (0, 0), [0.0])[0])
+    assert at_zero == pytest.approx((x == 0).mean(), abs=5e-3)
+    knots = np.unique(slot.xs[0].numpy())
+    rest = integral(slot, (0, 0), knots)
+    assert at_zero + rest == pytest.approx(1, abs=1e-5)
+
+
+def test_at_the_start_a_column_has_the_law_of_the_data(rng):
+    x, counts = rng.gamma(2.0, 3.0, 20_000), rng.poisson(3.0, 20_000).astype(float)
+    words = rng.choice(3, 20_000, p=[0.7, 0.2, 0.1]).astype(float)
+    slot, h = started([{}, {"step": 1.0, "low": 0.0}, {"categories": 3}], [x, counts, words])
+    p = slot(h.expand(1, -1))
+    fresh = np.column_stack(
+        [rng.gamma(2.0, 3.0, 5000), rng.poisson(3.0, 5000), rng.choice(3, 5000, p=[0.7, 0.2, 0.1])]
+    )
+    own = p.per_column(torch.as_tensor(fresh)).numpy()
+    true = [stats.gamma(2, scale=3).logpdf(fresh[:, 0]), stats.poisson(3).logpmf(fresh[:, 1])]
+    true.append(np.log([0.7, 0.2, 0.1])[fresh[:, 2].astype(int)])
+    for column, log_p in enumerate(true):
+        assert own[:, column].mean() == pytest.approx(log_p.mean(), abs=0.02)
+    torch.manual_seed(0)
+    drawn = slot(h.expand(20_000, -1)).sample().numpy()
+    assert stats.ks_2samp(drawn[:, 0], x).statistic < 0.02
+    assert stats.ks_2samp(drawn[:, 1], counts).statistic < 0.02
+    assert np.bincount(drawn[:, 2].astype(int)) / 20_000 == pytest.approx([0.7, 0.2, 0.1], abs=0.02)
+
+
+def test_draws_have_the_probabilities_that_are_scored(rng):
+    values = rng.poisson(4.0, 3000).astype(float)
+    slot, _ = started([{"step": 1.0, "low": 0.0}], [values])
+    h = torch.tensor([0.6, -0.7], dtype=F64)
+    torch.manual_seed(1)
+    drawn = slot(h.expand(40_000, -1)).sample()[:, 0].numpy()
+    for value in range(3, 9):
+        assert (drawn == value).mean() == pytest.approx(math.exp(density(slot, h, [value])[0]), abs=0.012)
+    assert drawn.min() >= 0
+
+
+def test_the_probability_of_an_interval_is_that_of_the_normal_law(rng):
+    slot, _ = started([{"step": 1.0}], [np.round(rng.normal(0, 3, 5000))])
+    low, high, _ = (part[:, 0].numpy() for part in slot.score(torch.arange(-9.0, 10.0, dtype=F64)[:, None]))
+    for mean, raw in H:
+        scale = math.exp(4 * math.tanh(raw / 4)) + 1e-3
+        exact = stats.norm.cdf((high - mean) / scale) - stats.norm.cdf((low - mean) / scale)
+        own = np.exp(density(slot, (mean, raw), np.arange(-9, 10)))
+        assert own == pytest.approx(exact, rel=1e-4, abs=1e-12)
+
+
+def test_far_out_and_in_float32_nothing_is_infinite(rng):
+    slot = Columns(2, [{"step": 1.0}, {}])
+    x = torch.as_tensor(rng.normal(1e4, 3.0, (500, 2)).round(), dtype=torch.float32)
+    slot.start(x, None)
+    h = torch.tensor([[9.0, -9.0, -6.0, -6.0]], requires_grad=True)
+    log_p = slot(h).log_prob(torch.tensor([[1e6, -1e6], [9000.0, 1e4]]))
+    log_p.sum().backward()
+    assert log_p.isfinite().all()
+    assert h.grad is not None
+    assert h.grad.isfinite().all()
+
+
+def test_many_small_steps_keep_their_probabilities_in_float32(rng):
+    values = np.round(rng.lognormal(12, 0.6, 20_000))
+    slot = Columns(1, [{"step": 1.0, "low": 0.0}])
+    slot.start(torch.as_tensor(values, dtype=torch.float32)[:, None], None)
+    at = np.arange(150_000, 150_400)
+    own = slot(torch.zeros(1, 2)).log_prob(torch.as_tensor(at, dtype=torch.float32)[:, None]).exp().numpy()
+    expected = ((values >= 145_000) & (values < 155_000)).mean() / 10_000
+    assert own.mean() == pytest.approx(expected, rel=0.1)
+    assert own.std() < 0.02 * own.mean()
+
+
+def test_empty_cells_have_the_probability_of_being_empty_and_nothing_else(rng):
+    parts = [{"missing": True}, {"categories": 2, "missing": True}, {}]
+    slot, h = started(parts, [rng.normal(size=500), rng.integers(0, 2, 500), rng.normal(size=500)])
+    h[-2:] = torch.tensor([0.3, -1.2])
+    p, x = slot(h.expand(1, -1)), torch.tensor([[0.5, 1.0, 0.2]], dtype=F64)
+    seen, gone = (
+        p.per_column(x)[0],
+        p.per_column(torch.where(torch.tensor([True, True, False]), torch.nan, x))[0],
+    )
+    plain = Columns(3, parts, gaps=False).to(F64)
+    plain.xs, plain.us = slot.xs, slot.us
+    without = plain(h[None, :-2]).per_column(x)[0]
+    empty = torch.tensor([0.3, -1.2], dtype=F64).sigmoid()
+    assert torch.allclose(seen[:2], without[:2] + (1 - empty).log())
+    assert torch.allclose(gone[:2], empty.log())
+    assert seen[2] == gone[2] == without[2]
+    torch.manual_seed(0)
+    drawn = slot(h.expand(20_000, -1)).sample()
+    assert drawn.isnan().double().mean(0).tolist() == pytest.approx([*empty.tolist(), 0], abs=0.015)
+    assert not slot(h.expand(50, -1)).values().isnan().any()
+
+
+def test_features_are_normal_scores_and_one_hot(rng):
+    x = np.column_stack([rng.gamma(2.0, 3.0, 4000), rng.integers(0, 3, 4000)])
+    slot, _ = started([{}, {"categories": 3}], x.T)
+    f = slot.features(torch.as_tensor(x)).numpy()
+    assert f.shape == (4000, 4) == (4000, *slot.feature_shape)
+    assert f[:, 0].mean() == pytest.approx(0, abs=0.02)
+    assert f[:, 0].std() == pytest.approx(1, abs=0.02)
+    assert np.array_equal(f[:, 1:], np.eye(3)[x[:, 1].astype(int)])
+    mask = torch.tensor([[1.0, 0.0]])
+    assert slot.per_feature(mask).tolist() == [[1, 0, 0, 0]]
+
+
+def test_the_point_is_the_median_and_the_mean_the_mean(rng):
+    slot, _ = started([{}, {"categories": 3}], [rng.gamma(2.0, 3.0, 20_000), rng.integers(0, 3, 20_000)])
+    p = slot(torch.tensor([[0.4, -0.5, 0.0, 2.0, 1.0]], dtype=F64))
+    torch.manual_seed(0)
+    drawn = p.sample((40_000,))[:, 0, 0]
+    assert slot.point(p)[0, 0].item() == pytest.approx(drawn.median().item(), rel=0.02)
+    assert p.mean[0, 0].item() == pytest.approx(drawn.mean().item(), rel=0.02)
+    assert slot.point(p)[0, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([{}], "one entry per column"),
+        ([{}, {"categories": 1}], "2 to 10000 categories"),
+        ([{"step": -1.0}, {}], "positive step"),
+        ([{"stepp": 1.0}, {}], "no entry 'stepp'"),
+    ],
+)
+def test_impossible_columns_are_refused(parts, message):
+    with pytest.raises(ConfigError, match=message):
+        Columns(2, parts)
+
+
+def test_values_outside_are_refused():
+    slot = Columns(2, [{"step": 0.5}, {"categories": 3}])
+    slot.check(torch.tensor([[1.5, 2.0]]))
+    for bad in ([1.2, 0.0], [1.0, 3.0], [1.0, 0.5], [math.inf, 0.0]):
+        with pytest.raises(SupportError):
+            slot.check(torch.tensor([bad]))
