@@ -22,6 +22,8 @@ RUN_FILES = (
     "conditions.png",
     "conversions.png",
     "completions.png",
+    "correlations.png",
+    "missing.png",
     "reconstructions.png",
     "interpolations.png",
     "latent.png",
