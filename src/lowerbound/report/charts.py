@@ -266,32 +266,34 @@ def panels(
     colors = colors or (_BLUE, _ORANGE)
     side = min(side, len(columns))
     rows = -(-len(columns) // side)
-    width, height = (2.35, 1.85) if len(columns) > 1 else (4.6, 3.4)
+    width, height = (4.6, 3.4) if len(columns) == 1 else (2.35 if side > 2 else 2.05, 1.85)
     with _drawing(width * side, height * rows + 0.35) as (figure, buffer):
         for number, shown in enumerate(columns):
             ax = figure.add_subplot(rows, side, number + 1)
-            ax.set_title(brief(shown.column.name, 26), parse_math=False, fontsize=9.5)
-            (_draw_bars if shown.scale == "words" else _draw_histogram)(ax, shown, colors)
-            notes = (
-                [f"{shown.empty:.0%} empty" if shown.empty >= 0.005 else "some empty"] if shown.empty else []
+            empty = (
+                f"{shown.empty:.0%} empty" if shown.empty >= 0.005 else "some empty" if shown.empty else ""
             )
-            notes += [
-                f"{part} beyond: {share:.0%}"
-                for part, share in zip(parts, shown.beyond, strict=True)
-                if share > 0.02
-            ]
-            _note(ax, notes)
+            _titles(ax, shown.column.name, empty)
+            (_draw_bars if shown.scale == "words" else _draw_histogram)(ax, shown, colors)
+            beyond = [f"{p} beyond: {b:.0%}" for p, b in zip(parts, shown.beyond, strict=True) if b > 0.02]
+            if beyond and len(parts) <= 2:
+                _note(ax, "\n".join(beyond), 0.99, 0.98, ha="right", va="top", transform=ax.transAxes)
         handles = [Line2D([], [], linestyle="", marker="s", color=color) for color in colors[: len(parts)]]
         names = [brief(name) for name in parts]
         _legend(figure, handles, names, loc="outside upper left", ncols=max(2, 2 * side), handletextpad=0.1)
     return buffer.getvalue()
 
 
-def _note(ax: Axes, lines: Sequence[str]) -> None:
-    style: dict[str, Any] = {"fontsize": 7.5, "color": _INK, "parse_math": False, "transform": ax.transAxes}
+def _titles(ax: Axes, name: str, note: str) -> None:
+    """Write the name of a panel at its left and a note at its right."""
+    ax.set_title(brief(name, 26 - len(note)), parse_math=False, fontsize=9.5)
+    ax.set_title(note, loc="right", fontsize=7.5, color=_INK)
+
+
+def _note(ax: Axes, text: str, x: float, y: float, **how: Any) -> None:
+    """Write small words over what is drawn."""
     halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
-    text = "\n".join(lines)
-    ax.text(0.99, 0.98, text, ha="right", va="top", path_effects=halo, zorder=5, **style)
+    ax.text(x, y, text, fontsize=7.5, color=_INK, parse_math=False, path_effects=halo, zorder=5, **how)
 
 
 def _draw_bars(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
@@ -309,9 +311,7 @@ def _draw_bars(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
 def _words(ax: Axes, words: Sequence[str]) -> None:
     """Name the places 0, 1, ... from top to bottom."""
     ax.set_ylim(len(words) - 0.5, -0.5)
-    ax.set_yticks(
-        range(len(words)), [brief(word, 13) for word in words], fontsize=7.5 if len(words) > 4 else 8.5
-    )
+    ax.set_yticks(range(len(words)), [brief(word, 13) for word in words], fontsize=8 if len(words) > 4 else 9)
     for text in ax.get_yticklabels():
         text.set_parse_math(False)
     ax.tick_params(axis="y", length=0)
@@ -335,15 +335,14 @@ def _draw_histogram(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
         for place, _, shares in shown.spikes:
             thick = 0.06 * span / len(shown.heights)
             ax.bar(place - 0.03 * span + (k + 0.5) * thick, shares[k], thick, color=color, alpha=0.85)
-    for place, word, _ in shown.spikes:
-        ax.text(
-            place, 1.0, brief(word, 10), ha="center", va="bottom", fontsize=7, color=_INK, parse_math=False
-        )
-    low, high = (
-        end([shown.edges[at], *(place for place, *_ in shown.spikes)]) for end, at in ((min, 0), (max, -1))
-    )
-    ax.set_xlim(low - 0.05 * span, high + 0.05 * span)
-    ax.set_ylim(0, 1.12 if shown.spikes else 1.0)
+    written: list[float] = []
+    for place, word, shares in shown.spikes:
+        # The first are the most frequent; one whose words would lie on theirs goes without.
+        if max(shares) >= 0.01 and all(abs(place - other) > 0.15 * span for other in written):
+            written.append(place)
+            _note(ax, brief(word, 10), place, max(shares) + 0.02, ha="center", va="bottom")
+    ax.set_xlim(*shown.limits)
+    ax.set_ylim(0, 1.12 if shown.spikes or max(shown.beyond) > 0.02 else 1.0)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     _axis(ax.xaxis, shown)
@@ -387,10 +386,11 @@ def reconstructions(
     """
     side = min(side, len(columns))
     rows = -(-len(columns) // side)
-    with _drawing(2.35 * side if side > 1 else 4.4, (2.35 if side > 1 else 3.8) * rows) as (figure, buffer):
+    wide = 4.4 if side == 1 else 2.05 if side == 2 else 2.35
+    with _drawing(wide * side, (2.35 if side > 1 else 3.8) * rows) as (figure, buffer):
         for number, ((shown, values, others), text) in enumerate(zip(columns, note, strict=True)):
             ax = figure.add_subplot(rows, side, number + 1)
-            ax.set_title(brief(shown.column.name, 26), parse_math=False, fontsize=9.5)
+            _titles(ax, shown.column.name, text)
             places = shown.at(values)
             if shown.scale == "words":
                 total, hit = (
@@ -403,18 +403,15 @@ def reconstructions(
                 _percent(ax)
                 ax.set_xlabel("reproduced", fontsize=9)
             else:
-                span = shown.edges[-1] - shown.edges[0]
-                limits = shown.edges[0] - 0.05 * span, shown.edges[-1] + 0.05 * span
                 ax.scatter(places, shown.at(others), s=6, color=_BLUE, alpha=0.5, linewidths=0)
-                ax.plot(limits, limits, color=_GREY, linewidth=1, linestyle=":")
-                ax.set_xlim(*limits)
-                ax.set_ylim(*limits)
+                ax.plot(shown.limits, shown.limits, color=_GREY, linewidth=1, linestyle=":")
+                ax.set_xlim(*shown.limits)
+                ax.set_ylim(*shown.limits)
                 _axis(ax.xaxis, shown)
                 _axis(ax.yaxis, shown)
                 ax.set_xlabel("data", fontsize=9)
                 if number % side == 0:
                     ax.set_ylabel("reconstruction", fontsize=9)
-            _note(ax, [text])
     return buffer.getvalue()
 
 
@@ -431,9 +428,7 @@ def heat_maps(maps: Mapping[str, np.ndarray], names: Sequence[str], side: int = 
     whole = 9.4 if side > 1 else 4.0
     size = 7.5 if d > 14 else 8.5
     margin = 0.3 + longest * size / 72 * 0.55
-    one = (whole - margin - 0.9) / side
-    if side == 1 or len(maps) > side:
-        one = (whole - side * margin - 0.9) / side
+    one = (whole - margin - 1.4) / side if side == len(maps) else (whole - side * margin - 0.9) / side
     with _drawing(whole, rows * (one + margin + 0.25)) as (figure, buffer):
         drawn = []
         for number, (title, values) in enumerate(maps.items()):
@@ -457,7 +452,7 @@ def heat_maps(maps: Mapping[str, np.ndarray], names: Sequence[str], side: int = 
                 ax.tick_params(length=0)
                 for text in (*ax.get_xticklabels(), *ax.get_yticklabels()):
                     text.set_parse_math(False)
-            if number >= len(maps) - 2:
+            if number >= len(maps) - 2 or side == 1:
                 figure.colorbar(drawn[-1], ax=ax, shrink=0.7, aspect=25, pad=0.02)
     return buffer.getvalue()
 

@@ -17,7 +17,9 @@ from ..data.spec import ColumnSpec, DataSpec
 MOST_BARS = 8
 _MOST_LEVELS = 20  # of a category in associations
 _FEW = 10  # different numbers that get a bar each
-_SPIKE = 0.2  # share of the cells that makes a number stand alone
+_SPIKE = 0.2  # share of the cells that makes a number stand alone,
+_SPIKE_OF_FEW = 0.5  # and among so few different ones that each can have a bin
+_BINS = 40
 _DECADES = 2.5  # beyond, the axis of a positive number is logarithmic
 _TAIL = 0.005  # share of the cells beyond each end of an axis, if they would flatten the rest
 
@@ -79,7 +81,17 @@ class Panel:
             return np.where(
                 np.isnan(v), np.nan, np.where(is_own.any(1), is_own.argmax(1), len(self.words) - 1)
             )
-        return np.log10(v, out=np.full(len(v), np.nan), where=v > 0) if self.scale == "log" else v
+        places = np.log10(v, out=np.full(len(v), np.nan), where=v > 0) if self.scale == "log" else v.copy()
+        for value, (place, *_) in zip(self.own, self.spikes, strict=True):
+            places[np.isclose(v, value, rtol=1e-6, atol=0)] = place
+        return places
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Both ends of the axis, spikes included."""
+        places = [self.edges[0], self.edges[-1], *(place for place, *_ in self.spikes)]
+        margin = 0.05 * (self.edges[-1] - self.edges[0])
+        return min(places) - margin, max(places) + margin
 
 
 def values_of(column: ColumnSpec, x: np.ndarray) -> np.ndarray:
@@ -133,7 +145,7 @@ def _bars(column: ColumnSpec, values: np.ndarray, counts: np.ndarray) -> Panel:
 def _histogram(column: ColumnSpec, guide: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Panel:
     """Bins over the numbers but for those that stand alone."""
     shares = counts / max(1, len(guide))
-    alone = shares >= _SPIKE
+    alone = shares >= (_SPIKE if column.step is None or len(values) > _BINS else _SPIKE_OF_FEW)
     for spike in column.spikes:
         alone |= np.isclose(values, spike, rtol=1e-6, atol=0)
     positive = guide[guide > 0]
@@ -149,20 +161,21 @@ def _histogram(column: ColumnSpec, guide: np.ndarray, values: np.ndarray, counts
     scale = "date" if column.stored == "date" else "linear"
     if scale == "linear" and rest[0] > 0 and _decades(rest) > _DECADES:
         scale = "log"
-    shown = Panel(column, scale, np.zeros(0), own=values[kept])
-    places = shown.at(rest)
+    shown = Panel(column, scale, np.zeros(0))
+    places = np.log10(rest) if scale == "log" else rest
     low, high = np.quantile(places, [_TAIL, 1 - _TAIL])
     if places[-1] - places[0] <= 1.6 * (high - low):
         low, high = places[0], places[-1]
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    bins = int(np.clip(2 * len(rest) ** (1 / 3), 8, 40))
+    bins = int(np.clip(2 * len(rest) ** (1 / 3), 8, _BINS))
     shown.edges = _edges(low, high, bins, scale, column.step)
     span = shown.edges[-1] - shown.edges[0]
     for k in kept:
         with np.errstate(divide="ignore"):
             place = np.log10(max(values[k], 0.0)) if scale == "log" else values[k]
         place = float(np.clip(place, shown.edges[0] - 0.08 * span, shown.edges[-1] + 0.08 * span))
+        shown.own = np.append(shown.own, values[k])
         shown.spikes.append((place, cell(column, float(values[k]) - column.offset), []))
     return shown
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ _MOST_VALUES = 2**25  # as long as so many numbers hold them
 _MOST_ROWS = 2000  # of a table
 _ROWS_OF_EACH = 200  # of a class
 _MOST_PANELS = 24
+_MOST_CELLS = 2**22
+_SETS = 5  # of draws, to tell what chance makes
 _MOST_RELATED = 100  # columns in associations,
 _MOST_NAMES = 30  # with names up to so many
 _LEAST_DRAWS = 1000
@@ -75,6 +78,7 @@ def views(
     history: Sequence[Mapping[str, Any]],
     numbers: Mapping[str, Any] | None = None,
     seed: int = 0,
+    page: bool = True,
 ) -> list[View]:
     """Return the pictures that apply to this model and these data, in the order of reading.
 
@@ -86,6 +90,7 @@ def views(
         history: Records of ``metrics.jsonl``; may be empty.
         numbers: What an evaluation gave, for its KL per dimension; validation examples give it otherwise.
         seed: Of all draws, and of the choice of examples.
+        page: With what is no picture.
     """
     with torch.no_grad(), model.evaluating():
         examples = Examples(model, data, seed)
@@ -102,7 +107,11 @@ def views(
         else:
             table = Table(examples)
             parts += [_table_samples(table), _table_conditions(table), _correlations(table)]
-            parts += [_table_reconstructions(table), _missing(table, data), _odd(table, data)]
+            parts += [
+                _table_reconstructions(table),
+                _missing(table, data),
+                _odd(table, data) if page else None,
+            ]
         parts.append(_latent_map(examples))
         if data.spec.kind == "image":
             parts.append(_latent_grid(examples))
@@ -531,30 +540,28 @@ class Table:
 
     def __init__(self, examples: Examples) -> None:
         self.examples, self.columns = examples, tables.columns_of(examples.spec)
-        self.x = examples.x.cpu().double().numpy()
-        n = len(self.x)
-        given = examples.given(torch.arange(max(2 * n, _LEAST_DRAWS)) % n)
-        drawn = examples.model.sample(max(2 * n, _LEAST_DRAWS), given, mean=False, seed=examples.seed)
+        n = min(len(examples.x), _MOST_ROWS, max(200, _MOST_CELLS // len(self.columns)))
+        self.x = examples.x[:n].cpu().double().numpy()
+        count = max(_SETS * n, _LEAST_DRAWS)
+        given = examples.given(torch.arange(count) % n)
+        drawn = examples.model.sample(count, given, mean=False, seed=examples.seed)
         self.draws = drawn.cpu().double().numpy()
-        # Two parts of the draws, with as many rows and the same empty cells as the data: what chance alone makes.
+        # Parts of the draws with as many rows and the same empty cells as the data: what chance alone makes.
         empty = np.isnan(self.x)
-        one, two = (np.where(empty, np.nan, self.draws[k * n : (k + 1) * n]) for k in (0, 1))
-        self.parts = {"data": self.x, "model": one, "again": two}
-        self.distance = tables.distances(self.columns, self.x, one)
-        self.chance = tables.distances(self.columns, two, one)
+        sets = [np.where(empty, np.nan, self.draws[k * n : (k + 1) * n]) for k in range(_SETS)]
+        self.distance = tables.distances(self.columns, self.x, sets[0])
+        self.chance = [tables.distances(self.columns, a, b) for a, b in pairwise(sets)]
         order = np.argsort(-np.nan_to_num(self.distance, nan=-1.0), kind="stable")
         self.chosen, self.related = np.sort(order[:_MOST_PANELS]), np.sort(order[:_MOST_RELATED])
-        level = tables.levels([self.columns[k] for k in self.related], self.x[:_MOST_ROWS, self.related])
-        self.associations = {
-            name: tables.association(part[:_MOST_ROWS, self.related], level)
-            for name, part in self.parts.items()
-        }
-
-    def difference(self, one: str, two: str) -> float:
-        """Return the mean absolute difference of the associations of all pairs, NaN if there is none."""
-        pairs = np.triu_indices(len(self.related), 1)
-        off = np.abs(self.associations[one] - self.associations[two])[pairs]
-        return float(off[~np.isnan(off)].mean()) if (~np.isnan(off)).any() else float("nan")
+        level = tables.levels([self.columns[k] for k in self.related], self.x[:, self.related])
+        self.data, self.model, *more = (
+            tables.association(part[:, self.related], level) for part in (self.x, *sets)
+        )
+        self.pairs = _mean(np.abs(self.data - self.model)[np.triu_indices(len(self.related), 1)])
+        self.pairs_by_chance = [
+            _mean(np.abs(a - b)[np.triu_indices(len(self.related), 1)])
+            for a, b in pairwise([self.model, *more])
+        ]
 
     def panels(self, parts: Sequence[np.ndarray], guide: np.ndarray) -> list[tables.Panel]:
         """Return what is drawn of the columns shown."""
@@ -577,33 +584,40 @@ class Table:
 
     def verdict(self) -> str:
         """Return in a few sentences whether the model's tables are like the data's."""
-        off, chance = (
-            float(np.nanmean(part)) if not np.isnan(part).all() else 0.0
-            for part in (self.distance, self.chance)
-        )
-        text, is_like = f"on average {off:.2f} ({chance:.2f} by chance)", _is_like(off, chance)
+        off, chance = _mean(self.distance), [_mean(part) for part in self.chance]
+        text = f"On average distributions differ by {off:.2f} ({_span(chance)} by chance)"
         if len(self.columns) > 1 and off > 0:
             worst = int(np.nanargmax(self.distance))
-            text += f", most in {charts.brief(self.columns[worst].name)}: {self.distance[worst]:.2f}"
-        pairs, by_chance = self.difference("data", "model"), self.difference("again", "model")
-        if np.isnan(pairs):
-            lead = "The columns are like the data's." if is_like else "The columns are not like the data's."
-            return f"{lead} Their distributions differ by {text}."
-        both = (is_like, _is_like(pairs, by_chance))
+            text += f", most that of {charts.brief(self.columns[worst].name)}: {self.distance[worst]:.2f}"
+        like = [_is_like(off, chance)]
+        if not np.isnan(self.pairs):
+            like.append(_is_like(self.pairs, self.pairs_by_chance))
+            text += (
+                f"; associations of two columns by {self.pairs:.2f} ({_span(self.pairs_by_chance)} by chance)"
+            )
         lead = {
-            (True, True): "The columns, and how they go together, are like the data's.",
-            (True, False): "The columns are like the data's; how they go together is not.",
-            (False, True): "The columns are not like the data's, but they go together as the data's do.",
-            (False, False): "The columns are not like the data's, nor do they go together as the data's do.",
-        }[both]
-        return (
-            f"{lead} Distributions differ by {text}; associations of two columns on average by {pairs:.2f} "
-            f"({by_chance:.2f} by chance)."
-        )
+            (True,): "The columns are like the data's",
+            (False,): "The columns are not like the data's",
+            (True, True): "The columns, and how they go together, are like the data's",
+            (True, False): "The columns are like the data's; how they go together is not",
+            (False, True): "The columns are not like the data's, but they go together as the data's do",
+            (False, False): "The columns are not like the data's, nor do they go together as the data's do",
+        }[tuple(like)]
+        return f"{lead}, as far as {len(self.x)} rows tell. {text}."
 
 
-def _is_like(off: float, chance: float) -> bool:
-    return off <= max(1.5 * chance, chance + 0.02)
+def _mean(numbers: np.ndarray) -> float:
+    known = numbers[~np.isnan(numbers)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _span(chance: Sequence[float]) -> str:
+    ends = f"{min(chance):.2f}", f"{max(chance):.2f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _is_like(off: float, chance: Sequence[float]) -> bool:
+    return not off > max(1.25 * max(chance), max(chance) + 0.01)
 
 
 def _table_samples(table: Table) -> View:
@@ -619,7 +633,7 @@ def _table_samples(table: Table) -> View:
         "beyond if it would else hide the rest, and a value that stands alone has bars as high as its share. "
         "Distributions differ by the largest difference of the distribution functions of a number (Kolmogorov and "
         "Smirnov) or half the sum of the differences of a category's shares; by chance, as two sets of draws of the "
-        "data's size. Like: by no more than half as much again as by chance, or by 0.02 more.",
+        f"data's size, of {_SETS} sets. Like: by no more than a quarter more than by chance, or 0.01.",
         chart=True,
         narrow=partial(draw, side=2),
         lead=table.verdict(),
@@ -652,14 +666,14 @@ def _table_conditions(table: Table) -> View | None:
 
 
 def _table_reconstructions(table: Table) -> View:
-    examples, part = table.examples, slice(_MOST_ROWS)
+    examples, part = table.examples, slice(len(table.x))
     x = examples.model.reconstruct(examples.x[part], examples.given(part)).cpu().double().numpy()
     columns, notes = [], []
     for k, shown in zip(table.chosen, table.panels((table.x,), table.x), strict=True):
         known = ~np.isnan(table.x[part, k])
         pair = [tables.values_of(shown.column, part[known, k]) for part in (table.x[part], x)]
         columns.append((shown, *pair))
-        hit = f"{(pair[0] == pair[1]).mean():.0%} reproduced" if len(pair[0]) else "all empty"
+        hit = f"all: {(pair[0] == pair[1]).mean():.0%}" if len(pair[0]) else "all empty"
         notes.append(hit if shown.scale == "words" or not len(pair[0]) else "")
     draw = partial(charts.reconstructions, columns, notes)
     return View(
@@ -667,19 +681,19 @@ def _table_reconstructions(table: Table) -> View:
         draw(),
         f"Reconstructions against data: {_names(table)}",
         f"{len(x)} validation examples: {examples.point} at the mean z of q(z | x) against the data, {table.which()}. "
-        "Of numbers, on the dotted line the two agree; of bars, the share of the data's cells that are reproduced.",
+        "Of numbers, on the dotted line the two agree, and 0.5% of the data may lie beyond each end; of bars, the share "
+        "of the data's cells that are reproduced.",
         chart=True,
         narrow=partial(draw, side=2),
     )
 
 
 def _correlations(table: Table) -> View | None:
-    off = table.difference("data", "model")
-    if np.isnan(off):
+    if np.isnan(table.pairs):
         return None
-    data, model, _ = table.associations.values()
+    data, model = table.data, table.model
     names = [table.columns[k].name for k in table.related]
-    n, d = len(table.x[:_MOST_ROWS]), len(names)
+    n, d = len(table.x), len(names)
     maps = {"data": data, "model": model, "model − data": model - data}
     draw = partial(charts.heat_maps, maps, names if d <= _MOST_NAMES else [])
     unnamed = "" if d <= _MOST_NAMES else " The names of so many columns are not written."
@@ -690,8 +704,8 @@ def _correlations(table: Table) -> View | None:
         f"How much two columns say of each other, from 0 to 1, in {n} validation examples, in as many draws from the "
         "model, and the difference: of two numbers the absolute value of Spearman's rank correlation, of two "
         "categories Cramér's V, of a number and a category the correlation ratio of the ranks; "
-        f"{table.which(table.related)}. The mean absolute difference of all pairs is {off:.3f}; of two sets of draws "
-        f"of this size {table.difference('again', 'model'):.3f}.{unnamed}",
+        f"{table.which(table.related)}. The mean absolute difference of all pairs is {table.pairs:.3f}; of two sets of draws "
+        f"of this size {_span(table.pairs_by_chance)}.{unnamed}",
         chart=True,
         narrow=partial(draw, side=1),
     )
