@@ -270,24 +270,35 @@ def panels(
     with _drawing(width * side, height * rows + 0.35) as (figure, buffer):
         for number, shown in enumerate(columns):
             ax = figure.add_subplot(rows, side, number + 1)
-            empty = (
-                f"{shown.empty:.0%} empty" if shown.empty >= 0.005 else "some empty" if shown.empty else ""
+            _title(ax, shown, side)
+            if shown.scale == "words":
+                _draw_bars(ax, shown, colors)
+            else:
+                _draw_histogram(ax, shown, colors)
+                _axis(ax.xaxis, shown, side)
+            notes = (
+                [f"{shown.empty:.0%} empty" if shown.empty >= 0.005 else "some empty"] if shown.empty else []
             )
-            _titles(ax, shown.column.name, empty)
-            (_draw_bars if shown.scale == "words" else _draw_histogram)(ax, shown, colors)
-            beyond = [f"{p} beyond: {b:.0%}" for p, b in zip(parts, shown.beyond, strict=True) if b > 0.02]
-            if beyond and len(parts) <= 2:
-                _note(ax, "\n".join(beyond), 0.99, 0.98, ha="right", va="top", transform=ax.transAxes)
+            if len(parts) <= 2:
+                beyond = zip(parts, shown.beyond, strict=True)
+                notes += [f"{part} beyond: {share:.0%}" for part, share in beyond if share > 0.02]
+            _corner(ax, shown, "\n".join(notes))
         handles = [Line2D([], [], linestyle="", marker="s", color=color) for color in colors[: len(parts)]]
         names = [brief(name) for name in parts]
         _legend(figure, handles, names, loc="outside upper left", ncols=max(2, 2 * side), handletextpad=0.1)
     return buffer.getvalue()
 
 
-def _titles(ax: Axes, name: str, note: str) -> None:
-    """Write the name of a panel at its left and a note at its right."""
-    ax.set_title(brief(name, 26 - len(note)), parse_math=False, fontsize=9.5)
-    ax.set_title(note, loc="right", fontsize=7.5, color=_INK)
+def _title(ax: Axes, shown: Panel, side: int) -> None:
+    """Name the column of a panel."""
+    room = {1: 50, 2: 18}.get(side, 24)
+    ax.set_title(brief(shown.column.name, room), parse_math=False, fontsize=9.5)
+
+
+def _corner(ax: Axes, shown: Panel, text: str) -> None:
+    """Write a note where a panel has room: bars are short at the bottom."""
+    y, va = (0.03, "bottom") if shown.scale == "words" else (0.98, "top")
+    _note(ax, text, 0.99, y, ha="right", va=va, transform=ax.transAxes)
 
 
 def _note(ax: Axes, text: str, x: float, y: float, **how: Any) -> None:
@@ -335,33 +346,34 @@ def _draw_histogram(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
         for place, _, shares in shown.spikes:
             thick = 0.06 * span / len(shown.heights)
             ax.bar(place - 0.03 * span + (k + 0.5) * thick, shares[k], thick, color=color, alpha=0.85)
-    written: list[float] = []
+    written: list[tuple[float, str]] = []
     for place, word, shares in shown.spikes:
         # The first are the most frequent; one whose words would lie on theirs goes without.
-        if max(shares) >= 0.01 and all(abs(place - other) > 0.15 * span for other in written):
-            written.append(place)
+        if max(shares) >= 0.01 and all(
+            abs(place - other) > 0.03 * span * (len(word) + len(its)) for other, its in written
+        ):
+            written.append((place, word))
             _note(ax, brief(word, 10), place, max(shares) + 0.02, ha="center", va="bottom")
     ax.set_xlim(*shown.limits)
-    ax.set_ylim(0, 1.12 if shown.spikes or max(shown.beyond) > 0.02 else 1.0)
+    ax.set_ylim(0, 1.12 if shown.spikes or shown.empty or max(shown.beyond) > 0.02 else 1.0)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    _axis(ax.xaxis, shown)
 
 
-def _axis(axis: Axis, shown: Panel) -> None:
+def _axis(axis: Axis, shown: Panel, side: int) -> None:
     """Set few ticks, with short words, on the axis of a panel."""
-    low, high = shown.edges[0], shown.edges[-1]
+    low, high, most = shown.edges[0], shown.edges[-1], 3 if side == 2 else 4
     if shown.scale == "date":
-        axis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=4))
+        axis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=3))
         days = high - low
         form = "%Y" if days > 1100 else "%b %Y" if days > 100 else "%d %b" if days > 2 else "%H:%M"
         axis.set_major_formatter(dates.DateFormatter(form))
         return
     if shown.scale == "log":
         decades = np.arange(np.ceil(low - 0.05), np.floor(high + 0.05) + 1)
-        axis.set_major_locator(ticker.FixedLocator(list(decades[:: max(1, round(len(decades) / 4))])))
+        axis.set_major_locator(ticker.FixedLocator(list(decades[:: max(1, round(len(decades) / most))])))
     else:
-        axis.set_major_locator(ticker.MaxNLocator(4, integer=shown.column.step == 1))
+        axis.set_major_locator(ticker.MaxNLocator(most, integer=shown.column.step == 1))
 
     def short(value: float, _: object = None) -> str:
         value = 10**value if shown.scale == "log" else value
@@ -380,7 +392,7 @@ def reconstructions(
     """Return of each column the reconstructions against the values, with the line on which they agree.
 
     Args:
-        columns: A panel, the values (N,) and their reconstructions (N,); of bars the share of each that is reproduced.
+        columns: A panel, the values (N,) and their reconstructions (N,); of bars the shares reproduced.
         note: What stands in the corner of each.
         side: Panels side by side.
     """
@@ -390,7 +402,8 @@ def reconstructions(
     with _drawing(wide * side, (2.35 if side > 1 else 3.8) * rows) as (figure, buffer):
         for number, ((shown, values, others), text) in enumerate(zip(columns, note, strict=True)):
             ax = figure.add_subplot(rows, side, number + 1)
-            _titles(ax, shown.column.name, text)
+            _title(ax, shown, side)
+            _corner(ax, shown, text)
             places = shown.at(values)
             if shown.scale == "words":
                 total, hit = (
@@ -407,8 +420,8 @@ def reconstructions(
                 ax.plot(shown.limits, shown.limits, color=_GREY, linewidth=1, linestyle=":")
                 ax.set_xlim(*shown.limits)
                 ax.set_ylim(*shown.limits)
-                _axis(ax.xaxis, shown)
-                _axis(ax.yaxis, shown)
+                _axis(ax.xaxis, shown, side)
+                _axis(ax.yaxis, shown, side)
                 ax.set_xlabel("data", fontsize=9)
                 if number % side == 0:
                     ax.set_ylabel("reconstruction", fontsize=9)

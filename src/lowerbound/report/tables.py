@@ -36,14 +36,14 @@ def columns_of(spec: DataSpec) -> list[ColumnSpec]:
     return [ColumnSpec(name, "real", "float") for name in names]
 
 
-def cell(column: ColumnSpec, x: float) -> str:
+def cell(column: ColumnSpec, x: float, digits: int = 6) -> str:
     """Return a number of x as the user writes it."""
     if np.isnan(x):
         return "empty"
     value = decode([column], np.array([[x]]))[column.name].iloc[0]
     if column.stored == "date":
         return str(value).removesuffix(" 00:00:00")
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 # ---------------------------------------------------------------------- one column
@@ -53,7 +53,7 @@ class Panel:
 
     Attributes:
         column: What it means.
-        scale: "words" of bars, or that of the axis: "linear", "log" (in decades) or "date" (in days since 1970-01-01).
+        scale: "words" of bars, or of the axis: "linear", "log" (in decades) or "date" (in days since 1970-01-01).
         edges: Of the bins on this axis (K + 1,); of bars 0 to K.
         heights: For each part the share of its cells in each bar, or their density on the axis, (K,).
         words: Of the bars.
@@ -121,6 +121,9 @@ def panel(column: ColumnSpec, parts: Sequence[np.ndarray], guide: np.ndarray | N
         shown = _bars(column, values, counts)
     for part in parts:
         _count(shown, values_of(column, part[~np.isnan(part)]))
+    if shown.words[-1:] == ["other"] and not any(shares[-1] for shares in shown.heights):
+        shown.words, shown.edges = shown.words[:-1], shown.edges[:-1]
+        shown.heights = [shares[:-1] for shares in shown.heights]
     shown.empty = float(np.isnan(parts[0]).mean()) if len(parts[0]) else 0.0
     return shown
 
@@ -176,7 +179,7 @@ def _histogram(column: ColumnSpec, guide: np.ndarray, values: np.ndarray, counts
             place = np.log10(max(values[k], 0.0)) if scale == "log" else values[k]
         place = float(np.clip(place, shown.edges[0] - 0.08 * span, shown.edges[-1] + 0.08 * span))
         shown.own = np.append(shown.own, values[k])
-        shown.spikes.append((place, cell(column, float(values[k]) - column.offset), []))
+        shown.spikes.append((place, cell(column, float(values[k]) - column.offset, 3), []))
     return shown
 
 
@@ -280,7 +283,7 @@ def association(x: np.ndarray, level: Sequence[np.ndarray | None]) -> np.ndarray
             blocks[-1][present, own[values.astype(int)]] = 1
     starts = np.cumsum([0, *(block.shape[1] for block in blocks)])
     features = np.concatenate(blocks, 1)
-    # Sums of features, of products and of squares over the rows that have both columns: no pair needs a pass of its own.
+    # Sums of features, of products and of squares over the rows that have both: no pair needs its own pass.
     products = features.T @ features
     sums, squares = (part.T @ there for part in (features, features**2))
     both = there.T.astype(float) @ there

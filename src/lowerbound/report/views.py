@@ -652,7 +652,10 @@ def _table_conditions(table: Table) -> View | None:
     c = {name: value.repeat_interleave(each, 0) for name, value in rows.c.items()}
     x = examples.model.sample(each * len(rows.names), c, mean=False, seed=examples.seed).cpu().double()
     draw = partial(
-        charts.panels, rows.names, table.panels(x.unflatten(0, (-1, each)).numpy(), x.numpy()), charts.PALETTE
+        charts.panels,
+        rows.names,
+        table.panels(list(x.unflatten(0, (-1, each)).numpy()), x.numpy()),
+        charts.PALETTE,
     )
     return View(
         "conditions",
@@ -680,9 +683,9 @@ def _table_reconstructions(table: Table) -> View:
         "reconstructions",
         draw(),
         f"Reconstructions against data: {_names(table)}",
-        f"{len(x)} validation examples: {examples.point} at the mean z of q(z | x) against the data, {table.which()}. "
-        "Of numbers, on the dotted line the two agree, and 0.5% of the data may lie beyond each end; of bars, the share "
-        "of the data's cells that are reproduced.",
+        f"{len(x)} validation examples: {examples.point} at the mean z of q(z | x) against the data, "
+        f"{table.which()}. Of numbers, on the dotted line the two agree, and 0.5% of the data may lie beyond each end; of bars, the "
+        "share of the data's cells that are reproduced.",
         chart=True,
         narrow=partial(draw, side=2),
     )
@@ -704,8 +707,8 @@ def _correlations(table: Table) -> View | None:
         f"How much two columns say of each other, from 0 to 1, in {n} validation examples, in as many draws from the "
         "model, and the difference: of two numbers the absolute value of Spearman's rank correlation, of two "
         "categories Cramér's V, of a number and a category the correlation ratio of the ranks; "
-        f"{table.which(table.related)}. The mean absolute difference of all pairs is {table.pairs:.3f}; of two sets of draws "
-        f"of this size {_span(table.pairs_by_chance)}.{unnamed}",
+        f"{table.which(table.related)}. The mean absolute difference of all pairs is {table.pairs:.3f}; of two sets of "
+        f"draws of this size {_span(table.pairs_by_chance)}.{unnamed}",
         chart=True,
         narrow=partial(draw, side=1),
     )
@@ -745,11 +748,9 @@ def _odd(table: Table, data: Data) -> View | None:
     if each is not None:
         of = each.double().numpy()
         for words, row, columns in zip(cells, rows, tables.odd_columns(of, rows, _ODD_CELLS), strict=True):
-            words += [
-                f"{table.columns[k].name} = {tables.cell(table.columns[k], table.x[row, k])} ({of[row, k]:.1f})"
-                for k in columns
-                if not np.isnan(of[row, k])
-            ]
+            for k in columns[~np.isnan(of[row, columns])]:
+                value = charts.brief(tables.cell(table.columns[k], float(examples.x[row, k])), 40)
+                words.append(f"{table.columns[k].name} = {value} ({of[row, k]:.1f})")
     head = ("Row", "log p(x)", *(["Odd cells, log p(cell | z)"] if each is not None else []))
     start = 0 if data.whole else len(data.train)
     places = examples.order.numpy() + start
@@ -759,8 +760,8 @@ def _odd(table: Table, data: Data) -> View | None:
         for row, words in zip(rows, cells, strict=True)
     ]
     cells_are = (
-        f" Odd cells: those {_ODD_CELLS} whose log-density given z, in nats, is furthest below the column's mean, the "
-        "furthest first; z from q(z | x)."
+        f" Odd cells: those {_ODD_CELLS} whose log-density given z, in nats, is furthest below the column's mean, "
+        "the furthest first; z from q(z | x)."
         if each is not None
         else ""
     )
