@@ -271,18 +271,21 @@ def panels(
         for number, shown in enumerate(columns):
             ax = figure.add_subplot(rows, side, number + 1)
             _title(ax, shown, side)
-            if shown.scale == "words":
-                _draw_bars(ax, shown, colors)
-            else:
-                _draw_histogram(ax, shown, colors)
-                _axis(ax.xaxis, shown, side)
             notes = (
                 [f"{shown.empty:.0%} empty" if shown.empty >= 0.005 else "some empty"] if shown.empty else []
             )
             if len(parts) <= 2:
                 beyond = zip(parts, shown.beyond, strict=True)
                 notes += [f"{part} beyond: {share:.0%}" for part, share in beyond if share > 0.02]
-            _corner(ax, shown, "\n".join(notes))
+            if shown.scale == "words":
+                _draw_bars(ax, shown, colors)
+                ax.set_ylim(bottom=len(shown.words) * (1 + 0.13 * len(notes)) - 0.5)
+            else:
+                _draw_histogram(ax, shown, colors)
+                _axis(ax.xaxis, shown, side)
+                ax.set_ylim(0, 1 + 0.12 * max(len(notes), bool(shown.spikes)))
+            y, va = (0.02, "bottom") if shown.scale == "words" else (0.98, "top")
+            _note(ax, "\n".join(notes), 0.99, y, ha="right", va=va, transform=ax.transAxes)
         handles = [Line2D([], [], linestyle="", marker="s", color=color) for color in colors[: len(parts)]]
         names = [brief(name) for name in parts]
         _legend(figure, handles, names, loc="outside upper left", ncols=max(2, 2 * side), handletextpad=0.1)
@@ -293,12 +296,6 @@ def _title(ax: Axes, shown: Panel, side: int) -> None:
     """Name the column of a panel."""
     room = {1: 50, 2: 18}.get(side, 24)
     ax.set_title(brief(shown.column.name, room), parse_math=False, fontsize=9.5)
-
-
-def _corner(ax: Axes, shown: Panel, text: str) -> None:
-    """Write a note where a panel has room: bars are short at the bottom."""
-    y, va = (0.03, "bottom") if shown.scale == "words" else (0.98, "top")
-    _note(ax, text, 0.99, y, ha="right", va=va, transform=ax.transAxes)
 
 
 def _note(ax: Axes, text: str, x: float, y: float, **how: Any) -> None:
@@ -355,7 +352,6 @@ def _draw_histogram(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
             written.append((place, word))
             _note(ax, brief(word, 10), place, max(shares) + 0.02, ha="center", va="bottom")
     ax.set_xlim(*shown.limits)
-    ax.set_ylim(0, 1.12 if shown.spikes or shown.empty or max(shown.beyond) > 0.02 else 1.0)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
 
@@ -386,35 +382,32 @@ def _axis(axis: Axis, shown: Panel, side: int) -> None:
     axis.set_major_formatter(ticker.FuncFormatter(short))
 
 
-def reconstructions(
-    columns: Sequence[tuple[Panel, np.ndarray, np.ndarray]], note: Sequence[str], side: int = 4
-) -> bytes:
+def reconstructions(columns: Sequence[tuple[Panel, np.ndarray, np.ndarray]], side: int = 4) -> bytes:
     """Return of each column the reconstructions against the values, with the line on which they agree.
 
     Args:
         columns: A panel, the values (N,) and their reconstructions (N,); of bars the shares reproduced.
-        note: What stands in the corner of each.
         side: Panels side by side.
     """
     side = min(side, len(columns))
     rows = -(-len(columns) // side)
     wide = 4.4 if side == 1 else 2.05 if side == 2 else 2.35
     with _drawing(wide * side, (2.35 if side > 1 else 3.8) * rows) as (figure, buffer):
-        for number, ((shown, values, others), text) in enumerate(zip(columns, note, strict=True)):
+        for number, (shown, values, others) in enumerate(columns):
             ax = figure.add_subplot(rows, side, number + 1)
             _title(ax, shown, side)
-            _corner(ax, shown, text)
             places = shown.at(values)
             if shown.scale == "words":
                 total, hit = (
                     np.bincount(places[keep].astype(int), minlength=len(shown.words))
                     for keep in (~np.isnan(places), ~np.isnan(places) & (values == others))
                 )
+                note = f"all: {hit.sum() / max(total.sum(), 1):.0%}"
                 ax.barh(np.arange(len(shown.words)), hit / np.maximum(total, 1), 0.6, color=_BLUE, alpha=0.85)
                 _words(ax, shown.words)
                 ax.set_xlim(0, 1)
                 _percent(ax)
-                ax.set_xlabel("reproduced", fontsize=9)
+                ax.set_xlabel(f"reproduced; {note}", fontsize=9)
             else:
                 ax.scatter(places, shown.at(others), s=6, color=_BLUE, alpha=0.5, linewidths=0)
                 ax.plot(shown.limits, shown.limits, color=_GREY, linewidth=1, linestyle=":")

@@ -671,21 +671,18 @@ def _table_conditions(table: Table) -> View | None:
 def _table_reconstructions(table: Table) -> View:
     examples, part = table.examples, slice(len(table.x))
     x = examples.model.reconstruct(examples.x[part], examples.given(part)).cpu().double().numpy()
-    columns, notes = [], []
+    columns = []
     for k, shown in zip(table.chosen, table.panels((table.x,), table.x), strict=True):
-        known = ~np.isnan(table.x[part, k])
-        pair = [tables.values_of(shown.column, part[known, k]) for part in (table.x[part], x)]
-        columns.append((shown, *pair))
-        hit = f"all: {(pair[0] == pair[1]).mean():.0%}" if len(pair[0]) else "all empty"
-        notes.append(hit if shown.scale == "words" or not len(pair[0]) else "")
-    draw = partial(charts.reconstructions, columns, notes)
+        known = ~np.isnan(table.x[:, k])
+        columns.append((shown, *(tables.values_of(shown.column, whole[known, k]) for whole in (table.x, x))))
+    draw = partial(charts.reconstructions, columns)
     return View(
         "reconstructions",
         draw(),
         f"Reconstructions against data: {_names(table)}",
         f"{len(x)} validation examples: {examples.point} at the mean z of q(z | x) against the data, "
-        f"{table.which()}. Of numbers, on the dotted line the two agree, and 0.5% of the data may lie beyond each end; of bars, the "
-        "share of the data's cells that are reproduced.",
+        f"{table.which()}. Of numbers, on the dotted line the two agree, and 0.5% of the data may lie beyond each "
+        "end; of bars, the share of the data's cells that are reproduced.",
         chart=True,
         narrow=partial(draw, side=2),
     )
@@ -707,8 +704,8 @@ def _correlations(table: Table) -> View | None:
         f"How much two columns say of each other, from 0 to 1, in {n} validation examples, in as many draws from the "
         "model, and the difference: of two numbers the absolute value of Spearman's rank correlation, of two "
         "categories Cramér's V, of a number and a category the correlation ratio of the ranks; "
-        f"{table.which(table.related)}. The mean absolute difference of all pairs is {table.pairs:.3f}; of two sets of "
-        f"draws of this size {_span(table.pairs_by_chance)}.{unnamed}",
+        f"{table.which(table.related)}. The mean absolute difference of all pairs is {table.pairs:.3f}; of two sets "
+        f"of draws of this size {_span(table.pairs_by_chance)}.{unnamed}",
         chart=True,
         narrow=partial(draw, side=1),
     )
