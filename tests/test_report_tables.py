@@ -11,6 +11,7 @@ from lowerbound.data import Standardize, load
 from lowerbound.data.spec import ColumnSpec
 from lowerbound.likelihoods import Gaussian
 from lowerbound.model import VAE
+from lowerbound.persistence import fit
 from lowerbound.report import charts
 from lowerbound.report.tables import (
     association,
@@ -243,7 +244,17 @@ def undrawn(monkeypatch):
 def test_a_table_with_empty_cells_has_its_views_and_its_samples_first(tmp_path, undrawn):
     data = load(frame())
     text = page(tmp_path, (data, untrained(data)), numbers=None)
-    order = ["samples", "numbers", "curves", "correlations", "reconstructions", "missing", "odd", "latent", "kl"]
+    order = [
+        "samples",
+        "numbers",
+        "curves",
+        "correlations",
+        "reconstructions",
+        "missing",
+        "odd",
+        "latent",
+        "kl",
+    ]
     assert re.findall(r'<section id="(\w+)">', text) == [*order, "config"]
     found = by_name((data, untrained(data)))
     empty = frame()["size"].isna().mean()
@@ -253,7 +264,9 @@ def test_a_table_with_empty_cells_has_its_views_and_its_samples_first(tmp_path, 
 
 
 def test_the_verdict_tells_good_draws_from_bad_ones(undrawn, monkeypatch):
-    data = load(np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 5000).astype(np.float32))
+    data = load(
+        np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], 5000).astype(np.float32)
+    )
     model = make_model(Gaussian(2), transform=Standardize(data.mean, data.std))
     truth = torch.distributions.MultivariateNormal(torch.zeros(2), torch.tensor([[1, 0.9], [0.9, 1]]))
     alone = torch.distributions.Normal(torch.zeros(2), 1.0)
@@ -305,13 +318,10 @@ def test_odd_columns_are_those_furthest_below_their_mean():
 
 @pytest.mark.runs
 def test_a_planted_row_is_found_with_its_cell_and_its_row_in_the_source(undrawn, tmp_path):
-    from lowerbound.training import fit
-
     made = frame(600)
-    made["kind"] = made["kind"].astype(object)
     data = load(made)
     planted = [int(at) for at in data.order[len(data.train) :][:2]]
-    made.loc[planted[0], ["size", "price", "kind"]] = [2.0, 55.0, "small"]
+    made.loc[planted[0], "day"] = pandas.Timestamp("2031-06-01")
     made.loc[planted[1], ["size", "price"]] = [0.0, 4000.0]
     data = load(made)
     with torch.random.fork_rng():
@@ -324,7 +334,7 @@ def test_a_planted_row_is_found_with_its_cell_and_its_row_in_the_source(undrawn,
     assert len(rows) == 10
     cells = {int(row[0]): row[2] for row in rows}
     assert set(planted) <= set(cells)
-    assert cells[planted[0]].startswith("kind = small (")
+    assert cells[planted[0]].startswith("day = 2031-06-01 (")
     assert cells[planted[1]].startswith("price = 4000 (")
     values = [float(row[1]) for row in rows]
     assert values == sorted(values)
