@@ -1,6 +1,7 @@
 """The numbers behind the pictures of a table: panels, distances, associations, odd cells."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -192,7 +193,10 @@ def test_dates_are_days_on_the_axis_and_dates_in_words():
 def test_cells_are_in_the_users_words():
     assert cell(category("cat", "dog"), 1.0) == "dog"
     assert cell(ColumnSpec("v", "real", "float", offset=1000.0, step=0.1, digits=1), 0.1) == "1000.1"
-    assert cell(WHOLE, 41.0) == "41"
+    assert cell(ColumnSpec("v", "date", "date", offset=18000.0), 1.25) == "2019-04-15 06:00:00"
+    assert cell(category(False, True, stored="boolean"), 0.0) == "False"
+    assert cell(WHOLE, 1234567.0) == "1234567"
+    assert cell(WHOLE, 1234567.0, 3) == "1.23e+06"
     assert cell(REAL, float(np.float32(0.1))) == "0.1"
     assert cell(REAL, np.nan) == "empty"
 
@@ -310,6 +314,24 @@ def test_vectors_of_bits_and_of_categories_have_bars():
         assert panel(column, [np.array([0.0, 1.0])]).words == words
 
 
+def test_of_bits_those_are_reproduced_whose_probability_is_on_their_side(undrawn, monkeypatch):
+    seen = []
+    monkeypatch.setattr(charts, "reconstructions", lambda columns, **_: seen.extend(columns) or b"")
+    data, model = table(values="binary", columns=2)
+    monkeypatch.setattr(VAE, "reconstruct", lambda self, x, c: torch.where(x > 0, 0.7, 0.4))
+    by_name((data, model))
+    assert len(seen) == 2
+    for _, values, others in seen:
+        assert set(values) == {0, 1}
+        np.testing.assert_array_equal(values, others)
+
+
+def test_vectors_need_no_pandas(undrawn, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for values in ("real", "binary", "categorical"):
+        assert "odd" in by_name(table(values=values))
+
+
 # ---------------------------------------------------------------- odd rows
 def test_odd_columns_are_those_furthest_below_their_mean():
     each = np.array([[-9.0, 0.0, -1.0], [-9.0, -3.0, np.nan], [-9.5, 0.0, -1.0], [-8.5, 0.0, -1.0]])
@@ -335,7 +357,7 @@ def test_a_planted_row_is_found_with_its_cell_and_its_row_in_the_source(undrawn,
     cells = {int(row[0]): row[2] for row in rows}
     assert set(planted) <= set(cells)
     assert cells[planted[0]].startswith("day = 2031-06-01 (")
-    assert cells[planted[1]].startswith("price = 4000 (")
+    assert cells[planted[1]].startswith("price = 4000.00 (")
     values = [float(row[1]) for row in rows]
     assert values == sorted(values)
 

@@ -440,8 +440,8 @@ def heat_maps(maps: Mapping[str, np.ndarray], names: Sequence[str], side: int = 
         for number, (title, values) in enumerate(maps.items()):
             ax = figure.add_subplot(rows, side, number + 1)
             is_last = number == len(maps) - 1
-            # White is zero on both, so that only what is there is seen.
-            most = max(0.1, float(np.nanmax(np.abs(values), initial=0))) if is_last else 1.0
+            # White is zero on both; on a scale of its own chance would look like a pattern.
+            most = max(0.5, float(np.nanmax(np.abs(values), initial=0))) if is_last else 1.0
             drawn.append(
                 ax.imshow(
                     values, cmap="PuOr" if is_last else "Blues", vmin=-most if is_last else 0, vmax=most

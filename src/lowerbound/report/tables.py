@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.schema import decode
 from ..data.spec import ColumnSpec, DataSpec
 
 MOST_BARS = 8
@@ -36,14 +35,18 @@ def columns_of(spec: DataSpec) -> list[ColumnSpec]:
     return [ColumnSpec(name, "real", "float") for name in names]
 
 
-def cell(column: ColumnSpec, x: float, digits: int = 6) -> str:
-    """Return a number of x as the user writes it."""
+def cell(column: ColumnSpec, x: float, digits: int | None = None) -> str:
+    """Return a number of x as the user writes it, or with so many digits; without pandas, which is optional."""
     if np.isnan(x):
         return "empty"
-    value = decode([column], np.array([[x]]))[column.name].iloc[0]
+    if not column.is_number:
+        return str((column.categories or ())[round(x)])
+    v = float(values_of(column, np.array(x)))
     if column.stored == "date":
-        return str(value).removesuffix(" 00:00:00")
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+        return str(np.datetime64(round(v * 86400), "s")).removesuffix("T00:00:00").replace("T", " ")
+    if digits is None and column.digits is not None:
+        return f"{v:.{column.digits}f}"
+    return f"{v:.{digits or 6}g}"
 
 
 # ---------------------------------------------------------------------- one column

@@ -674,6 +674,9 @@ def _table_reconstructions(table: Table) -> View:
     columns = []
     for k, shown in zip(table.chosen, table.panels((table.x,), table.x), strict=True):
         known = ~np.isnan(table.x[:, k])
+        # Of bits the mean is the probability of a one.
+        if not shown.column.is_number:
+            x[:, k] = np.round(x[:, k])
         columns.append((shown, *(tables.values_of(shown.column, whole[known, k]) for whole in (table.x, x))))
     draw = partial(charts.reconstructions, columns)
     return View(
