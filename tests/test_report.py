@@ -22,7 +22,14 @@ from lowerbound.report.page import numbers_table
 from lowerbound.report.views import Examples, views
 
 IMAGE_VIEWS = ["curves", "samples", "reconstructions", "interpolations", "latent", "latent_grid", "kl"]
-TABLE_VIEWS = ["curves", "samples", "reconstructions", "latent", "kl"]
+TABLE_VIEWS = [
+    "curves",
+    "correlations",
+    "reconstructions",
+    "odd",
+    "latent",
+    "kl",
+]  # below samples and numbers
 NASTY = '<script>alert("$x_")</script>'
 
 
@@ -114,7 +121,7 @@ def _coarse(monkeypatch):
 def undrawn(monkeypatch):
     """Replace the charts, which take their time, by one pixel, where only the words beside them matter."""
     pixel = image_grid(torch.zeros(1, 1, 1, 1))
-    for name in ("curves", "latent_map", "kl_bars", "table_samples", "table_parts", "table_reconstructions"):
+    for name in ("curves", "latent_map", "kl_bars", "panels", "heat_maps", "reconstructions"):
         monkeypatch.setattr(charts, name, lambda *_, **__: pixel)
 
 
@@ -380,19 +387,25 @@ def test_a_collapsed_posterior_has_a_map():
 
 def test_samples_of_a_table_are_draws_of_x_in_the_units_of_the_data(monkeypatch, undrawn):
     seen = []
-    monkeypatch.setattr(charts, "table_samples", lambda *args: seen.append(args))
+    monkeypatch.setattr(charts, "panels", lambda *args, **_: seen.append(args))
     x = 100 + 20 * torch.randn(3000, 1, generator=torch.Generator().manual_seed(0))
     data = load(x)
     model = make_model(Gaussian(1, scale=1.0), transform=Standardize(data.mean, data.std))
     with torch.no_grad():  # p(x | z) = N(0, 1) for every z, in standard units
         for parameter in model.decoder.parameters():
             parameter.zero_()
-    by_name((data, model))
-    rows, samples, names, limits, whole = seen[0]
-    assert (len(rows), len(samples), names, whole) == (300, 300, ["x₁"], False)
-    assert samples.mean() == pytest.approx(100, abs=5)
-    assert samples.std() == pytest.approx(20, abs=3)  # means alone would have no spread
-    assert limits[0, 0] < rows.min() < rows.max() < limits[0, 1]
+    view = by_name((data, model))["samples"]
+    names, (shown,) = seen[0]
+    assert names == ("data", "model")
+    assert shown.column.name == "x₁"
+    assert "300 validation examples (data) and 1500 draws" in view.caption
+    middle = (shown.edges[1:] + shown.edges[:-1]) / 2
+    for density in shown.heights:
+        share = density * np.diff(shown.edges)
+        mean = (share * middle).sum() / share.sum()
+        assert mean == pytest.approx(100, abs=5)
+        # means alone would have no spread
+        assert np.sqrt((share * (middle - mean) ** 2).sum() / share.sum()) == pytest.approx(20, abs=3)
 
 
 # ---------------------------------------------------------------- conditions
@@ -552,16 +565,20 @@ def test_the_condition_stands_in_the_formulas(tmp_path, undrawn):
 def test_a_table_has_samples_of_each_class(monkeypatch, undrawn):
     pandas = pytest.importorskip("pandas")
     seen = []
-    monkeypatch.setattr(charts, "table_parts", lambda parts, *_: seen.append(parts) or b"")
+    monkeypatch.setattr(charts, "panels", lambda *args, **_: seen.append(args) or b"")
     draw = np.random.default_rng(0)
     frame = pandas.DataFrame(draw.normal(size=(90, 2)), columns=["a", "b"])
     frame["kind"] = np.array(["x", "y", "z"])[draw.integers(0, 3, 90)]
     data = load(frame, condition="kind")
     model = VAE.for_data(data, latent=2)
     view = by_name((data, model))["conditions"]
-    assert list(seen[0]) == ["x", "y", "z"]
+    names, panels, _ = seen[-1]
+    assert names == ["x", "y", "z"]
     truth = model.eval().sample(600, torch.arange(3).repeat_interleave(200), mean=False, seed=0)
-    np.testing.assert_allclose(np.concatenate(list(seen[0].values())), truth, rtol=1e-6)
+    for k, panel in enumerate(panels):
+        for part, density in zip(truth[:, k].split(200), panel.heights, strict=True):
+            counts, _ = np.histogram(part.double().numpy().round(9), panel.edges)
+            np.testing.assert_allclose(density * np.diff(panel.edges), counts / 200, atol=1e-9)
     assert "The colours are classes of kind; seed 0" in view.caption
 
 
@@ -655,9 +672,15 @@ def test_a_page_has_all_its_sections_and_needs_nothing_else(case, tmp_path, monk
     monkeypatch.setattr(charts, "curves", lambda _, columns=2, **__: drawn[columns])
     data, model = CASES[case]()
     text = page(tmp_path, (data, model), numbers=None)
-    expected = IMAGE_VIEWS if data.spec.kind == "image" else TABLE_VIEWS
-    assert re.findall(r'<section id="(\w+)">', text) == ["numbers", *expected, "config"]
-    for name in expected:
+    if data.spec.kind == "image":
+        expected = ["numbers", *IMAGE_VIEWS, "config"]
+    else:
+        expected = ["samples", "numbers", *TABLE_VIEWS, "config"]
+        assert section(text, "odd").count("<tr>") == 1 + min(10, len(data.valid))
+    if data.spec.event_shape == (1,):
+        expected.remove("correlations")
+    assert re.findall(r'<section id="(\w+)">', text) == expected
+    for name in set(expected) - {"numbers", "odd", "config"}:
         assert re.search(
             r'<img[^>]* src="data:image/png;base64,[^"]{100,}" alt="[^"]+" width=', section(text, name)
         )
@@ -819,7 +842,7 @@ def test_the_pictures_of_a_folder_are_those_of_the_page_and_nothing_else_is_left
 def test_a_table_has_no_pictures_of_images(history, tmp_path):
     data, model = table()
     names = [path.stem for path in write_pictures(tmp_path, model, data, history)]
-    assert names == [*(["curves"] if history else []), "samples", "reconstructions", "latent"]
+    assert names == [*(["curves"] if history else []), "samples", "correlations", "reconstructions", "latent"]
 
 
 def test_a_model_with_cells_has_the_pictures_that_apply_to_it(tmp_path):
@@ -828,7 +851,7 @@ def test_a_model_with_cells_has_the_pictures_that_apply_to_it(tmp_path):
     grid = {"grid": {"type": "map", "channels": [4, 4]}}
     model = VAE.for_data(data, condition=grid, **with_cells(hidden=[8])).eval()
     written = [path.stem for path in write_pictures(tmp_path / "plane", model, data, [])]
-    assert written == ["samples", "reconstructions", "latent"]
+    assert written == ["samples", "correlations", "reconstructions", "latent"]
     x = np.random.default_rng(0).random((60, 6, 6)).astype(np.float32)
     data = load(x, labels=np.arange(60) % 3, condition="label")
     model = VAE.for_data(data, **with_cells(hidden=[8])).eval()

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import patheffects, style
+from matplotlib import dates, patheffects, style, ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
+
+from .tables import Panel
 
 DPI = 192
 """Pixels per inch: two for each pixel of a page, for sharp print and sharp screens."""
@@ -29,7 +32,7 @@ PALETTE = (
 )
 MARKERS = ("o", "^", "s")
 MOST_CLASSES = 20
-_BLUE, _ORANGE, _GREY = "#2f6fab", "#d95f02", "#6b7280"
+_BLUE, _ORANGE, _GREY, _INK = "#2f6fab", "#d95f02", "#6b7280", "#3c4148"
 
 _STYLE: dict[str, Any] = {
     "font.size": 10.5,
@@ -155,7 +158,7 @@ def latent_map(
     if labels is None or len(classes) > MOST_CLASSES:
         labels, classes = np.zeros(len(points), dtype=int), ()
     present = [int(k) for k in np.unique(labels)]
-    names = [_word(classes[k]) for k in present] if classes else []
+    names = [brief(classes[k]) for k in present] if classes else []
     with _drawing(5.0 + (0.4 + 0.09 * max(map(len, names)) if names else 0), 4.7) as (figure, buffer):
         ax = figure.add_subplot()
         if points.shape[1] == 1:
@@ -219,7 +222,7 @@ def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], **styl
         text.set_parse_math(False)
 
 
-def _word(name: str, length: int = 20) -> str:
+def brief(name: str, length: int = 20) -> str:
     """Return a name from the data on one line, shortened."""
     name = " ".join(name.split())
     return name if len(name) <= length else name[: length - 1] + "…"
@@ -249,117 +252,224 @@ def kl_bars(kl: np.ndarray, threshold: float) -> bytes:
     return buffer.getvalue()
 
 
-def table_samples(
-    data: np.ndarray, samples: np.ndarray, names: Sequence[str], limits: np.ndarray, whole: bool = False
+def panels(
+    parts: Sequence[str], columns: Sequence[Panel], colors: Sequence[str] = (), side: int = 4
 ) -> bytes:
-    """Return histograms of columns and scatter plots of their pairs, data and samples over each other.
+    """Return bars and histograms of columns, several parts over each other.
 
     Args:
-        data: Rows of data (N, D).
-        samples: Rows from the model (M, D).
-        names: Names of the columns, D.
-        limits: Lower and upper end of each column's axis, (D, 2).
-        whole: Values are whole numbers: bars stand on them, and points are spread a little to be seen.
+        parts: What they are called.
+        columns: What is drawn of each column.
+        colors: One for each part; those of data and model if there are none.
+        side: Panels side by side.
     """
-    return table_parts({"data": data, "model": samples}, (_BLUE, _ORANGE), names, limits, whole)
-
-
-def table_parts(
-    parts: Mapping[str, np.ndarray],
-    colors: Sequence[str],
-    names: Sequence[str],
-    limits: np.ndarray,
-    whole: bool = False,
-) -> bytes:
-    """Return histograms of columns and scatter plots of their pairs, several parts over each other.
-
-    Args:
-        parts: Rows (N, D) by what they are called.
-        colors: One for each part.
-        names: Names of the columns, D.
-        limits: Lower and upper end of each column's axis, (D, 2).
-        whole: Values are whole numbers: bars stand on them, and points are spread a little to be seen.
-    """
-    d = len(names)
-    noise = np.random.default_rng(0)
-    names = [_word(name) for name in names]
-    side = 2.0 if d > 1 else 4.0
-    with _drawing(side * d + 0.4, side * d * 0.85 + 0.5) as (figure, buffer):
-        kinds = list(zip(parts.values(), colors, strict=False))
-        for row, column in np.ndindex(d, d):
-            if column > row:
-                continue
-            ax = figure.add_subplot(d, d, row * d + column + 1)
-            ax.set_xlim(*limits[column])
-            for values, color in kinds:
-                if row == column:
-                    low, high = limits[column]
-                    bins = (
-                        np.arange(np.floor(low), np.ceil(high) + 1) - 0.5
-                        if whole
-                        else np.linspace(low, high, 36)
-                    )
-                    weights = np.full(len(values), 1 / len(values))
-                    fill = {"histtype": "stepfilled", "alpha": 0.25, "color": color, "weights": weights}
-                    ax.hist(values[:, column], bins, **fill)
-                    ax.hist(values[:, column], bins, **{**fill, "histtype": "step", "alpha": 1.0})
-                else:
-                    pair = values[:, [column, row]]
-                    pair = pair + noise.uniform(-0.2, 0.2, pair.shape) if whole else pair
-                    size, alpha = (6, 0.35) if len(pair) > 200 else (14, 0.7)
-                    ax.scatter(*pair.T, s=size, color=color, alpha=alpha, linewidths=0)
-                    ax.set_ylim(*limits[row])
-            ax.locator_params(nbins=5, integer=whole)
-            if row == column:
-                ax.set_yticks([])
-                ax.spines["left"].set_visible(False)
-            ax.tick_params(labelbottom=row == d - 1, labelleft=column == 0 and row > 0)
-            if row == d - 1:
-                ax.set_xlabel(names[column], parse_math=False)
-            if column == 0 and row > 0:
-                ax.set_ylabel(names[row], parse_math=False)
-        handles = [Line2D([], [], linestyle="", marker="o", color=color) for _, color in kinds]
-        _legend(figure, handles, [_word(name) for name in parts], loc="upper right", fontsize=10.5)
-        figure.align_labels()
+    colors = colors or (_BLUE, _ORANGE)
+    side = min(side, len(columns))
+    rows = -(-len(columns) // side)
+    width, height = (4.6, 3.4) if len(columns) == 1 else (2.35 if side > 2 else 2.05, 1.85)
+    with _drawing(width * side, height * rows + 0.35) as (figure, buffer):
+        for number, shown in enumerate(columns):
+            ax = figure.add_subplot(rows, side, number + 1)
+            _title(ax, shown, side)
+            notes = (
+                [f"{shown.empty:.0%} empty" if shown.empty >= 0.005 else "some empty"] if shown.empty else []
+            )
+            if len(parts) <= 2:
+                beyond = zip(parts, shown.beyond, strict=True)
+                notes += [f"{part} beyond: {share:.0%}" for part, share in beyond if share > 0.02]
+            if shown.scale == "words":
+                _draw_bars(ax, shown, colors)
+                ax.set_ylim(bottom=len(shown.words) * (1 + 0.13 * len(notes)) - 0.5)
+            else:
+                _draw_histogram(ax, shown, colors)
+                _axis(ax.xaxis, shown, side)
+                ax.set_ylim(0, 1 + 0.12 * max(len(notes), bool(shown.spikes)))
+            y, va = (0.02, "bottom") if shown.scale == "words" else (0.98, "top")
+            _note(ax, "\n".join(notes), 0.99, y, ha="right", va=va, transform=ax.transAxes)
+        handles = [Line2D([], [], linestyle="", marker="s", color=color) for color in colors[: len(parts)]]
+        names = [brief(name) for name in parts]
+        _legend(figure, handles, names, loc="outside upper left", ncols=max(2, 2 * side), handletextpad=0.1)
     return buffer.getvalue()
 
 
-def table_reconstructions(
-    data: np.ndarray,
-    reconstructions: np.ndarray,
-    names: Sequence[str],
-    limits: np.ndarray,
-    whole: bool = False,
-    columns: int = 4,
-) -> bytes:
-    """Return the reconstruction of each column against its value, with the line on which they agree.
+def _title(ax: Axes, shown: Panel, side: int) -> None:
+    """Name the column of a panel."""
+    room = {1: 50, 2: 18}.get(side, 24)
+    ax.set_title(brief(shown.column.name, room), parse_math=False, fontsize=9.5)
+
+
+def _note(ax: Axes, text: str, x: float, y: float, **how: Any) -> None:
+    """Write small words over what is drawn."""
+    halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+    ax.text(x, y, text, fontsize=7.5, color=_INK, parse_math=False, path_effects=halo, zorder=5, **how)
+
+
+def _draw_bars(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
+    """Draw horizontal bars, beside their words, the first on top."""
+    many, count = len(shown.heights), len(shown.words)
+    places = np.arange(count, dtype=float)
+    for k, (shares, color) in enumerate(zip(shown.heights, colors, strict=False)):
+        thick = 0.8 / many
+        ax.barh(places - 0.4 + (k + 0.5) * thick, shares, thick, color=color, alpha=0.85)
+    _words(ax, shown.words)
+    ax.set_xlim(0, 1.05 * max((shares.max(initial=0) for shares in shown.heights), default=0) or 1)
+    _percent(ax)
+
+
+def _words(ax: Axes, words: Sequence[str]) -> None:
+    """Name the places 0, 1, ... from top to bottom."""
+    ax.set_ylim(len(words) - 0.5, -0.5)
+    ax.set_yticks(range(len(words)), [brief(word, 13) for word in words], fontsize=8 if len(words) > 4 else 9)
+    for text in ax.get_yticklabels():
+        text.set_parse_math(False)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(False, axis="y")
+
+
+def _percent(ax: Axes) -> None:
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(3))
+    ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+
+
+def _draw_histogram(ax: Axes, shown: Panel, colors: Sequence[str]) -> None:
+    """Draw a histogram, and the numbers that stand alone as bars as high as their share."""
+    top = max((heights.max(initial=0) for heights in shown.heights), default=0) or 1
+    span = shown.edges[-1] - shown.edges[0]
+    scale = 0.8 if shown.spikes else 0.92
+    for k, (heights, color) in enumerate(zip(shown.heights, colors, strict=False)):
+        if len(shown.heights) <= 2:
+            ax.stairs(scale * heights / top, shown.edges, fill=True, color=color, alpha=0.25)
+        ax.stairs(scale * heights / top, shown.edges, color=color)
+        for place, _, shares in shown.spikes:
+            thick = 0.06 * span / len(shown.heights)
+            ax.bar(place - 0.03 * span + (k + 0.5) * thick, shares[k], thick, color=color, alpha=0.85)
+    written: list[tuple[float, str]] = []
+    for place, word, shares in shown.spikes:
+        # The first are the most frequent; one whose words would lie on theirs goes without.
+        if max(shares) >= 0.01 and all(
+            abs(place - other) > 0.03 * span * (len(word) + len(its)) for other, its in written
+        ):
+            written.append((place, word))
+            _note(ax, brief(word, 10), place, max(shares) + 0.02, ha="center", va="bottom")
+    ax.set_xlim(*shown.limits)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+
+
+def _axis(axis: Axis, shown: Panel, side: int) -> None:
+    """Set few ticks, with short words, on the axis of a panel."""
+    low, high, most = shown.edges[0], shown.edges[-1], 3 if side == 2 else 4
+    if shown.scale == "date":
+        axis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=3))
+        days = high - low
+        form = "%Y" if days > 1100 else "%b %Y" if days > 100 else "%d %b" if days > 2 else "%H:%M"
+        axis.set_major_formatter(dates.DateFormatter(form))
+        return
+    if shown.scale == "log":
+        decades = np.arange(np.ceil(low - 0.05), np.floor(high + 0.05) + 1)
+        axis.set_major_locator(ticker.FixedLocator(list(decades[:: max(1, round(len(decades) / most))])))
+    else:
+        axis.set_major_locator(ticker.MaxNLocator(most, integer=shown.column.step == 1))
+
+    def short(value: float, _: object = None) -> str:
+        value = 10**value if shown.scale == "log" else value
+        for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if max(abs(low), abs(high)) >= 10 * unit or shown.scale == "log":
+                if abs(value) >= unit:
+                    return f"{value / unit:g}{letter}"
+        return f"{value:.6g}"
+
+    axis.set_major_formatter(ticker.FuncFormatter(short))
+
+
+def reconstructions(columns: Sequence[tuple[Panel, np.ndarray, np.ndarray]], side: int = 4) -> bytes:
+    """Return of each column the reconstructions against the values, with the line on which they agree.
 
     Args:
-        data: Rows of data (N, D).
-        reconstructions: Their reconstructions (N, D).
-        names: Names of the columns, D.
-        limits: Lower and upper end of each column's axes, (D, 2).
-        whole: Values are whole numbers: points are spread a little to be seen.
-        columns: Panels side by side.
+        columns: A panel, the values (N,) and their reconstructions (N,); of bars the shares reproduced.
+        side: Panels side by side.
     """
-    d = len(names)
-    columns = min(columns, d)
-    rows = -(-d // columns)
-    noise = np.random.default_rng(0)
-    with _drawing(2.3 * columns + 0.4 if d > 1 else 4.4, 2.6 * rows if d > 1 else 4.0) as (figure, buffer):
-        for k in range(d):
-            ax = figure.add_subplot(rows, columns, k + 1)
-            pair = np.stack([data[:, k], reconstructions[:, k]])
-            pair = pair + noise.uniform(-0.2, 0.2, pair.shape) if whole else pair
-            ax.scatter(*pair, s=6, color=_BLUE, alpha=0.5, linewidths=0)
-            ax.plot(limits[k], limits[k], color=_GREY, linewidth=1, linestyle=":")
-            ax.set_xlim(*limits[k])
-            ax.set_ylim(*limits[k])
-            ax.set_aspect("equal")
-            ax.locator_params(nbins=4, integer=whole)
-            ax.set_title(_word(names[k]), parse_math=False)
-            if k >= d - columns:
-                ax.set_xlabel("data")
-            if k % columns == 0:
-                ax.set_ylabel("reconstruction")
+    side = min(side, len(columns))
+    rows = -(-len(columns) // side)
+    wide = 4.4 if side == 1 else 2.05 if side == 2 else 2.35
+    with _drawing(wide * side, (2.35 if side > 1 else 3.8) * rows) as (figure, buffer):
+        for number, (shown, values, others) in enumerate(columns):
+            ax = figure.add_subplot(rows, side, number + 1)
+            _title(ax, shown, side)
+            places = shown.at(values)
+            if shown.scale == "words":
+                total, hit = (
+                    np.bincount(places[keep].astype(int), minlength=len(shown.words))
+                    for keep in (~np.isnan(places), ~np.isnan(places) & (values == others))
+                )
+                note = f"all: {hit.sum() / max(total.sum(), 1):.0%}"
+                ax.barh(np.arange(len(shown.words)), hit / np.maximum(total, 1), 0.6, color=_BLUE, alpha=0.85)
+                _words(ax, shown.words)
+                ax.set_xlim(0, 1)
+                _percent(ax)
+                ax.set_xlabel(f"reproduced; {note}", fontsize=9)
+            else:
+                ax.scatter(places, shown.at(others), s=6, color=_BLUE, alpha=0.5, linewidths=0)
+                ax.plot(shown.limits, shown.limits, color=_GREY, linewidth=1, linestyle=":")
+                ax.set_xlim(*shown.limits)
+                ax.set_ylim(*shown.limits)
+                _axis(ax.xaxis, shown, side)
+                _axis(ax.yaxis, shown, side)
+                ax.set_xlabel("data", fontsize=9)
+                if number % side == 0:
+                    ax.set_ylabel("reconstruction", fontsize=9)
+    return buffer.getvalue()
+
+
+def heat_maps(maps: Mapping[str, np.ndarray], names: Sequence[str], side: int = 3) -> bytes:
+    """Return square tables of numbers in [0, 1] as colours; of the last, a difference, in [-1, 1].
+
+    Args:
+        maps: Numbers (D, D) by what they are; NaN stays white.
+        names: Of rows and columns; none are written if there are none.
+        side: Tables side by side.
+    """
+    rows, longest = -(-len(maps) // side), max((len(brief(name, 16)) for name in names), default=0)
+    d = len(next(iter(maps.values())))
+    whole = 9.4 if side > 1 else 4.0
+    size = 7.5 if d > 14 else 8.5
+    margin = 0.3 + longest * size / 72 * 0.55
+    one = (whole - margin - 1.4) / side if side == len(maps) else (whole - side * margin - 0.9) / side
+    with _drawing(whole, rows * (one + margin + 0.25)) as (figure, buffer):
+        drawn = []
+        for number, (title, values) in enumerate(maps.items()):
+            ax = figure.add_subplot(rows, side, number + 1)
+            is_last = number == len(maps) - 1
+            # White is zero on both; on a scale of its own chance would look like a pattern.
+            most = max(0.5, float(np.nanmax(np.abs(values), initial=0))) if is_last else 1.0
+            drawn.append(
+                ax.imshow(
+                    values, cmap="PuOr" if is_last else "Blues", vmin=-most if is_last else 0, vmax=most
+                )
+            )
+            ax.set_title(title)
+            ax.grid(False)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            if names:
+                ax.set_xticks(range(d), [brief(name, 16) for name in names], rotation=90, fontsize=size)
+                if number % side == 0 or rows > 1:
+                    ax.set_yticks(range(d), [brief(name, 16) for name in names], fontsize=size)
+                ax.tick_params(length=0)
+                for text in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+                    text.set_parse_math(False)
+            if number >= len(maps) - 2 or side == 1:
+                figure.colorbar(drawn[-1], ax=ax, shrink=0.7, aspect=25, pad=0.02)
+    return buffer.getvalue()
+
+
+def bars(names: Sequence[str], shares: Sequence[float]) -> bytes:
+    """Return a horizontal bar for each share, with its name."""
+    with _drawing(5.0, 0.6 + 0.22 * len(names)) as (figure, buffer):
+        ax = figure.add_subplot()
+        ax.barh(range(len(names)), shares, 0.7, color=_BLUE)
+        _words(ax, names)
+        ax.set_yticks(range(len(names)), [brief(name, 30) for name in names], fontsize=8.5)
+        _percent(ax)
+        ax.set_xlim(0, max(shares) * 1.05)
     return buffer.getvalue()

@@ -27,9 +27,12 @@ _SECTIONS = (
     ("curves", "Training"),
     ("samples", "Samples"),
     ("conditions", "Samples by condition"),
+    ("correlations", "Associations of columns"),
     ("conversions", "Conversions"),
     ("completions", "Completions"),
     ("reconstructions", "Reconstructions"),
+    ("missing", "Empty cells"),
+    ("odd", "Odd rows"),
     ("interpolations", "Interpolations"),
     ("latent", "Latent map"),
     ("latent_grid", "Decoded latent grid"),
@@ -145,7 +148,10 @@ def write_report(
     path = Path(path)
     shown = {view.name: _figure(view) for view in views(model, data, history, numbers, seed)}
     sections = [_section("numbers", "Numbers", numbers_table(numbers, notation(model)))]
-    for name, heading in _SECTIONS:
+    headings = dict(_SECTIONS)
+    if data.spec.kind == "vector":  # of a table, whether the model's look like it comes first
+        sections.insert(0, _section("samples", headings.pop("samples"), shown.pop("samples")))
+    for name, heading in headings.items():
         if name in shown or name in _ABSENT:
             body = shown.get(name) or f"<p>{_ABSENT[name]}</p>"
             sections.append(_section(name, heading, body))
@@ -172,7 +178,16 @@ def _section(name: str, heading: str, body: str) -> str:
 
 
 def _figure(view: View) -> str:
-    """Return the picture as HTML, its bytes inlined."""
+    """Return the picture as HTML, its bytes inlined, or the table."""
+    lead = f'<p class="lead">{escape(view.lead)}</p>\n' if view.lead else ""
+    if view.table:
+        head, *rows = (
+            "<tr>" + "".join(f"<{kind}>{_prose(word)}</{kind}>" for word in row) + "</tr>"
+            for row, kind in zip(view.table, ["th", *["td"] * len(view.table)], strict=False)
+        )
+        body = "\n".join(rows)
+        caption = f'<p class="note">{_prose(view.caption)}</p>'
+        return f"{lead}<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n{caption}"
     width, height = struct.unpack(">II", view.png[16:24])  # the header of a PNG
     scale = _CSS_DPI / DPI if view.chart else 1
     kind = ' class="chart"' if view.chart else ""
@@ -185,7 +200,7 @@ def _figure(view: View) -> str:
         picture = (
             f'<picture><source media="screen and (max-width: 40rem)" srcset="{source}">{picture}</picture>'
         )
-    return f"<figure>\n{picture}\n<figcaption>{_prose(view.caption)}</figcaption>\n</figure>"
+    return f"{lead}<figure>\n{picture}\n<figcaption>{_prose(view.caption)}</figcaption>\n</figure>"
 
 
 def _prose(text: str) -> str:

@@ -20,8 +20,9 @@ def write_pictures(
 
     For images these are ``curves.png`` (if anything was recorded), ``samples.png``, ``reconstructions.png``,
     ``interpolations.png``, ``latent.png`` and ``latent_grid.png``; vectors have neither of ``interpolations.png`` and
-    ``latent_grid.png``. A condition adds ``conditions.png`` if it has a label or a number, and for images
-    ``conversions.png`` if it has one label and ``completions.png`` if it is the observed part.
+    ``latent_grid.png``, but ``correlations.png`` and, if cells are empty, ``missing.png``. A condition adds
+    ``conditions.png`` if it has a label or a number, and for images ``conversions.png`` if it has one label and
+    ``completions.png`` if it is the observed part.
 
     Args:
         folder: Where to; made if it does not exist.
@@ -31,7 +32,7 @@ def write_pictures(
         seed: Of all draws, and of the choice of examples.
     """
     paths = []
-    for view in views(model, data, history, seed=seed):
+    for view in views(model, data, history, seed=seed, page=False):
         path = Path(folder) / f"{view.name}.png"
         if path.name not in RUN_FILES:
             continue

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +20,12 @@ from torch import Tensor
 from ..conditions import Label, Vector
 from ..data import Data
 from ..errors import ConfigError
+from ..evaluation import column_log_probs
 from ..model import VAE
 from ..shapes import draws, numel
 from ..training.checkpoint import seed_for
 from ..using import place
-from . import charts
+from . import charts, tables
 from .grids import image_grid, tile_size, value_range
 
 ACTIVE = 0.01
@@ -31,9 +33,16 @@ ACTIVE = 0.01
 
 _MOST_CODES = 5000  # in the latent map,
 _MOST_VALUES = 2**25  # as long as so many numbers hold them
-_MOST_ROWS = 1000  # of a table
+_MOST_ROWS = 2000  # of a table
 _ROWS_OF_EACH = 200  # of a class
-_MOST_COLUMNS = 4
+_MOST_PANELS = 24
+_MOST_CELLS = 2**22
+_SETS = 5  # of draws, to tell what chance makes
+_MOST_RELATED = 100  # columns in associations,
+_MOST_NAMES = 30  # with names up to so many
+_LEAST_DRAWS = 1000
+_MOST_COUNTED = 20_000  # examples, for the empty cells
+_ODD, _ODD_CELLS, _ODD_SAMPLES = 10, 3, 20
 _SHEET_WIDTH = 800  # pixels, about
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a number that is conditioned on
 _MEAN_DRAWS = 200
@@ -51,6 +60,8 @@ class View:
         caption: What it shows and how it was made.
         chart: A chart on white, which may be inverted for a dark screen; images may not.
         narrow: Draws the same for a narrow screen, where it differs.
+        lead: What it comes to, in a sentence before the picture.
+        table: Rows of words, the head first, in place of a picture.
     """
 
     name: str
@@ -59,6 +70,8 @@ class View:
     caption: str
     chart: bool = False
     narrow: Callable[[], bytes] | None = None
+    lead: str = ""
+    table: Sequence[Sequence[str]] = ()
 
 
 def views(
@@ -67,6 +80,7 @@ def views(
     history: Sequence[Mapping[str, Any]],
     numbers: Mapping[str, Any] | None = None,
     seed: int = 0,
+    page: bool = True,
 ) -> list[View]:
     """Return the pictures that apply to this model and these data, in the order of reading.
 
@@ -78,6 +92,7 @@ def views(
         history: Records of ``metrics.jsonl``; may be empty.
         numbers: What an evaluation gave, for its KL per dimension; validation examples give it otherwise.
         seed: Of all draws, and of the choice of examples.
+        page: With what is no picture.
     """
     with torch.no_grad(), model.evaluating():
         examples = Examples(model, data, seed)
@@ -92,7 +107,13 @@ def views(
             ]
             parts += [_reconstructions(examples), _interpolations(examples)]
         else:
-            parts += [_table_samples(examples), _table_conditions(examples), _table_reconstructions(examples)]
+            table = Table(examples)
+            parts += [_table_samples(table), _table_conditions(table), _correlations(table)]
+            parts += [
+                _table_reconstructions(table),
+                _missing(table, data),
+                _odd(table, data) if page else None,
+            ]
         parts.append(_latent_map(examples))
         if data.spec.kind == "image":
             parts.append(_latent_grid(examples))
@@ -147,7 +168,7 @@ class Examples:
         ]
         with draws(split.rows.device, seed_for(seed, _NOISE)):
             x, c = split.batch(order.to(split.rows.device))
-        self.x = model.accept(x)
+        self.x, self.order = model.accept(x), order
         self.c = model.read(c, len(x))
         self._label(None if split.labels is None else split.labels.cpu()[order])
         parts = torch.arange(len(x)).split(250)
@@ -257,6 +278,8 @@ class Examples:
         point = {"binary": "means p(x = 1 | z)", "categorical": "most probable classes of p(x | z)"}.get(
             self.spec.values, "means of p(x | z)"
         )
+        if self.spec.values == "mixed":
+            point = "medians of numbers and most probable categories of p(x | z)"
         return point + self.where
 
     @property
@@ -512,78 +535,248 @@ def _subscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
-def _table(examples: Examples) -> tuple[np.ndarray, list[str], np.ndarray, bool]:
-    """Return the rows shown (N, d), the names of the columns shown, their limits (d, 2), and if all are whole."""
-    spec = examples.spec
-    d = min(_MOST_COLUMNS, spec.event_shape[0])
-    names = list(spec.columns[:d]) if spec.columns else [f"x{_subscript(k + 1)}" for k in range(d)]
-    rows = examples.x[:_MOST_ROWS, :d].cpu().double().numpy()
-    whole = spec.values in ("binary", "categorical")
-    # A column without a value among these rows has no limits of its own.
-    low, high = np.where(np.isnan(rows), np.inf, rows).min(0), np.where(np.isnan(rows), -np.inf, rows).max(0)
-    low, high = (np.where(np.isfinite(end), end, 0.0) for end in (low, high))
-    if whole:
-        low, high = np.zeros(d), np.full(d, (spec.categories or 2) - 1.0)
-    margin = 0.5 if whole else np.where(high > low, 0.12 * (high - low), 0.5)
-    return rows, names, np.stack([low - margin, high + margin], 1), whole
+class Table:
+    """A table's validation examples and draws from the model, once for all its pictures.
+
+    Args:
+        examples: The examples.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        self.examples, self.columns = examples, tables.columns_of(examples.spec)
+        n = min(len(examples.x), _MOST_ROWS, max(200, _MOST_CELLS // len(self.columns)))
+        self.x = examples.x[:n].cpu().double().numpy()
+        count = max(_SETS * n, _LEAST_DRAWS)
+        given = examples.given(torch.arange(count) % n)
+        drawn = examples.model.sample(count, given, mean=False, seed=examples.seed)
+        self.draws = drawn.cpu().double().numpy()
+        # Parts of the draws with as many rows and the same empty cells as the data: what chance alone makes.
+        empty = np.isnan(self.x)
+        sets = [np.where(empty, np.nan, self.draws[k * n : (k + 1) * n]) for k in range(_SETS)]
+        self.distance = tables.distances(self.columns, self.x, sets[0])
+        self.chance = [tables.distances(self.columns, a, b) for a, b in pairwise(sets)]
+        order = np.argsort(-np.nan_to_num(self.distance, nan=-1.0), kind="stable")
+        self.chosen, self.related = np.sort(order[:_MOST_PANELS]), np.sort(order[:_MOST_RELATED])
+        level = tables.levels([self.columns[k] for k in self.related], self.x[:, self.related])
+        self.data, self.model, *more = (
+            tables.association(part[:, self.related], level) for part in (self.x, *sets)
+        )
+        self.pairs = _mean(np.abs(self.data - self.model)[np.triu_indices(len(self.related), 1)])
+        self.pairs_by_chance = [
+            _mean(np.abs(a - b)[np.triu_indices(len(self.related), 1)])
+            for a, b in pairwise([self.model, *more])
+        ]
+
+    def panels(self, parts: Sequence[np.ndarray], guide: np.ndarray) -> list[tables.Panel]:
+        """Return what is drawn of the columns shown."""
+        return [
+            tables.panel(self.columns[k], [part[:, k] for part in parts], guide[:, k]) for k in self.chosen
+        ]
+
+    def which(self, shown: np.ndarray | None = None) -> str:
+        """Return which columns are shown and by what rule, in words."""
+        shown = self.chosen if shown is None else shown
+        left = [column.name for k, column in enumerate(self.columns) if k not in set(shown)]
+        if not left:
+            return "all columns"
+        names = ", ".join(charts.brief(name) for name in left[:_MOST_NAMES])
+        more = f" and {len(left) - _MOST_NAMES} more" if len(left) > _MOST_NAMES else ""
+        return (
+            f"those {len(shown)} of {len(self.columns)} columns whose draws differ most from the data (left out, as "
+            f"they differ less: {names}{more})"
+        )
+
+    def verdict(self) -> str:
+        """Return in a few sentences whether the model's tables are like the data's."""
+        off, chance = _mean(self.distance), [_mean(part) for part in self.chance]
+        text = f"On average distributions differ by {off:.2f} ({_span(chance)} by chance)"
+        if len(self.columns) > 1 and off > 0:
+            worst = int(np.nanargmax(self.distance))
+            text += f", most that of {charts.brief(self.columns[worst].name)}: {self.distance[worst]:.2f}"
+        like = [_is_like(off, chance)]
+        if not np.isnan(self.pairs):
+            like.append(_is_like(self.pairs, self.pairs_by_chance))
+            text += (
+                f"; associations of two columns by {self.pairs:.2f} ({_span(self.pairs_by_chance)} by chance)"
+            )
+        lead = {
+            (True,): "The columns are like the data's",
+            (False,): "The columns are not like the data's",
+            (True, True): "The columns, and how they go together, are like the data's",
+            (True, False): "The columns are like the data's; how they go together is not",
+            (False, True): "The columns are not like the data's, but they go together as the data's do",
+            (False, False): "The columns are not like the data's, nor do they go together as the data's do",
+        }[tuple(like)]
+        return f"{lead}, as far as {len(self.x)} rows tell. {text}."
 
 
-def _first_columns(examples: Examples, names: Sequence[str]) -> str:
-    total = examples.spec.event_shape[0]
-    return "all columns" if len(names) == total else f"the first {len(names)} of {total} columns"
+def _mean(numbers: np.ndarray) -> float:
+    known = numbers[~np.isnan(numbers)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
-def _table_samples(examples: Examples) -> View:
-    rows, names, limits, whole = _table(examples)
-    x = examples.model.sample(len(rows), examples.given(slice(len(rows))), mean=False, seed=examples.seed)
-    samples = x[:, : len(names)].cpu().double().numpy()
-    outside = ((samples < limits[:, 0]) | (samples > limits[:, 1])).any(1).mean()
-    note = f" {outside:.1%} of the draws lie outside the panels." if outside else ""
+def _span(chance: Sequence[float]) -> str:
+    ends = f"{min(chance):.2f}", f"{max(chance):.2f}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def _is_like(off: float, chance: Sequence[float]) -> bool:
+    return not off > max(1.25 * max(chance), max(chance) + 0.01)
+
+
+def _table_samples(table: Table) -> View:
+    examples = table.examples
+    draw = partial(charts.panels, ("data", "model"), table.panels((table.x, table.draws), table.x))
     under = "" if examples.c is None else f"{examples.where} under the conditions of these examples"
     return View(
         "samples",
-        charts.table_samples(rows, samples, names, limits, whole),
-        f"Histograms and scatter plots of the data and of draws from the model: {', '.join(names)}",
-        f"{len(rows)} validation examples (data) and {len(samples)} draws of z from p(z) and then of x from p(x | z)"
-        f"{under} (model), {_first_columns(examples, names)} in the units of the data; seed {examples.seed}.{note}",
+        draw(),
+        f"Columns of the data and of draws from the model: {_names(table)}",
+        f"{len(table.x)} validation examples (data) and {len(table.draws)} draws of z from p(z) and then of x from "
+        f"p(x | z){under} (model): {table.which()}; seed {examples.seed}. An axis ends where 0.5% of the data lie "
+        "beyond if it would else hide the rest, and a value that stands alone has bars as high as its share. "
+        "Distributions differ by the largest difference of the distribution functions of a number (Kolmogorov and "
+        "Smirnov) or half the sum of the differences of a category's shares; by chance, as two sets of draws of the "
+        f"data's size, of {_SETS} sets. Like: by no more than a quarter more than by chance, or 0.01.",
         chart=True,
+        narrow=partial(draw, side=2),
+        lead=table.verdict(),
     )
 
 
-def _table_conditions(examples: Examples) -> View | None:
-    _, names, limits, whole = _table(examples)
-    rows = examples.rows()
+def _names(table: Table) -> str:
+    return ", ".join(table.columns[k].name for k in table.chosen)
+
+
+def _table_conditions(table: Table) -> View | None:
+    examples, rows = table.examples, table.examples.rows()
     if rows is None or len(rows.names) > len(charts.PALETTE):
         return None
     each = _ROWS_OF_EACH
     c = {name: value.repeat_interleave(each, 0) for name, value in rows.c.items()}
-    x = examples.model.sample(each * len(rows.names), c, mean=False, seed=examples.seed)
-    parts = x[:, : len(names)].cpu().double().unflatten(0, (-1, each)).numpy()
+    x = examples.model.sample(each * len(rows.names), c, mean=False, seed=examples.seed).cpu().double()
+    draw = partial(
+        charts.panels,
+        rows.names,
+        table.panels(list(x.unflatten(0, (-1, each)).numpy()), x.numpy()),
+        charts.PALETTE,
+    )
     return View(
         "conditions",
-        charts.table_parts(dict(zip(rows.names, parts, strict=True)), charts.PALETTE, names, limits, whole),
-        f"Histograms and scatter plots of draws from the model under {', '.join(rows.names)}",
-        f"{each} draws of z from p(z) and then of x from p(x | z) in each colour, "
-        f"{_first_columns(examples, names)} in the units of the data. The colours are {rows.what}"
-        f"{_others(examples, rows)}; seed {examples.seed}.",
+        draw(),
+        f"Columns of draws from the model under {', '.join(rows.names)}: {_names(table)}",
+        f"{each} draws of z from p(z) and then of x from p(x | z) in each colour: {table.which()}. The colours are "
+        f"{rows.what}{_others(examples, rows)}; seed {examples.seed}.",
+        chart=True,
+        narrow=partial(draw, side=2),
+    )
+
+
+def _table_reconstructions(table: Table) -> View:
+    examples, part = table.examples, slice(len(table.x))
+    x = examples.model.reconstruct(examples.x[part], examples.given(part)).cpu().double().numpy()
+    columns = []
+    for k, shown in zip(table.chosen, table.panels((table.x,), table.x), strict=True):
+        known = ~np.isnan(table.x[:, k])
+        # Of bits the mean is the probability of a one.
+        if not shown.column.is_number:
+            x[:, k] = np.round(x[:, k])
+        columns.append((shown, *(tables.values_of(shown.column, whole[known, k]) for whole in (table.x, x))))
+    draw = partial(charts.reconstructions, columns)
+    return View(
+        "reconstructions",
+        draw(),
+        f"Reconstructions against data: {_names(table)}",
+        f"{len(x)} validation examples: {examples.point} at the mean z of q(z | x) against the data, "
+        f"{table.which()}. Of numbers, on the dotted line the two agree, and 0.5% of the data may lie beyond each "
+        "end; of bars, the share of the data's cells that are reproduced.",
+        chart=True,
+        narrow=partial(draw, side=2),
+    )
+
+
+def _correlations(table: Table) -> View | None:
+    if np.isnan(table.pairs):
+        return None
+    data, model = table.data, table.model
+    names = [table.columns[k].name for k in table.related]
+    n, d = len(table.x), len(names)
+    maps = {"data": data, "model": model, "model − data": model - data}
+    draw = partial(charts.heat_maps, maps, names if d <= _MOST_NAMES else [])
+    unnamed = "" if d <= _MOST_NAMES else " The names of so many columns are not written."
+    return View(
+        "correlations",
+        draw(side=3 if d <= 12 or d > _MOST_NAMES else 2),
+        f"Three heat maps: associations of {d} columns in the data, in draws from the model, and their difference",
+        f"How much two columns say of each other, from 0 to 1, in {n} validation examples, in as many draws from the "
+        "model, and the difference: of two numbers the absolute value of Spearman's rank correlation, of two "
+        "categories Cramér's V, of a number and a category the correlation ratio of the ranks; "
+        f"{table.which(table.related)}. The mean absolute difference of all pairs is {table.pairs:.3f}; of two sets "
+        f"of draws of this size {_span(table.pairs_by_chance)}.{unnamed}",
+        chart=True,
+        narrow=partial(draw, side=1),
+    )
+
+
+def _missing(table: Table, data: Data) -> View | None:
+    total, empty = 0, np.zeros(len(table.columns))
+    for x, _ in data.train.batches(1000, limit=_MOST_COUNTED):
+        total, empty = total + len(x), empty + x.isnan().sum(0).cpu().numpy()
+    if not empty.any():
+        return None
+    order = np.argsort(-empty, kind="stable")[:_MOST_PANELS]
+    order = order[empty[order] > 0]
+    left = int((empty > 0).sum()) - len(order)
+    rest = f"; {left} more columns have fewer" if left else ""
+    return View(
+        "missing",
+        charts.bars([table.columns[k].name for k in order], list(empty[order] / total)),
+        f"Share of empty cells: {', '.join(f'{table.columns[k].name} {empty[k] / total:.1%}' for k in order)}",
+        f"Share of the cells that are empty in {total} training examples, in each column that has some, largest first"
+        f"{rest}; {empty.sum() / total / len(empty):.1%} of all cells. Draws from the model have none.",
         chart=True,
     )
 
 
-def _table_reconstructions(examples: Examples) -> View:
-    rows, names, limits, whole = _table(examples)
-    part = slice(len(rows))
-    x = examples.model.reconstruct(examples.x[part], examples.given(part))
-    x = x[:, : len(names)].cpu().double().numpy()
-    draw = partial(charts.table_reconstructions, rows, x, names, limits, whole)
+def _odd(table: Table, data: Data) -> View | None:
+    examples = table.examples
+    log_p = (
+        examples.model.log_prob(examples.x, examples.c, _ODD_SAMPLES, seed=examples.seed)
+        .cpu()
+        .double()
+        .numpy()
+    )
+    rows = np.argsort(log_p, kind="stable")[:_ODD]
+    each = column_log_probs(examples.model, data.valid.select(examples.order.numpy()), seed=examples.seed)
+    cells: list[list[str]] = [[] for _ in rows]
+    if each is not None:
+        of = each.double().numpy()
+        for words, row, columns in zip(cells, rows, tables.odd_columns(of, rows, _ODD_CELLS), strict=True):
+            for k in columns[~np.isnan(of[row, columns])]:
+                value = charts.brief(tables.cell(table.columns[k], float(examples.x[row, k])), 40)
+                words.append(f"{table.columns[k].name} = {value} ({of[row, k]:.1f})")
+    head = ("Row", "log p(x)", *(["Odd cells, log p(cell | z)"] if each is not None else []))
+    start = 0 if data.whole else len(data.train)
+    places = examples.order.numpy() + start
+    places = places if data.order is None or data.whole else data.order[places]
+    body = [
+        (f"{places[row]}", f"{log_p[row]:.1f}", *(["; ".join(words)] if each is not None else []))
+        for row, words in zip(rows, cells, strict=True)
+    ]
+    cells_are = (
+        f" Odd cells: those {_ODD_CELLS} whose log-density given z, in nats, is furthest below the column's mean, "
+        "the furthest first; z from q(z | x)."
+        if each is not None
+        else ""
+    )
     return View(
-        "reconstructions",
-        draw(),
-        f"Reconstructions against data: {', '.join(names)}",
-        f"{len(rows)} validation examples: {examples.point} at the mean z of q(z | x) against the data, "
-        f"{_first_columns(examples, names)} in the units of the data. On the dotted line the two agree.",
-        chart=True,
-        narrow=partial(draw, columns=2),
+        "odd",
+        b"",
+        "",
+        f"The {len(rows)} of {len(log_p)} validation examples that the model holds for least probable, by their row "
+        f"in the source, counted from 0: log p(x) in nats, median of all {np.median(log_p):.1f}, estimated with "
+        f"{_ODD_SAMPLES} importance samples from q(z | x), so not exact.{cells_are}",
+        table=(head, *body),
     )
 
 

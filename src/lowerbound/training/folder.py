@@ -23,6 +23,8 @@ RUN_FILES = (
     "conditions.png",
     "conversions.png",
     "completions.png",
+    "correlations.png",
+    "missing.png",
     "reconstructions.png",
     "interpolations.png",
     "latent.png",
