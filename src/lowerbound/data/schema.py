@@ -132,13 +132,16 @@ class ColumnFacts:
 
 
 def _decimals(values: np.ndarray) -> int:
-    """Most decimal places that a value needs; one more than is looked for if it needs more."""
+    """Most decimal places that a value needs; more than is looked for if that cannot be told."""
     few = (
         _decimals(values[:1000]) if len(values) > 1000 else 0
     )  # most columns are told by their first numbers
     for places in range(few, _MOST_DIGITS + 1):
         scaled = values * 10.0**places
-        if np.all(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1, np.abs(scaled))):
+        slack = np.maximum(1e-9, 4 * np.finfo(float).eps * np.abs(scaled))
+        if (slack > 0.01).any():
+            break
+        if (np.abs(scaled - np.round(scaled)) <= slack).all():
             return places
     return _MOST_DIGITS + 1
 
@@ -437,7 +440,7 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
     v = numbers(cells, column.stored)
     if column.step is not None:
         scaled = v / column.step
-        off = np.abs(scaled - np.round(scaled)) > 1e-3 + 1e-7 * np.abs(scaled)
+        off = np.abs(scaled - np.round(scaled)) > 1e-3 + 4 * np.finfo(float).eps * np.abs(scaled)
         if off.any():
             row = int(off.argmax())
             raise DataError(

@@ -1,0 +1,240 @@
+"""What columns of a table mean, and how their cells become numbers and come back."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pandas.testing import assert_frame_equal
+
+import lowerbound as lb
+from lowerbound.data import load, load_like
+from lowerbound.data.schema import decode, words
+from lowerbound.data.spec import DataSpec
+from lowerbound.errors import ConfigError, DataError
+
+N = 200
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def of(column, **options):
+    """What a column means beside one of plain numbers."""
+    frame = pd.DataFrame({"c": column, "beside": np.random.default_rng(1).normal(size=len(column))})
+    return load(frame, **options).spec.table[0]
+
+
+KINDS = [
+    ("real", lambda r: r.normal(size=N), {"step": None, "digits": None}),
+    ("real", lambda r: r.normal(20, 3, N).round(1), {"step": 0.1, "digits": 1}),
+    ("real", lambda r: r.normal(20, 3e3, N).round(3), {"step": None, "digits": 3}),
+    ("real", lambda r: np.where(r.random(N) < 0.3, 0.0, r.normal(size=N)), {"spikes": (0.0,)}),
+    ("integer", lambda r: r.poisson(4, N), {"step": 1.0}),
+    (
+        "integer",
+        lambda r: pd.array(np.where(np.arange(N) % 9, r.poisson(4, N), None), "Int64"),
+        {"missing": True},
+    ),
+    ("integer", lambda r: r.poisson(4, N).astype(float), {"stored": "float", "step": 1.0}),
+    ("category", lambda r: r.choice(["a", "None", "NA"], N), {"categories": ("NA", "None", "a")}),
+    ("category", lambda r: r.integers(0, 2, N), {"categories": (0, 1)}),
+    ("category", lambda r: r.integers(0, 2, N) * 4 + 1, {"categories": (1, 5)}),
+    ("category", lambda r: r.random(N) < 0.5, {"categories": (False, True), "stored": "boolean"}),
+    (
+        "category",
+        lambda r: pd.Categorical(r.choice(["b", "a"], N), ["z", "b", "a"]),
+        {"categories": ("a", "b")},
+    ),
+    (
+        "ordered",
+        lambda r: pd.Categorical(r.choice(["low", "high"], N), ["low", "mid", "high"], ordered=True),
+        {"categories": ("low", "mid", "high")},
+    ),
+    (
+        "date",
+        lambda r: pd.Timestamp("2024-01-01") + pd.to_timedelta(r.integers(0, 99, N), "D"),
+        {"step": 1.0},
+    ),
+    (
+        "date",
+        lambda r: pd.Timestamp("2024-01-01") + pd.to_timedelta(r.integers(0, 99, N), "s"),
+        {"step": 1 / 86400},
+    ),
+    ("constant", lambda r: np.full(N, 7.0), {"categories": (7,)}),
+    ("constant", lambda r: ["x"] * N, {"categories": ("x",)}),
+    ("identifier", lambda r: np.arange(5, 5 + N), {}),
+    ("identifier", lambda r: [f"customer {i}" for i in range(N)], {}),
+    ("empty", lambda r: np.full(N, np.nan), {}),
+]
+
+
+@pytest.mark.parametrize(("kind", "make", "attributes"), KINDS)
+def test_the_kind_of_a_column_is_seen(rng, kind, make, attributes):
+    column = of(make(rng))
+    assert column.kind == kind
+    assert {name: getattr(column, name) for name in attributes} == attributes
+    assert words(column)[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "attributes"), [row for row in KINDS if row[0] not in ("identifier", "empty")]
+)
+def test_cells_come_back_as_they_were(rng, kind, make, attributes):
+    frame = pd.DataFrame({"c": make(rng), "beside": rng.normal(size=N).astype(np.float32)})
+    data = load(frame)
+    x = data.all.batch(torch.arange(N))[0].numpy()
+    back = decode(data.spec.table, x)[["c"]]
+    before = frame[["c"]]
+    if before["c"].dtype.kind == "M":
+        before = before.astype("datetime64[us]")
+    assert_frame_equal(
+        back, before, check_dtype=before["c"].dtype.kind in "iub", check_categorical=False, rtol=1e-6
+    )
+    if kind in ("date", "integer") or attributes.get("step"):
+        assert (back["c"].dropna() == before["c"].dropna()).all()
+
+
+@pytest.mark.parametrize("low", [1.7e9, 20_240_101.0, 101_325.0, -4e12])
+def test_large_numbers_keep_their_digits(rng, low):
+    values = low + np.sort(rng.uniform(0, 120, 600).round(2))
+    data = load(pd.DataFrame({"time": values, "y": rng.normal(size=600)}))
+    x = data.all.batch(torch.arange(600))[0]
+    assert len(x[:, 0].unique()) == len(np.unique(values))
+    assert x[:, 0].double().std().item() == pytest.approx(values.std(ddof=1), rel=1e-5)
+    assert np.abs(decode(data.spec.table, x.numpy())["time"].to_numpy() - values).max() < 2e-3
+
+
+def test_a_name_alone_makes_no_identifier_and_asking_for_a_column_keeps_it(rng):
+    assert of(rng.permutation(1000)[:N]).kind == "integer"
+    frame = pd.DataFrame({"customer_id": rng.permutation(10**6)[:N], "y": rng.normal(size=N)})
+    assert load(frame).spec.table[0].kind == "identifier"
+    assert load(frame, columns=["customer_id", "y"]).spec.table[0].kind == "integer"
+
+
+def test_constants_do_not_change_the_density_and_come_back(rng):
+    frame = pd.DataFrame({"a": rng.normal(size=N), "b": rng.normal(size=N)})
+    for count in (1, 3):
+        more = frame.assign(**{f"k{i}": 7.0 for i in range(count)})
+        data = load(more)
+        assert data.spec.event_shape == (2,)
+        assert list(decode(data.spec.table, np.zeros((2, 2)))[f"k{count - 1}"]) == [7, 7]
+        assert any("constant" in note for note in data.notes)
+
+
+def test_columns_are_taken_by_name_whatever_their_order(rng):
+    frame = pd.DataFrame({"a": rng.normal(size=N), "w": rng.choice(["x", "y"], N), "c": rng.poisson(3, N)})
+    spec = load(frame).spec
+    turned = load_like(frame[["c", "a", "w"]].assign(more=1), spec)
+    assert torch.equal(
+        turned.all.batch(torch.arange(N))[0], load_like(frame, spec).all.batch(torch.arange(N))[0]
+    )
+    assert any("more" in note for note in turned.notes)
+    with pytest.raises(DataError, match="no column 'w'"):
+        load_like(frame.drop(columns="w"), spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"w": "z"}, r"'w' has 'z' in row 0.*categories are x, y.*unknown='missing'"),
+        ({"c": 2.5}, r"'c' has 2.5 in row 0.*steps of 1"),
+        ({"a": "word"}, r"'a' holds numbers, but here words, like 'word'"),
+        ({"a": np.inf}, r"'a' has an infinite number in row 0"),
+    ],
+)
+def test_cells_that_a_column_cannot_hold_are_refused(rng, change, message):
+    frame = pd.DataFrame({"a": rng.normal(size=N), "w": rng.choice(["x", "y"], N), "c": rng.poisson(3, N)})
+    spec = load(frame).spec
+    with pytest.raises(DataError, match=message):
+        load_like(frame.assign(**change), spec)
+
+
+def test_unknown_categories_can_be_taken_as_missing(rng):
+    frame = pd.DataFrame({"a": rng.normal(size=N), "w": rng.choice(["x", "y"], N)})
+    data = load_like(frame.assign(w="z"), load(frame).spec, unknown="missing")
+    assert data.all.batch(torch.arange(N))[0][:, 1].isnan().all()
+
+
+def test_a_schema_changes_kinds(tmp_path, rng):
+    frame = pd.DataFrame({"zone": rng.integers(1, 4, N), "note": rng.normal(size=N), "y": rng.normal(size=N)})
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps([{"name": "zone", "kind": "category"}, {"name": "note", "kind": "ignored"}]))
+    for schema in (str(path), path, {"zone": "category", "note": {"kind": "ignored"}}):
+        data = load(frame, schema=schema)
+        assert data.spec.columns == ("zone", "y")
+        assert data.spec.table[0].categories == (1, 2, 3)
+    for wrong, message in (
+        ({"zon": "category"}, "did you mean 'zone'"),
+        ({"zone": "categry"}, "categry"),
+        ({"y": {"kind": "real", "stepp": 1}}, "stepp"),
+        ([1], "a list of columns"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load(frame, schema=wrong)
+
+
+def test_a_spec_goes_through_json(rng):
+    frame = pd.DataFrame({"a": rng.normal(size=N), "w": rng.choice(["x", "y"], N)})
+    spec = load(frame).spec
+    assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_streamed_table_has_the_schema_of_one_in_memory(tmp_path, rng):
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(size=2000),
+            "w": rng.choice(["x", "y", None], 2000),
+            "c": pd.array(np.where(rng.random(2000) < 0.1, None, rng.poisson(3, 2000)), "Int64"),
+            "d": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, 2000), "D"),
+            "flag": pd.array(rng.choice([True, False, None], 2000), "boolean"),
+        }
+    )
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=97)
+    there = load(tmp_path / "t.parquet", stream=True)
+    here = load(tmp_path / "t.parquet", stream=False)
+    assert there.spec.table == here.spec.table == load(frame).spec.table
+    x, y = (data.all.batch(torch.arange(2000))[0] for data in (there, here))
+    assert torch.equal(x.nan_to_num(-9), y.nan_to_num(-9))
+
+
+def grey(rng):
+    return np.floor(255 * rng.random((60, 8, 8)) ** 3)
+
+
+def test_bytes_are_levels_whatever_type_they_come_in(rng):
+    g = grey(rng).astype(np.uint8)
+    data = load(g[:40])
+    torch.manual_seed(0)
+    model = lb.VAE.for_data(data, latent=2)
+    scores = {
+        name: model.log_prob(next(iter(load_like(new, data.spec).all.batches(20)))[0], samples=3, seed=0)
+        for name, new in {
+            "bytes": g[40:],
+            "whole": g[40:].astype(np.int64),
+            "shares": (g[40:] / 255).astype(np.float32),
+        }.items()
+    }
+    assert torch.allclose(scores["bytes"], scores["whole"])
+    assert torch.allclose(scores["bytes"], scores["shares"])
+    with pytest.raises(DataError, match=r"grey levels 0\.\.255.*divide by 255"):
+        load_like(g[40:].astype(np.float32), data.spec)
+    dark = load_like((g[40:] > 128).astype(np.uint8), data.spec).all.batch(torch.arange(20))[0]
+    assert dark.max() < 2 / 256
+    direct = model.log_prob(torch.as_tensor(g[40:])[:, None], samples=3, seed=0)
+    assert torch.allclose(direct, scores["bytes"])
+    with pytest.raises(lb.errors.SupportError, match="divide"):
+        model.log_prob(torch.as_tensor(g[40:], dtype=torch.float32)[:, None])
+
+
+def test_shares_of_white_take_bytes(rng):
+    g = grey(rng)
+    data = load((g[:40] / 255).astype(np.float32))
+    floats = load_like((g[40:] / 255).astype(np.float32), data.spec).all.batch(torch.arange(20))[0]
+    levels = load_like(g[40:].astype(np.uint8), data.spec).all.batch(torch.arange(20))[0]
+    assert torch.allclose(floats, levels)
+    with pytest.raises(DataError, match=r"in \[0, 1\]"):
+        load_like(g[40:].astype(np.float32), data.spec)
