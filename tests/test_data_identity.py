@@ -202,6 +202,14 @@ def test_a_split_by_that_is_none_is_refused(wrong):
         load(normal(9, 2), split_by=wrong)
 
 
+@pytest.mark.parametrize("other", [{"seed": 1}, {"split": [0.6, 0.2, 0.2]}])
+def test_another_cut_than_the_one_that_is_kept_is_refused(other):
+    options = load(normal(50, 2)).options
+    with pytest.raises(ConfigError, match="leave split_by out"):
+        load(normal(50, 2), **(options | other))
+    load(normal(50, 2), **({k: v for k, v in options.items() if k != "split_by"} | other))
+
+
 def test_too_few_rows_for_the_splits_of_a_run_are_refused():
     x = normal(500, 2)
     data = load(x)

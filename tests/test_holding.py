@@ -220,6 +220,11 @@ def test_every_command_that_reads_the_runs_data_compares_them(call, tmp_path, co
     assert call(command, "run-t.csv", "--changed-data", "--overwrite")[0] == 0
 
 
+def test_a_run_is_read_with_other_shares_if_that_is_asked(call):
+    data = open_data(read_config("run-t.csv"), split=[0.5, 0.25, 0.25])
+    assert [len(data.train), len(data.valid), len(data.test)] == [100, 50, 50]
+
+
 def test_rows_that_come_move_no_row_of_the_test_set(call, tmp_path):
     config = read_config("run-t.csv")
     before = open_data(config)
@@ -321,6 +326,8 @@ def test_a_run_of_a_version_without_fingerprints_goes_on_as_before(call):
     del config["data"]["options"]["split_by"]
     data = open_data(config)
     np.testing.assert_array_equal(data.order, np.random.default_rng(0).permutation(200))
+    other = open_data(config, seed=1)
+    np.testing.assert_array_equal(other.order, np.random.default_rng(1).permutation(200))
     frame(250).to_csv("t.csv", index=False)
     assert len(open_data(config).train) == 200
     Path("run-t.csv/config.json").write_text(json.dumps(config))

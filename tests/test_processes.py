@@ -312,7 +312,7 @@ def test_a_run_on_a_cluster_is_followed_by_what_it_records_and_no_other_run_is(t
 def test_a_worker_refuses_other_data_than_those_given(tmp_path):
     data = make_data(tmp_path / "data.npy")
     job = _Job("a", str(tmp_path), make_model(data), data.spec.source, data.options, _described(data), {})
-    options = data.options | {"split": [0.6, 0.3, 0.1]}
+    options = {k: v for k, v in data.options.items() if k != "split_by"} | {"split": [0.6, 0.3, 0.1]}
     with pytest.raises(DataError, match="holds other data than those given"):
         _work({"job": replace(job, options=options)})
     with pytest.raises(RunError, match="has no folder"):

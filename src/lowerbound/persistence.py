@@ -504,6 +504,7 @@ def open_data(
         RunError: the configuration does not say what they are.
     """
     stored, own = config.get("data"), source is None
+    others = {name for name, value in options.items() if value is not None}
     if stored is None:
         raise DataError("this model was saved without data; name a SOURCE")
     if own and stored["source"] == "array":
@@ -517,8 +518,8 @@ def open_data(
         # Before there were hashes, examples were told apart by their places.
         keep = {"split": None, "split_by": "permutation"} | known | _found(stored)
         source = keep.pop("source")
-        if {"split", "seed"} & {name for name, value in options.items() if value is not None}:
-            del keep["split_by"]
+        if others & {"split", "seed"} and keep["split_by"] != "permutation":
+            del keep["split_by"]  # cut anew
     else:
         keep = _options_for(source, stored)
     chosen = {k: v for k, v in (keep | options).items() if v is not None}
@@ -530,7 +531,7 @@ def open_data(
         raise RunError(
             f"the run's config.json does not say how to read its data: {error}; {_RESTORE}"
         ) from None
-    if own and stored.get("fingerprint") and not {k for k, v in options.items() if v is not None} - {"root"}:
+    if own and stored.get("fingerprint") and not others - {"root"}:
         path = user_path(source) if stored.get("paths", {}).get("source") else None
         _check_unchanged(stored["fingerprint"], fingerprint(data, path), str(source), changed_data)
     return data

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .blocks import Blocks, JoinedBlocks
 from .dataset import Split
 from .entries import Entry
@@ -126,11 +126,12 @@ def cut_by_identity(
 
     Raises:
         DataError: A split would be empty, cut as before.
+        ConfigError: They were cut before by other shares or another seed.
 
     Returns:
         Three arrays of row numbers, in the order of the hashes; and where these are cut: "valid" and "test", from
         where on hashes are in these splits, "train", hashes that are there nevertheless, and "together", how many
-        equal examples share a hash.
+        equal examples share a hash, for which "split" and "seed".
     """
     array = source.parts[0]
     assert isinstance(array, np.ndarray)
@@ -145,7 +146,14 @@ def cut_by_identity(
             "test": _hex(bounds[1]),
             "train": [*map(_hex, kept)],
             "together": together,
+            "split": [*shares],
+            "seed": seed,
         }
+    if (at["split"], at["seed"]) != ([*shares], seed):
+        raise ConfigError(
+            f"split={[*shares]} and seed={seed}, but split_by= keeps where hashes were cut for {at['split']} and "
+            f"{at['seed']}; leave split_by out to cut {name} anew"
+        )
     identity = _bunched(of_values, at["together"])
     split_of = np.sum([identity >= _number(at[part]) for part in NAMES[1:]], axis=0)
     split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
@@ -162,7 +170,14 @@ def cut_by_identity(
 
 def is_cut(value: Any) -> bool:
     """Whether a value is what `cut_by_identity` says of where hashes are cut."""
-    if not isinstance(value, Mapping) or set(value) != {"valid", "test", "train", "together"}:
+    if not isinstance(value, Mapping) or set(value) != {
+        "valid",
+        "test",
+        "train",
+        "together",
+        "split",
+        "seed",
+    }:
         return False
     words = [value["valid"], value["test"], *(value["train"] if isinstance(value["train"], list) else [None])]
     there = all(isinstance(word, str) and re.fullmatch("[0-9a-f]{16}", word) for word in words)
