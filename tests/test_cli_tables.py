@@ -52,12 +52,12 @@ def test_inspect_says_what_each_column_means_and_its_schema_can_be_edited(made, 
     assert run("inspect", "customers.csv", "--out", "schema.json") == 0
     out = capsys.readouterr().out
     for line in (
-        "id        identifier",
-        "age       integer",
-        "plan      category    None, basic, gold; some empty",
+        "id       identifier",
+        "age      integer",
+        "plan     category    None, basic, gold; some empty",
     ):
         assert line in out
-    assert "country   constant    always DE" in out
+    assert "country  constant    always DE" in out
     assert all(len(line) <= 110 for line in out.splitlines())
     schema = json.loads((made / "schema.json").read_text())
     assert [column["name"] for column in schema] == ["id", "age", "income", "plan", "since", "country"]

@@ -99,7 +99,9 @@ def write_observations(
     Raises:
         ConfigError: they are not finite.
     """
-    if not x.isfinite().all():
+    # An empty cell of a table is NaN, and drawn as the model has it.
+    given = x[~x.isnan()] if spec is not None and spec.table is not None else x
+    if not given.isfinite().all():
         raise ConfigError(
             f"the model gives values that are not finite, so {out} is not written; ask for a temperature "
             "nearer to 1, or for examples like those it was trained on"
