@@ -4,9 +4,9 @@ Arrays are real numbers with a density. A DataFrame goes by the schema of its co
 rounded has a probability; see ``lowerbound.data.schema``. Samples, reconstructions and completed rows are like what
 came: an array, or a DataFrame with its types.
 
-A fit begins at the factor analysis of the data, whose number of factors is the latent size unless one
-is given. A tenth of the rows then tells for how many steps the networks gain, and the model that is kept takes as many
-steps on all rows. The order of the rows makes no difference, and equal rows are one of their number's weight.
+A fit begins at the factor analysis of the data, whose number of factors is the latent size unless one is given. A
+tenth of the rows then tells for how many steps the networks gain, and the model that is kept takes as many steps on
+all rows. The order of the rows makes no difference, and equal rows are one with their number as its weight.
 
 Reference:
     EM algorithms for ML factor analysis (Rubin and Thayer, 1982), Psychometrika 47, 69-76;
@@ -436,7 +436,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, _Esti
         return self._written(self.model_.sample(int(n_samples), mean=False, seed=seed).cpu().numpy())
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Go on training with new rows, from where the model stands: `epochs` passes over them, or one if that is None.
+        """Go on training with new rows from where the model stands: `epochs` passes over them, one if that is None.
 
         The first call is a fit, which says what the columns are from then on. What earlier rows said is not repeated:
         rows that differ from them in kind are learned at their expense.
@@ -518,7 +518,8 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
         if not (isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5):
             raise ConfigError(f"contamination must lie in (0, 0.5]; got {self.contamination!r}")
         super().fit(X, y, sample_weight)
-        scores, weights = self.score_samples(X), _weights(sample_weight, len(X))
+        scores = self.score_samples(X)
+        weights = _weights(sample_weight, len(scores))
         order = np.flatnonzero(weights > 0)
         order = order[scores[order].argsort()]
         scores, below = scores[order], weights[order].cumsum()
