@@ -76,6 +76,8 @@ OPTIONS = {
     ("decoder", "mlp"): MLP,
     ("decoder", "conv"): CONV,
     ("decoder", "resnet"): CONV | {"blocks": 1},
+    ("encoder", "affine_mlp"): {"hidden": [7], "activation": "tanh", "dropout": 0.25},
+    ("decoder", "affine_mlp"): {"hidden": [7], "activation": "tanh", "dropout": 0.25},
     ("encoder", "cells"): {"cells": 6, "hidden": [7], "between": True},
     ("decoder", "cells"): {"cells": 6, "hidden": [7], "features": 5, "between": True},
     ("posterior", "cell_gaussian"): {"cells": 6},

@@ -32,6 +32,7 @@ NETWORKS = {
     "mlp-residual": lambda **options: MLP(
         IMAGE, (2, 4), hidden=(12, 12, 8), residual=True, norm=True, **options
     ),
+    "affine-mlp": lambda **options: AffineMLP(IMAGE, (2, 4), hidden=(12, 12), **options),
     "conv-encoder": lambda **options: ConvEncoder(IMAGE, (2, 4), **SMALL, **options),
     "conv-decoder": lambda **options: ConvDecoder((4,), (2, *IMAGE), **SMALL, **options),
     "resnet-encoder": lambda **options: ResNetEncoder(IMAGE, (2, 4), **SMALL, blocks=1, **options),
