@@ -3,8 +3,8 @@
 # %% [markdown]
 # # Estimators for scikit-learn
 #
-# 178 wines, 13 measurements each. Four fifths are for training; of the others the mean of log p(x) is compared, in nats
-# and in the units of the measurements. The peers' sizes are chosen by cross-validation on the training rows.
+# 178 wines, 13 measurements each. Four fifths are for training; of the others the mean of log p(x) is compared, in
+# nats and in the units of the measurements. The peers' sizes are chosen by cross-validation on the training rows.
 #
 # A model that gives high density to wines should also know what is none: the measurements of all wines, each column
 # shuffled by itself, look like wines column by column, but not together.

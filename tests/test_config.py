@@ -343,7 +343,7 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
     [
         ({"encodr": "mlp"}, "no section 'encodr'; did you mean 'encoder'"),
         ({"encoder": "mpl"}, "no encoder 'mpl'; did you mean 'mlp'"),
-        ({"encoder": "os.system"}, "no encoder 'os.system'; options: cells, conv, mlp, resnet"),
+        ({"encoder": "os.system"}, "no encoder 'os.system'; options: affine_mlp, cells, conv, mlp, resnet"),
         ({"encoder": {"type": ["mlp"]}}, "no encoder"),
         (
             {"encoder": 5},

@@ -12,6 +12,7 @@ from torch import nn
 from lowerbound.errors import ConfigError, ShapeError
 from lowerbound.nn import (
     MLP,
+    AffineMLP,
     CellDecoder,
     CellEncoder,
     ConvDecoder,

@@ -195,12 +195,12 @@ class _Estimator(BaseEstimator):
             value = getattr(self, name)
             needed = name == "samples"
             if (value is not None or needed) and not (
-                isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+                isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
             ):
                 raise ConfigError(f"{name} must be a positive whole number; got {value!r}")
         for name in ("epochs", "minutes"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, Real) and 0 < value < math.inf):
+            if value is not None and not (isinstance(value, Real) and 0 < float(value) < math.inf):
                 raise ConfigError(f"{name} must be a positive number, or None; got {value!r}")
 
     def _batch(self, rows: int) -> int:
@@ -328,7 +328,9 @@ class _Estimator(BaseEstimator):
         if self.schema_ is None:
             return x + self._shift
         out = decode(self.schema_, x)
-        names = {str(name): (name, dtype) for name, dtype in zip(self._names, self._types, strict=True)}
+        names = {
+            str(name): (name, dtype) for name, dtype in zip(self._names or (), self._types or (), strict=True)
+        }
         for column in out.columns:
             out[column] = _cast(out[column], names[column][1])
         return out.rename(columns={column: names[column][0] for column in out.columns})
@@ -340,7 +342,7 @@ class _Estimator(BaseEstimator):
         The noise is the same for every row, evenly spread: what a row gets does not depend on the others.
         """
         model, s = self.model_, int(samples or self.samples)
-        sobol = qmc.Sobol(self.latent_, seed=self._seed).random_base2(math.ceil(math.log2(s)))[:s]
+        sobol = qmc.Sobol(self.latent_, rng=self._seed).random_base2(math.ceil(math.log2(s)))[:s]
         noise = torch.special.ndtri(torch.as_tensor(sobol).clamp(1e-9, 1 - 1e-9)).unsqueeze(1).to(x)
         most = max(1, _AT_ONCE // (s * math.prod(model.likelihood.input_shape)))
         for first in range(0, len(x), most):
@@ -369,7 +371,7 @@ class _Estimator(BaseEstimator):
     # ------------------------------------------------------------------------------------------ pickles
     def __getstate__(self) -> dict[str, Any]:
         # Numbers and words alone: arrays that any machine reads, whatever device the model was on.
-        state = dict(super().__getstate__())
+        state: dict[str, Any] = {**super().__getstate__()}  # pyright: ignore
         if (model := state.pop("model_", None)) is not None:
             state["_stored"] = (
                 describe_model(model),
@@ -515,7 +517,7 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Train on all rows, and set the threshold by them; see ``VAE.fit``."""
-        if not (isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5):
+        if not (isinstance(self.contamination, Real) and 0 < float(self.contamination) <= 0.5):
             raise ConfigError(f"contamination must lie in (0, 0.5]; got {self.contamination!r}")
         super().fit(X, y, sample_weight)
         scores = self.score_samples(X)
@@ -568,7 +570,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
                 mean = (w.unsqueeze(-1) * p_x.mean).sum(0)
                 if family.choices:
                     chances = (w[..., None, None] * p_x.logits.exp()).sum(0)
-                    mean[:, family.at_choices] = chances.argmax(-1).to(mean)
+                    mean[:, family.choices] = chances.argmax(-1).to(mean)
             else:
                 mean = view.to_data((w.unsqueeze(-1) * p_x.mean).sum(0))
             filled[rows] = torch.where(x[rows].isnan(), mean, x[rows])
@@ -605,9 +607,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         ends = torch.quantile(drawn, drawn.new_tensor([(1 - level) / 2, (1 + level) / 2]), dim=0)
         family = self.model_.likelihood
         if isinstance(family, Columns) and family.choices:
-            ends[:, :, family.at_choices] = torch.where(
-                x[:, family.at_choices].isnan(), math.nan, x[:, family.at_choices]
-            )
+            # NaN stays where a category is missing.
+            ends[..., family.choices] = x[:, family.choices]
         low, high = (self._filled(X, end) for end in ends)
         return low, high
 
@@ -798,11 +799,13 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     loadings = np.concatenate([loadings @ turn, np.zeros((len(mean), rank - wide))], 1)
     variance = np.concatenate([1 / (1 + precision), np.ones(rank - wide)])
     back = variance[:, None] * (loadings / noise[:, None]).T
-    weight, bias = encoder.straight.weight, encoder.output.bias
+    encoder.output.weight.zero_()
+    weight, bias = encoder.straight.weight, encoder.output.bias.data
     weight.zero_()
     weight[:rank, : len(mean)] = torch.as_tensor(back).to(weight)
     bias.copy_(torch.as_tensor(np.concatenate([-back @ mean, np.log(variance) / 2])))
-    weight, bias = decoder.straight.weight, decoder.output.bias
+    decoder.output.weight.zero_()
+    weight, bias = decoder.straight.weight, decoder.output.bias.data
     weight.zero_()
     columns = isinstance(family, Columns)
     n = len(family.numbers) if columns else len(mean)

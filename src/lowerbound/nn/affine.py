@@ -7,15 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .layers import OUTPUT_GAIN, initialise
 from .mlp import MLP
 from .network import features
 
 
 class AffineMLP(MLP):
-    r"""Affine map plus a fully connected network that begins at zero: :math:`y = A x + b + f(x), f = 0`.
+    r"""Affine map plus a fully connected network, :math:`y = A x + b + f(x)`.
 
-    A VAE of two of them, one level of Gaussian latents and a Gaussian likelihood is, with f = 0, the factor analysis
-    whose loadings A are; what f learns is the rest.
+    A VAE of two of them with a Gaussian likelihood is, where f = 0, the factor analysis with the decoder's A as its
+    loadings; what f learns is the rest.
 
     Args:
         in_shape: Shape of one input.
@@ -44,9 +45,8 @@ class AffineMLP(MLP):
         super().__init__(
             in_shape, out_shape, hidden=hidden, activation=activation, dropout=dropout, context=context
         )
-        self.straight = nn.Linear(features(self.in_shape), features(self.out_shape), bias=False)
-        for weight in (self.straight.weight, self.output.weight):
-            nn.init.zeros_(weight)
+        straight = nn.Linear(features(self.in_shape), features(self.out_shape), bias=False)
+        self.straight = initialise(straight, OUTPUT_GAIN)
 
     def _flat(self, x: Tensor, context: Tensor | None) -> Any:
         return super()._flat(x, context) + self.straight(x.flatten(1))
