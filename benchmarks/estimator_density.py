@@ -3,8 +3,8 @@
     python benchmarks/estimator_density.py [--splits 5]
 
 On scikit-learn's own tables. Uniform noise is added to the digits, for what is counted has no density. A split holds
-out a fifth of the rows. The peers see standardised columns, and are scored in the units of the data like ours; their sizes,
-covariances and regularisation are chosen by cross-validation on the training rows.
+out a fifth of the rows. The peers see standardised columns, and are scored in the units of the data like ours; their
+sizes, covariances and regularisation are chosen by cross-validation on the training rows.
 """
 
 from __future__ import annotations

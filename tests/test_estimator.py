@@ -287,7 +287,9 @@ def test_gaps_get_their_conditional_mean_and_intervals_cover():
     gain = np.linalg.solve(truth.cov[np.ix_(rest, rest)], truth.cov[rest, j])
     mean = truth.mean[j] + (new[:, rest] - truth.mean[rest]) @ gain
     deviation = np.sqrt(truth.cov[j, j] - truth.cov[j, rest] @ gain)
-    imputer = VAEImputer(2, likelihood="gaussian", hidden=(16,), epochs=100, random_state=0).fit(X)
+    imputer = VAEImputer(
+        2, likelihood="gaussian", hidden=(16,), epochs=60, batch_size=256, random_state=0
+    ).fit(X)
     filled = imputer.transform(asked)
     assert (filled[:, rest] == new[:, rest]).all()
     assert np.sqrt(np.mean((filled[:, j] - mean) ** 2)) < 0.35 * deviation
@@ -301,7 +303,9 @@ def test_gaps_of_a_table_are_filled_and_the_rest_is_left(people):
     holes = people.copy()
     holes.loc[holes.index[:40], "word"] = None
     holes.loc[holes.index[40:60], "height"] = np.nan
-    imputer = VAEImputer(**SMALL | {"epochs": 100, "hidden": (16,), "samples": 100}).fit(holes)
+    imputer = VAEImputer(**SMALL | {"epochs": 100, "batch_size": 256, "hidden": (16,), "samples": 100}).fit(
+        holes
+    )
     filled = imputer.transform(holes)
     assert list(filled.index) == list(people.index)
     assert not filled.isna().any().any()

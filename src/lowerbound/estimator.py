@@ -5,8 +5,8 @@ rounded has a probability; see ``lowerbound.data.schema``. Samples, reconstructi
 came: an array, or a DataFrame with its types.
 
 A fit begins at the factor analysis of the data, whose number of factors is the latent size unless one is given. A
-tenth of the rows then tells for how many steps the networks gain, and the model that is kept takes as many steps on
-all rows. The order of the rows makes no difference, and equal rows are one with their number as its weight.
+tenth of the rows, or of few several tenths in turn, then tells for how many steps the networks gain, and the model
+that is kept takes as many steps on all rows. The order of the rows makes no difference, and equal rows are one with their number as its weight.
 
 Reference:
     EM algorithms for ML factor analysis (Rubin and Thayer, 1982), Psychometrika 47, 69-76;
@@ -17,7 +17,9 @@ Reference:
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Self
 
@@ -57,6 +59,7 @@ __all__ = ["VAE", "VAEImputer", "VAEOutlierDetector"]
 _LIKELIHOODS = ("gaussian", "columns")
 _HELD_OUT = 0.1
 _FEWEST = 20  # rows below which none are held out
+_MOST_TENTHS, _ROWS_ENOUGH = 4, 600  # tenths that are held out in turn, so many rows by one another
 _STEPS, _EPOCHS = 2000, 30  # longest search: so many steps, or epochs if these are more
 _RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _FACTOR_ROWS = 5000  # that tell of the factors
@@ -77,7 +80,7 @@ class _Estimator(BaseEstimator):
             DataFrame always "columns".
         schema: What the columns of a DataFrame mean, where the look at them is not right; see
             ``lowerbound.data.load``.
-        epochs: Passes over the rows; None for as many as improve the held-out tenth.
+        epochs: Passes over the rows; None for as many as improve the bound of held-out rows.
         minutes: Longest time of the whole fit, beside `epochs=None`; about, for the last model takes as many steps as
             the search has found.
         batch_size: Rows per step; None for 64, and 512 at most where there are many.
@@ -159,24 +162,28 @@ class _Estimator(BaseEstimator):
         x, counts = _merged(x, _weights(sample_weight, len(x)), rng)
         if len(x) < 1:
             raise DataError("all sample weights are zero; give at least one row a positive weight")
+        rows = len(x)
         if self._tolerates_gaps and not np.isnan(x).any():
             gaps = np.where(rng.random(x.shape) < _GAPS, np.nan, x)
             x, counts = np.concatenate([x, gaps]), np.concatenate([counts, counts])
-        held = rng.permutation(len(x))[: max(1, round(_HELD_OUT * len(x))) if len(x) >= _FEWEST else 0]
-        kept = np.delete(np.arange(len(x)), held)
         spec = _with_gaps(spec, bool(np.isnan(x).any()))
         whole = _split(x, counts, spec)
         self.history_: list[dict[str, Any]] = []
         likelihood, epochs = self.likelihood or _LIKELIHOODS[0], self.epochs
-        if len(held):
-            data = _data(_split(x[kept], counts[kept], spec), _split(x[held], np.ones_like(held), spec))
-            started = {} if spec.table is not None else {self.likelihood: None}
+        if rows >= _FEWEST:
+            # Of few rows a tenth says little, so several tenths say it together.
+            most = 1 if self.minutes is not None else max(1, min(_MOST_TENTHS, _ROWS_ENOUGH // rows))
+            tenths = np.array_split(rng.permutation(rows), round(1 / _HELD_OUT))[:most]
+            # A row is held out together with its copy that has gaps.
+            copies = np.arange(len(x)) % rows
+            parts = [_held_out(x, counts, spec, np.isin(copies, held)) for held in tenths]
+            started: dict[str, Model] = {}
             if spec.table is None and self.likelihood is None:
-                started = {name: self._started(data, name) for name in _LIKELIHOODS}
-                likelihood = max(started, key=lambda name: _held_out(started[name], data))
+                started = {name: self._started(parts[0], name) for name in _LIKELIHOODS}
+                likelihood = max(started, key=lambda name: _score(started[name], parts[0]))
             if epochs is None:
-                model = started.get(likelihood) or self._started(data, likelihood)
-                epochs = self._steps(model, data) / math.ceil(len(whole) / self._batch(len(whole)))
+                steps = self._steps([(self._started(part, likelihood), part) for part in parts])
+                epochs = steps / math.ceil(len(whole) / self._batch(len(whole)))
         model = self._started(_data(whole, whole), likelihood)
         n = self._batch(len(whole))
         epochs = epochs or 300 / math.ceil(len(whole) / n)
@@ -206,16 +213,19 @@ class _Estimator(BaseEstimator):
     def _batch(self, rows: int) -> int:
         return int(self.batch_size or max(64, min(512, rows // 100)))
 
-    def _steps(self, model: Model, data: Data) -> float:
-        """Return after how many steps the held-out rows had their highest bound."""
-        batch = self._batch(len(data.train))
-        per_epoch = math.ceil(len(data.train) / batch)
-        length: dict[str, Any] = {"epochs": max(_EPOCHS, _STEPS / per_epoch)}
-        if self.minutes is not None:
-            length = {"minutes": self.minutes / 2}
-        run = self._run(model, data, batch_size=batch, evaluations=40, patience=8, keep="last", **length)
-        self.history_ = run.history
-        return 1 if run.best is None else run.best["step"]
+    def _steps(self, started: Sequence[tuple[Model, Data]]) -> float:
+        """Return after how many steps held-out rows had their highest bound, on the mean of several curves."""
+        curves: list[dict[int, float]] = []
+        for model, data in started:
+            batch = self._batch(len(data.train))
+            length: dict[str, Any] = {"epochs": max(_EPOCHS, _STEPS * batch / len(data.train))}
+            if self.minutes is not None:
+                length = {"minutes": self.minutes / 2}
+            run = self._run(model, data, batch_size=batch, evaluations=40, patience=8, keep="last", **length)
+            self.history_ += run.history
+            curves.append({r["step"]: r["bound"] for r in run.history if r["split"] == "valid"})
+        common = set.intersection(*map(set, curves))
+        return max(common, key=lambda step: sum(curve[step] for curve in curves), default=1)
 
     def _run(self, model: Model, data: Data, **settings: Any) -> Any:
         run = fit(
@@ -696,13 +706,16 @@ def _split(x: np.ndarray, counts: np.ndarray, spec: DataSpec) -> Split:
     return Split("train", spec, TensorRows(repeated), Reading("floats"))
 
 
+def _held_out(x: np.ndarray, counts: np.ndarray, spec: DataSpec, held: np.ndarray) -> Data:
+    """Return the rows that are not held out (N,) as the training split, the others as validation."""
+    return _data(_split(x[~held], counts[~held], spec), _split(x[held], counts[held], spec))
+
+
 def _data(train: Split, valid: Split) -> Data:
     return Data(train, valid, valid, options={}, whole=train is valid)
 
 
 def _with_gaps(spec: DataSpec, missing: bool) -> DataSpec:
-    from dataclasses import replace
-
     return replace(spec, missing=missing)
 
 
@@ -727,8 +740,6 @@ def _cast(column: Any, dtype: Any) -> Any:
 
 
 def _say(notes: Sequence[str]) -> None:
-    import warnings
-
     for note in notes:
         warnings.warn(note, stacklevel=5)
 
@@ -791,6 +802,8 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     encoder, decoder, family = model.encoder, model.decoder, model.likelihood
     assert isinstance(encoder, AffineMLP)
     assert isinstance(decoder, AffineMLP)
+    assert encoder.output.bias is not None
+    assert decoder.output.bias is not None
     rank, mean = model.latent_shape[0], features.mean(0)
     centred = features - mean
     wide = min(rank, features.shape[1])
@@ -800,12 +813,12 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     variance = np.concatenate([1 / (1 + precision), np.ones(rank - wide)])
     back = variance[:, None] * (loadings / noise[:, None]).T
     encoder.output.weight.zero_()
-    weight, bias = encoder.straight.weight, encoder.output.bias.data
+    weight, bias = encoder.straight.weight, encoder.output.bias
     weight.zero_()
     weight[:rank, : len(mean)] = torch.as_tensor(back).to(weight)
     bias.copy_(torch.as_tensor(np.concatenate([-back @ mean, np.log(variance) / 2])))
     decoder.output.weight.zero_()
-    weight, bias = decoder.straight.weight, decoder.output.bias.data
+    weight, bias = decoder.straight.weight, decoder.output.bias
     weight.zero_()
     columns = isinstance(family, Columns)
     n = len(family.numbers) if columns else len(mean)
@@ -819,7 +832,7 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
         weight[2 * n :] = torch.as_tensor(loadings[n:] / np.maximum(mean[n:], 0.02)[:, None]).to(weight)
 
 
-def _held_out(model: Model, data: Data) -> float:
+def _score(model: Model, data: Data) -> float:
     """Return the mean log-density of the rows that are held out."""
     x, _ = data.valid.batch(torch.arange(len(data.valid)))
     return float(model.log_prob(x, samples=20, seed=0).mean())
