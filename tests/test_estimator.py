@@ -92,12 +92,16 @@ def test_the_likelihood_is_the_one_that_holds_for_rows_that_are_held_out():
     assert not isinstance(VAE(**usual).fit(correlated()[1]).model_.likelihood, columns)
 
 
-def test_the_search_finds_a_length_and_trains_on_all_rows():
-    vae = VAE(2, hidden=(8,), batch_size=200, random_state=0).fit(WINE)
-    assert vae.history_
-    assert vae.n_iter_ > 1
-    begun = VAE(2, hidden=(8,), epochs=1, learning_rate=1e-8, likelihood="gaussian", random_state=0).fit(WINE)
-    assert vae.score(WINE) > begun.score(WINE) + 0.3
+def test_the_search_finds_a_length_and_trains_on_all_rows(monkeypatch):
+    monkeypatch.setattr("lowerbound.estimator._STEPS", 150)
+    usual = {"latent": 2, "hidden": (8,), "likelihood": "gaussian", "batch_size": 200, "random_state": 0}
+    vae = VAE(**usual, learning_rate=1e-2).fit(WINE)
+    bounds = [record["bound"] for record in vae.history_ if record["split"] == "valid"]
+    assert 1 < vae.n_iter_ <= 150
+    assert max(bounds) > bounds[0]
+    begun = VAE(**usual, epochs=1, learning_rate=1e-8).fit(WINE)
+    assert vae.score(WINE) > begun.score(WINE) + 0.1
+    assert VAE(**usual, minutes=0.01).fit(WINE).history_[-1]["seconds"] < 3
 
 
 def test_a_column_that_never_changes_is_no_obstacle():

@@ -6,7 +6,8 @@ came: an array, or a DataFrame with its types.
 
 A fit begins at the factor analysis of the data, whose number of factors is the latent size unless one is given. A
 tenth of the rows, or of few several tenths in turn, then tells for how many steps the networks gain, and the model
-that is kept takes as many steps on all rows. The order of the rows makes no difference, and equal rows are one with their number as its weight.
+that is kept takes as many steps on all rows. The order of the rows makes no difference, and equal rows are one with
+their number as its weight.
 
 Reference:
     EM algorithms for ML factor analysis (Rubin and Thayer, 1982), Psychometrika 47, 69-76;
@@ -166,7 +167,7 @@ class _Estimator(BaseEstimator):
         if self._tolerates_gaps and not np.isnan(x).any():
             gaps = np.where(rng.random(x.shape) < _GAPS, np.nan, x)
             x, counts = np.concatenate([x, gaps]), np.concatenate([counts, counts])
-        spec = _with_gaps(spec, bool(np.isnan(x).any()))
+        spec = replace(spec, missing=bool(np.isnan(x).any()))
         whole = _split(x, counts, spec)
         self.history_: list[dict[str, Any]] = []
         likelihood, epochs = self.likelihood or _LIKELIHOODS[0], self.epochs
@@ -713,10 +714,6 @@ def _held_out(x: np.ndarray, counts: np.ndarray, spec: DataSpec, held: np.ndarra
 
 def _data(train: Split, valid: Split) -> Data:
     return Data(train, valid, valid, options={}, whole=train is valid)
-
-
-def _with_gaps(spec: DataSpec, missing: bool) -> DataSpec:
-    return replace(spec, missing=missing)
 
 
 # ---------------------------------------------------------------------------------------- tables
