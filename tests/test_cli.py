@@ -208,8 +208,11 @@ def test_the_first_command_of_the_readme(call, tmp_path, monkeypatch):
     code, out, err = call("train", "digits", "--epochs", 1, "--out", "run", "--latent", 3)
     assert (code, out) == (0, "")
     lines = err.splitlines()
-    assert lines[0].startswith("Data 'digits': images (1, 8, 8)")
-    assert lines[2] == "writing to run"
+    assert lines[0].startswith(
+        "digits: 1,797 images of 8 x 8 pixels, grey; zeros and ones, stored as uint8 0..16"
+    )
+    assert "split: 1,437 train, 180 valid, 180 test" in lines
+    assert "writing to run" in lines
     assert any(line.startswith("epoch") and "valid" in line for line in lines)
     assert "best validation bound" in err
     end = lines.index("numbers:   lowerbound evaluate run")
@@ -534,7 +537,7 @@ def test_samples_of_a_table_have_its_columns_and_units(call, table):
 
 
 def test_temperature_zero_is_the_priors_mean(call, table):
-    assert call("sample", table, "-n", 3, "--temperature", 0, "--out", "s.npy")[0] == 0
+    assert call("sample", table, "-n", 3, "--temperature", 0, "--mean", "--out", "s.npy")[0] == 0
     x = np.load("s.npy")
     assert np.array_equal(x[0], x[1])
 
@@ -592,12 +595,16 @@ def test_score(call, table):
     code, out, err = call("score", table, "-k", 50, "--out", "s.csv")
     assert (code, out) == (0, "s.csv\n")
     header, *body = rows("s.csv")
-    assert header == ["log_prob", "effective_samples"]
-    values = np.array(body, float)
+    assert header == ["row", "log_prob", "effective_samples", "odd_nats", "odd_column"]
+    assert {row[-1] for row in body} <= {"height", "weight, net", "age"}
+    numbers = [int(row[0]) for row in body]
+    values = np.array([row[1:3] for row in body], float)
     assert values.shape == (6, 2)
     assert f"mean log p(x) {values[:, 0].mean():.3f} ± " in err
     assert ((values[:, 1] >= 1) & (values[:, 1] <= 50)).all()
     data = lb.data.load(table.parent / "t.csv", label_column="kind")
+    x = data.test.batch(torch.arange(6))[0]
+    assert torch.equal(data.all.batch(torch.tensor(numbers))[0], x)
     truth = lb.evaluate.nll(lb.load(table), data.test, 50).per_example
     np.testing.assert_allclose(values[:, 0], truth, rtol=0.02)
     assert call("score", table, "-k", 5, "--out", "s.npy")[0] == 0
@@ -610,7 +617,7 @@ def test_another_source_is_scored_and_encoded_whole_in_its_order(call, table, tm
     lines[41] = "1e4,-5,0.01,odd"
     (tmp_path / "new.csv").write_text("\n".join(lines))
     assert call("score", table, "new.csv", "-k", 50, "--out", "s.csv")[0] == 0
-    values = np.array(rows("s.csv")[1:], float)[:, 0]
+    values = np.array([row[1] for row in rows("s.csv")[1:]], float)
     assert len(values) == 60
     assert values.argmin() == 40
     assert call("encode", table, "new.csv", "--out", "z.csv")[0] == 0
@@ -655,7 +662,7 @@ def test_samples_are_spread_over_the_classes_if_none_is_given(call, told, people
     assert call("sample", told, "--out", "s.png")[0] == 0
     width, height = size_of("s.png")
     assert width > 3 * height  # eight of each of two classes
-    assert call("sample", people, "--given", "age=50", "-n", 6, "--out", "s.csv")[0] == 0
+    assert call("sample", people, "--given", "age=50", "-n", 6, "--mean", "--out", "s.csv")[0] == 0
     header, *body = rows("s.csv")
     assert header == ["height", "weight", "kind"]
     assert [row[2] for row in body] == ["amber", "amber", "blue", "blue", "crimson", "crimson"]
@@ -684,7 +691,7 @@ def test_an_image_is_given_by_its_path(call):
     np.testing.assert_array_equal(np.load("s.npy"), truth)
     assert "--given map=FILE.npy" in call("sample", "r", "--out", "t.npy")[2]
     assert call("sample", "r", "--given", "map=none.npy", "--out", "t.npy")[2].startswith(
-        "lowerbound: none.npy:"
+        "lowerbound: none.npy"
     )
 
 

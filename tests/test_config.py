@@ -76,6 +76,8 @@ OPTIONS = {
     ("decoder", "mlp"): MLP,
     ("decoder", "conv"): CONV,
     ("decoder", "resnet"): CONV | {"blocks": 1},
+    ("encoder", "affine_mlp"): {"hidden": [7], "activation": "tanh", "dropout": 0.25},
+    ("decoder", "affine_mlp"): {"hidden": [7], "activation": "tanh", "dropout": 0.25},
     ("encoder", "cells"): {"cells": 6, "hidden": [7], "between": True},
     ("decoder", "cells"): {"cells": 6, "hidden": [7], "features": 5, "between": True},
     ("posterior", "cell_gaussian"): {"cells": 6},
@@ -346,7 +348,7 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
     [
         ({"encodr": "mlp"}, "no section 'encodr'; did you mean 'encoder'"),
         ({"encoder": "mpl"}, "no encoder 'mpl'; did you mean 'mlp'"),
-        ({"encoder": "os.system"}, "no encoder 'os.system'; options: cells, conv, mlp, resnet"),
+        ({"encoder": "os.system"}, "no encoder 'os.system'; options: affine_mlp, cells, conv, mlp, resnet"),
         ({"encoder": {"type": ["mlp"]}}, "no encoder"),
         (
             {"encoder": 5},

@@ -230,6 +230,13 @@ def test_two_ways_to_complete_bits_agree_and_the_ess_tells_where_one_fails(examp
     assert is_picture(tmp_path / "complete.png")
 
 
+def test_an_estimator_is_at_least_as_good_a_density_as_factor_analysis(example, tmp_path):
+    numbers = example("estimators").main(tmp_path, quick=True)
+    assert numbers["VAE"]["log_p"] > numbers["factor analysis"]["log_p"]
+    assert numbers["VAE"]["auc"] > 0.8
+    assert is_picture(tmp_path / "estimators.png")
+
+
 def test_a_learned_sampler_finds_the_gaps_where_the_usual_latent_does_not(example, tmp_path):
     numbers = example("planning").main(tmp_path, quick=True)
     uniform, cells, gaussian = (numbers[name] for name in ("uniform", "50% cells", "50% gaussian"))

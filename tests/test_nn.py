@@ -13,6 +13,7 @@ from torch import nn
 from lowerbound.errors import ConfigError, ShapeError
 from lowerbound.nn import (
     MLP,
+    AffineMLP,
     CellDecoder,
     CellEncoder,
     ConvDecoder,
@@ -33,6 +34,7 @@ NETWORKS = {
     "mlp-residual": lambda **options: MLP(
         IMAGE, (2, 4), hidden=(12, 12, 8), residual=True, norm=True, **options
     ),
+    "affine-mlp": lambda **options: AffineMLP(IMAGE, (2, 4), hidden=(12, 12), **options),
     "conv-encoder": lambda **options: ConvEncoder(IMAGE, (2, 4), **SMALL, **options),
     "conv-decoder": lambda **options: ConvDecoder((4,), (2, *IMAGE), **SMALL, **options),
     "resnet-encoder": lambda **options: ResNetEncoder(IMAGE, (2, 4), **SMALL, blocks=1, **options),

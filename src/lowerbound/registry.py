@@ -25,12 +25,18 @@ from torch import nn
 from . import conditions, likelihoods, objectives, posteriors, priors
 from .data import Standardize
 from .errors import ConfigError, suggest
-from .nn import ENCODERS, MLP, CellDecoder, CellEncoder, ConvDecoder, ResNetDecoder
+from .nn import ENCODERS, MLP, AffineMLP, CellDecoder, CellEncoder, ConvDecoder, ResNetDecoder
 from .objectives import schedules
 
 REGISTRY: dict[str, dict[str, type]] = {
-    "encoder": {**ENCODERS, "cells": CellEncoder},
-    "decoder": {"mlp": MLP, "conv": ConvDecoder, "resnet": ResNetDecoder, "cells": CellDecoder},
+    "encoder": {**ENCODERS, "affine_mlp": AffineMLP, "cells": CellEncoder},
+    "decoder": {
+        "mlp": MLP,
+        "affine_mlp": AffineMLP,
+        "conv": ConvDecoder,
+        "resnet": ResNetDecoder,
+        "cells": CellDecoder,
+    },
     "posterior": {
         "cell_gaussian": posteriors.CellGaussian,
         "diagonal_gaussian": posteriors.DiagonalGaussian,

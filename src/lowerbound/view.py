@@ -18,6 +18,7 @@ from torch.quasirandom import SobolEngine
 
 from .distributions import from_uniform, restrict, uniforms
 from .errors import ConfigError, ShapeError
+from .priors import FlowDistribution
 from .shapes import check_event
 from .walk import Draw, Walk
 
@@ -176,6 +177,8 @@ class View:
         """Raise ConfigError unless codes can be drawn at another distance from the prior's mean."""
         prior = self.model.prior
         kinds = {kind for _, kind in prior.levels} - {"real"}
+        if not kinds and isinstance(self.prior(), FlowDistribution):
+            return
         if kinds or self._means() is None:
             what = f"{kinds.pop()} values" if kinds else "no mean"
             raise ConfigError(
@@ -191,7 +194,10 @@ class View:
         self.check_temperature()
 
         def pick(p: Distribution) -> Tensor:
-            z = p.sample(torch.Size((samples, batch)[: 2 - len(p.batch_shape)]))
+            shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
+            if isinstance(p, FlowDistribution):
+                return p.rsample(shape, temperature)
+            z = p.sample(shape)
             return p.mean + temperature * (z - p.mean)
 
         return self._walk().draw(samples, batch, pick)

@@ -1,5 +1,6 @@
 """Networks that know no probability: tensors of one shape in, tensors of another shape out."""
 
+from .affine import AffineMLP
 from .cells import CellDecoder, CellEncoder
 from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
@@ -11,6 +12,7 @@ ENCODERS = {"mlp": MLP, "conv": ConvEncoder, "resnet": ResNetEncoder}
 __all__ = [
     "ENCODERS",
     "MLP",
+    "AffineMLP",
     "CellDecoder",
     "CellEncoder",
     "ConvDecoder",
