@@ -1,7 +1,6 @@
 """Tables on the command line: inspected, learned, sampled, filled and scored in their own types."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,9 @@ pytestmark = pytest.mark.runs
 
 def run(*arguments):
     """Run a command and return its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lowerbound", *arguments])
-        with pytest.raises(SystemExit) as error:
-            main()
-            raise SystemExit(0)
-    return error.value.code or 0
+    with pytest.raises(SystemExit) as left:
+        main(list(arguments))
+    return left.value.code or 0
 
 
 @pytest.fixture(scope="module")

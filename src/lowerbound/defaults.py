@@ -58,8 +58,8 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     usual: dict[str, dict[str, Any]] = {
         "encoder": network,
         "posterior": {"type": "diagonal_gaussian"},
-        # New rows are drawn from it, and under N(0, I) there are holes. Under a condition its codes would mean another
-        # thing for each class.
+        # New rows are drawn from it, and under N(0, I) there are holes. Under a condition its codes would mean
+        # another thing for each class.
         "prior": {"type": "flow" if tabular and not spec.conditions else "standard_normal"},
         "decoder": network,
         "likelihood": {"type": "columns"}

@@ -826,7 +826,7 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     bias[n : 2 * n] = torch.as_tensor(bound * np.arctanh(share)).to(bias)
     if len(mean) > n:
         # To the first order: what moves the share of a category moves its logarithm.
-        weight[2 * n :] = torch.as_tensor(loadings[n:] / np.maximum(mean[n:], 0.02)[:, None]).to(weight)
+        weight[2 * n : n + len(mean)] = torch.as_tensor(loadings[n:] / np.maximum(mean[n:], 0.02)[:, None]).to(weight)
 
 
 def _score(model: Model, data: Data) -> float:
