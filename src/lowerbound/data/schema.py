@@ -132,13 +132,20 @@ class ColumnFacts:
 
 
 def _decimals(values: np.ndarray) -> int:
-    """Most decimal places that a value needs; one more than is looked for if it needs more."""
+    """Most decimal places that a value needs; one more than is looked for if it needs more.
+
+    Of values that come from float32, 2.1 is 2.0999999046: they are known to its last place.
+    """
     few = (
         _decimals(values[:1000]) if len(values) > 1000 else 0
     )  # most columns are told by their first numbers
+    with np.errstate(over="ignore"):
+        single = np.all(np.abs(values - values.astype(np.float32)) <= 1e-9 * np.abs(values))
+    known = 1e-7 if single else 1e-9
     for places in range(few, _MOST_DIGITS + 1):
         scaled = values * 10.0**places
-        if np.all(np.abs(scaled - np.round(scaled)) <= 1e-9 * np.maximum(1, np.abs(scaled))):
+        off = np.minimum(known * np.maximum(1, np.abs(scaled)), 0.1)
+        if np.all(np.abs(scaled - np.round(scaled)) <= off):
             return places
     return _MOST_DIGITS + 1
 
@@ -529,31 +536,34 @@ def _value_words(column: ColumnSpec, value: float | None) -> str:
         return "?"
     if column.stored == "date":
         return str(np.datetime64(round(value * _DAY), "s")).removesuffix("T00:00:00").replace("T", " ")
-    return f"{value:.10g}"
+    return f"{value if column.digits is None else round(value, column.digits):.10g}"
 
 
-def words(column: ColumnSpec) -> tuple[str, str]:
-    """Kind and meaning of a column, as `inspect` prints them."""
+def words(column: ColumnSpec) -> tuple[str, str, str]:
+    """Kind and meaning of a column, and what must not be cut off at its end, as `inspect` prints them."""
     gaps = "; some empty" if column.missing and column.kind != "empty" else ""
     known = column.categories or ()
     if column.kind in ("category", "ordered"):
-        shown = (" < " if column.kind == "ordered" else ", ").join(str(value) for value in known[:5])
-        more = f", ... ({len(known)})" if len(known) > 5 else ""
-        return column.kind, f"{shown}{more}{gaps}"
+        shown = (" < " if column.kind == "ordered" else ", ").join(str(value) for value in known[:20])
+        return column.kind, shown, (f" ({len(known)})" if len(known) > 4 else "") + gaps
     if column.is_number:
         span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"
         steps = f", in steps of {_step_words(column)}" if column.step is not None else ""
         spikes = (
             f", often {', '.join(_value_words(column, s) for s in column.spikes)}" if column.spikes else ""
         )
-        return column.kind, f"{span}{'' if column.kind == 'integer' else steps}{spikes}{gaps}"
-    return column.kind, {
-        "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
-        "identifier": "another value in each row; set aside",
-        "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
-        "empty": "no cell has a value; set aside",
-        "ignored": "set aside by the schema",
-    }[column.kind]
+        return column.kind, f"{span}{'' if column.kind == 'integer' else steps}{spikes}", gaps
+    return (
+        column.kind,
+        {
+            "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
+            "identifier": "another value in each row; set aside",
+            "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
+            "empty": "no cell has a value; set aside",
+            "ignored": "set aside by the schema",
+        }[column.kind],
+        "",
+    )
 
 
 def edited(
