@@ -38,7 +38,9 @@ from .values import interpret, scan
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
 _OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
-_SUFFIXES = ".npy, .npz, .csv, .tsv, .txt, .data, .json, .xlsx, .parquet (tables also packed: .csv.gz, ...), .tar"
+_SUFFIXES = (
+    ".npy, .npz, .csv, .tsv, .txt, .data, .json, .xlsx, .parquet (tables also packed: .csv.gz, ...), .tar"
+)
 _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .tar files"
 
 # Options that mean something for some sources only: the value for "not used", and where they are.
