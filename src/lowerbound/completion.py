@@ -46,12 +46,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Independent, Normal
 
 from .data.masks import draw_masks
 from .errors import ConfigError, DataError, ShapeError, SupportError, suggest
 from .evaluation.stream import tile_rows
-from .likelihoods import ColumnsDistribution
 from .model import VAE
 from .shapes import check_event, draws, numel
 from .view import View
@@ -204,7 +203,9 @@ def complete(
             else:
                 codes = _by_gibbs(batch, n, steps)
             parts = [view.decoded(z) for z in codes.z.split(max(1, rows // len(at)))]
-            drawn = torch.cat([model.likelihood.point(p_x) if mean else _values(p_x) for p_x in parts])
+            drawn = torch.cat(
+                [model.likelihood.point(p_x) if mean else model.likelihood.values(p_x) for p_x in parts]
+            )
             # Pasted from what was given, not from what it is in the model's units and type.
             xs.append(torch.where(mask[at], kept[at], View(model).to_data(drawn)))
             found.append(codes[1:])
@@ -247,11 +248,6 @@ def _given(model: VAE, x: Any) -> Tensor:
     spec = model.data_spec
     own = isinstance(x, Tensor) and (x.is_floating_point() or spec is None or spec.values == "categorical")
     return x.to(model.device) if own else model.accept(x)
-
-
-def _values(p_x: Distribution) -> Tensor:
-    """Return a draw of x without missing values."""
-    return p_x.values() if isinstance(p_x, ColumnsDistribution) else p_x.sample()
 
 
 def _read_mask(mask: Any, x: Tensor) -> Tensor:
@@ -413,7 +409,7 @@ def _swept(batch: _Batch, steps: int) -> tuple[int, View, Any, Tensor]:
     states = [_join(view.generate(_CHAINS, examples)).flatten(0, 1)]
     swept = []
     for _ in range(steps):
-        chains = chains.filled(_values(chains.view.decoded(states[-1])))
+        chains = chains.filled(view.model.likelihood.values(chains.view.decoded(states[-1])))
         swept.append(chains.u)
         states.append(chains.inferred())
     proposals = _kept(steps) * _CHAINS
@@ -433,9 +429,9 @@ def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
     view, k = chains.view, len(chains.u)
     z = _join(view.generate(1, k))[0]
     for _ in range(_WARM_UP):
-        chains = chains.filled(_values(view.decoded(z)))
+        chains = chains.filled(view.model.likelihood.values(view.decoded(z)))
         z = chains.inferred()
-    chains = chains.filled(_values(view.decoded(z)))
+    chains = chains.filled(view.model.likelihood.values(view.decoded(z)))
     accepted = z.new_zeros(len(z))
     for _ in range(steps):
         evidence = view.evidence(chains.u)
@@ -446,7 +442,7 @@ def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
         # Both ends of a move have been decoded, so x is drawn from both and one of them taken.
         chosen = moves, torch.arange(k, device=z.device)
         z = _join(both)[chosen]
-        chains = chains.filled(_values(p_x)[chosen])
+        chains = chains.filled(view.model.likelihood.values(p_x)[chosen])
         accepted += moves
     acceptance = (accepted / steps).reshape(n, -1).mean(0)
     return _Codes(z.reshape(n, -1, *view.model.latent_shape), acceptance=acceptance)

@@ -216,12 +216,21 @@ def default_latent(spec: DataSpec) -> int:
 
 
 # ---------------------------------------------------------------------------------------- from choices to a model
+def check_data(data: Any) -> None:
+    """Raise a ConfigError unless this is what ``lowerbound.data.load`` returns."""
+    if not isinstance(getattr(data, "spec", None), DataSpec):
+        raise ConfigError(
+            f"data come from lowerbound.data.load, which also takes a DataFrame or an array; got {type(data).__name__}"
+        )
+
+
 def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
     """Choose, build and start a model for ``data``; the body of ``VAE.for_data``."""
     known = ("network", *SLOTS)
     for name in slots:
         if name not in known:
             raise ConfigError(f"VAE.for_data has no argument {name!r}; {suggest(name, ('latent', *known))}")
+    check_data(data)
     spec = data.spec
     chosen: dict[str, Any] = choose(spec, slots)
     modules = {name: value for name, value in slots.items() if isinstance(value, nn.Module)}

@@ -635,7 +635,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
                 chosen = torch.multinomial(weight.softmax(0).T, n, replacement=True).T
                 codes = z[chosen, torch.arange(z.shape[1], device=z.device)]
                 with torch.no_grad():
-                    drawn = view.to_data(view.decoded(codes).sample())
+                    drawn = view.to_data(view.model.likelihood.values(view.decoded(codes)))
                 out[:, rows] = torch.where(x[rows].isnan(), drawn, x[rows])
         return out
 
@@ -826,7 +826,9 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     bias[n : 2 * n] = torch.as_tensor(bound * np.arctanh(share)).to(bias)
     if len(mean) > n:
         # To the first order: what moves the share of a category moves its logarithm.
-        weight[2 * n : n + len(mean)] = torch.as_tensor(loadings[n:] / np.maximum(mean[n:], 0.02)[:, None]).to(weight)
+        weight[2 * n : n + len(mean)] = torch.as_tensor(
+            loadings[n:] / np.maximum(mean[n:], 0.02)[:, None]
+        ).to(weight)
 
 
 def _score(model: Model, data: Data) -> float:

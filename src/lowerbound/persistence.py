@@ -26,7 +26,7 @@ from .data.files import find, user_path
 from .data.identity import difference, fingerprint
 from .data.images import SUFFIXES
 from .data.load import NAMES, USUAL
-from .defaults import build_model, describe_model
+from .defaults import build_model, check_data, describe_model
 from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
 from .model import VAE
 from .objectives import Objective, Progress
@@ -272,6 +272,7 @@ def fit(
         folder.check(resume=True)  # refuses a folder without a checkpoint
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
+    check_data(data)
     objective, numbers = chosen(model, data, objective, given)
     choose_device(numbers.device)
     check_start(model, data, objective, numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,15 +92,20 @@ def described(data: Data, width: int = 80) -> list[str]:
     """Return what the data are in a few lines; of a table a line for each column."""
     spec, sizes = data.spec, [len(split) for split in (data.train, data.valid, data.test)]
     count = sizes[0] if data.whole else sum(sizes)
-    lines = [f"{spec.source}: {count:,} {_what(data)}"]
+    lines = _wrapped(f"{spec.source}: {count:,} {_what(data)}", width)
     if spec.table is not None:
         lines += _columns(spec.table, width)
     if spec.classes is not None:
-        lines.append(f"label: {_some(spec.classes, width - 20)} ({len(spec.classes)} classes)")
+        end = f" ({len(spec.classes)} classes)"
+        lines.append(f"label: {_cut(', '.join(spec.classes), width - 7 - len(end))}{end}")
     lines += [f"conditioned on {entry}" for entry in spec.conditions or ()]
     if not data.whole:
         lines.append("split: {:,} train, {:,} valid, {:,} test".format(*sizes))
-    return lines + [f"note: {note}" for note in data.notes]
+    return lines + [line for note in data.notes for line in _wrapped(f"note: {note}", width)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _what(data: Data) -> str:
@@ -130,18 +136,18 @@ def _columns(table: Any, width: int) -> list[str]:
     from ..data.schema import words
 
     rows = [(column.name, *words(column)) for column in table]
-    names = min(30, max(len(name) for name, _, _ in rows))
-    kinds = max(len(kind) for _, kind, _ in rows)
+    names = min(30, max(len(name) for name, *_ in rows))
+    kinds = max(len(kind) for _, kind, *_ in rows)
+    room = max(20, width - names - kinds - 6)
     return [
-        f"  {_cut(name, names):{names}}  {kind:{kinds}}  {_cut(meaning, max(20, width - names - kinds - 6))}"
-        for name, kind, meaning in rows
+        f"  {_cut(name, names):{names}}  {kind:{kinds}}  {_cut(meaning, room - len(end))}{end}"
+        for name, kind, meaning, end in rows
     ]
 
 
 def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def _some(names: Any, room: int) -> str:
-    shown = ", ".join(names)
-    return shown if len(shown) <= room else f"{shown[: max(10, room - 5)].rsplit(', ', 1)[0]}, ..."
+    """The text, or so much of it as fits: of a list whole entries."""
+    if len(text) <= most:
+        return text
+    kept, mark, _ = text[: max(1, most - 3)].rpartition(", ")
+    return f"{kept}, ..." if mark else f"{text[: max(1, most - 3)]}..."

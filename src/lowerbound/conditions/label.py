@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,12 +78,15 @@ class Label(Condition):
     def read(self, value: Any, name: str) -> Tensor:
         """Return class numbers (B,) of numbers, names or None, one or several.
 
+        A tensor, as batches bring it, holds class numbers. Else a number is a name where all names are whole numbers,
+        and -1 that is none stands for a missing one.
+
         Raises:
-            ConfigError: there is no such class, or class names that are numbers make a number ambiguous.
+            ConfigError: there is no such class.
             ShapeError: several axes.
         """
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "biuf":
-            value = value.tolist()
+        if isinstance(value, np.ndarray) and (value.dtype.kind not in "biuf" or self._named_by_numbers):
+            value = np.atleast_1d(value).tolist()
         if isinstance(value, Tensor | np.ndarray):
             numbers = torch.atleast_1d(torch.as_tensor(value))
             if numbers.is_floating_point() and not bool((numbers == numbers.round()).all()):
@@ -104,16 +108,18 @@ class Label(Condition):
             if value not in self.classes:
                 raise ConfigError(f"{name} has no class {value!r}; {suggest(value, self.classes)}")
             return self.classes.index(value)
-        number = int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
-        if number is None:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise ConfigError(f"{name} is a class number or name; got {value!r}")
-        plain = tuple(map(str, range(len(self.classes))))
-        if str(number) in self.classes and self.classes != plain:
-            raise ConfigError(
-                f"{name}={number} is both the number of a class and the name of one; the names are "
-                f"{', '.join(self.classes[:10])}: give a name as a string, or numbers 0..{len(plain) - 1} as a tensor"
-            )
-        return number
+        if self._named_by_numbers and (value != -1 or "-1" in self.classes):
+            return self._number(str(int(value)), name)
+        return int(value)
+
+    @property
+    def _named_by_numbers(self) -> bool:
+        """Whether users know the classes by whole numbers."""
+        return all(re.fullmatch(r"-?\d+", known) for known in self.classes)
 
     def check(self, value: Tensor, name: str) -> None:
         """Raise unless every label (B,) is missing or a class that occurred in training.

@@ -5,7 +5,7 @@ Axes of an array, N examples first:
     (N, D)          vectors
     (N, H, W)       grey images
     (N, C, H, W)    images; taken so whenever the second axis has length 1, 3 or 4
-    (N, H, W, C)    images; taken so when the second axis has not and the last has
+    (N, H, W, C)    images; taken so when the last has and the second has not, or H = W beside another C
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.
         return array
     if array.ndim == 3:
         return array[:, None]
-    if array.ndim == 4 and array.shape[1] in _CHANNELS:
+    _, a, b, last = array.shape if array.ndim == 4 else (0, 0, 0, 0)
+    small = last in _CHANNELS and a == b != last and a > 1  # (N, 4, 4, 3) are squares in colour
+    if a in _CHANNELS and not small:
         return array
-    if array.ndim == 4 and array.shape[3] in _CHANNELS:
+    if last in _CHANNELS:
         return array.transpose(0, 3, 1, 2)
     if array.ndim == 4 and any_channels:
         return array

@@ -213,6 +213,10 @@ def _read_values(
     values = check_array(values[:, None] if values.ndim == 1 else values, what, any_channels=kind == "image")
     spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
     white = None if like is None else like.white
+    if white == 255 and values.dtype.kind in "iu" and 0 <= values.min() <= values.max() <= 255:
+        values = values.astype(np.uint8)  # the same grey levels, whatever whole numbers they are stored as
+    if spec.kind == "vector" and like is None:
+        _check_digits(values, what)
     if spec.kind == "image" and values.dtype.kind in "bu" and white != 255 and values.max() <= 1:
         values, white = values.astype(bool), 1
     elif spec.kind == "vector" or values.dtype != np.uint8:
@@ -229,6 +233,20 @@ def _read_values(
             )
         white = 255
     return replace(spec, white=white), values
+
+
+def _check_digits(values: np.ndarray, what: str) -> None:
+    """Refuse numbers that float32 would make equal: what is large beside its own spread."""
+    with np.errstate(all="ignore"):
+        low, high = (end(values, axis=0).astype(np.float64) for end in (np.fmin.reduce, np.fmax.reduce))
+        lost = np.maximum(abs(low), abs(high)) * np.finfo(np.float32).eps > 1e-3 * (high - low)
+    lost &= high > low
+    if values.dtype.itemsize > 2 and lost.any():
+        at = int(lost.argmax())
+        raise DataError(
+            f"{what} lies between {low[at]:.12g} and {high[at]:.12g}, which float32 hardly tells apart; subtract an "
+            "offset from it"
+        )
 
 
 def _as_floats(values: np.ndarray, what: str) -> np.ndarray:

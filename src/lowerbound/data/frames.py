@@ -707,12 +707,22 @@ def _columns_of(table: _Table, like: Mapping[str, str], notes: Notes) -> DataFra
             names, columns, numbers = names[1:], columns[1:], numbers[1:]
             notes.say("a first column without a name that numbers the rows dropped")
     names = _checked_names(names, len(columns), notes)
-    series = {
-        name: read_cells(
-            column, name, notes, like.get(name), decimals=table.decimals, commas=table.commas, numbers=number
-        )
-        for name, column, number in zip(names, columns, numbers, strict=False)
-    }
+    series, wrong = {}, []
+    for name, column, number in zip(names, columns, numbers, strict=False):
+        try:
+            series[name] = read_cells(
+                column,
+                name,
+                notes,
+                like.get(name),
+                decimals=table.decimals,
+                commas=table.commas,
+                numbers=number,
+            )
+        except DataError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataError("; ".join(wrong[:4]) + (f"; and {len(wrong) - 4} more columns" if wrong[4:] else ""))
     return pd.DataFrame(series)
 
 

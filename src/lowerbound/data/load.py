@@ -37,8 +37,11 @@ from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
+_FEW = 10  # training examples
 _OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
-_SUFFIXES = ".npy, .npz, .csv, .tsv, .json, .xlsx, .parquet, .tar"
+_SUFFIXES = (
+    ".npy, .npz, .csv, .tsv, .txt, .data, .json, .xlsx, .parquet (tables also packed: .csv.gz, ...), .tar"
+)
 _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .tar files"
 
 # Options that mean something for some sources only: the value for "not used", and where they are.
@@ -294,7 +297,10 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
     order = None if found.own_split or whole else np.concatenate(cuts)
     options["binarize"] = spec.binarize
-    return Data(*splits, options=options, order=order, whole=whole, notes=(*found.notes, *facts.notes(name)))
+    notes = [*found.notes, *facts.notes(meaning, found.table is not None)]
+    if not whole and len(splits[0]) < _FEW:
+        notes.append(f"only {len(splits[0])} examples to train on; of so few nothing can be learned")
+    return Data(*splits, options=options, order=order, whole=whole, notes=notes)
 
 
 def _table_of(like: DataSpec) -> tuple[ColumnSpec, ...] | None:

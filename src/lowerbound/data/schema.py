@@ -132,14 +132,19 @@ class ColumnFacts:
 
 
 def _decimals(values: np.ndarray) -> int:
-    """Most decimal places that a value needs; more than is looked for if that cannot be told."""
-    few = (
-        _decimals(values[:1000]) if len(values) > 1000 else 0
-    )  # most columns are told by their first numbers
+    """Most decimal places that a value needs; more than is looked for if that cannot be told.
+
+    Of values that come from float32, 2.1 is 2.0999999046: they are known to its last place.
+    """
+    # Most columns are told by their first numbers.
+    few = _decimals(values[:1000]) if len(values) > 1000 else 0
+    with np.errstate(over="ignore"):
+        single = np.all(np.abs(values - values.astype(np.float32)) <= 1e-9 * np.abs(values))
+    known = 1e-7 if single else 4 * np.finfo(float).eps
     for places in range(few, _MOST_DIGITS + 1):
         scaled = values * 10.0**places
-        slack = np.maximum(1e-9, 4 * np.finfo(float).eps * np.abs(scaled))
-        if (slack > 0.01).any():
+        slack = np.maximum(1e-9, known * np.abs(scaled))
+        if (slack > 0.1).any():
             break
         if (np.abs(scaled - np.round(scaled)) <= slack).all():
             return places
@@ -286,6 +291,11 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
     if facts.stored == "integer" and unique and not asked:
         if facts.counting or _NAMES.fullmatch(facts.name):
             return replace(base, kind="identifier")
+    if facts.stored == "integer" and np.spacing(max(abs(low), abs(high))) > 1e-3 * (high - low):
+        raise DataError(
+            f"column {facts.name!r} lies between {low:.16g} and {high:.16g}, which float64 hardly tells apart; choose "
+            "other columns with columns=, or write it as words"
+        )
     if (
         len(values) == 2
         and facts.stored != "date"
@@ -532,31 +542,34 @@ def _value_words(column: ColumnSpec, value: float | None) -> str:
         return "?"
     if column.stored == "date":
         return str(np.datetime64(round(value * _DAY), "s")).removesuffix("T00:00:00").replace("T", " ")
-    return f"{value:.10g}"
+    return f"{value if column.digits is None else round(value, column.digits):.10g}"
 
 
-def words(column: ColumnSpec) -> tuple[str, str]:
-    """Kind and meaning of a column, as `inspect` prints them."""
+def words(column: ColumnSpec) -> tuple[str, str, str]:
+    """Kind and meaning of a column, and what must not be cut off at its end, as `inspect` prints them."""
     gaps = "; some empty" if column.missing and column.kind != "empty" else ""
     known = column.categories or ()
     if column.kind in ("category", "ordered"):
-        shown = (" < " if column.kind == "ordered" else ", ").join(str(value) for value in known[:5])
-        more = f", ... ({len(known)})" if len(known) > 5 else ""
-        return column.kind, f"{shown}{more}{gaps}"
+        shown = (" < " if column.kind == "ordered" else ", ").join(str(value) for value in known[:20])
+        return column.kind, shown, (f" ({len(known)})" if len(known) > 4 else "") + gaps
     if column.is_number:
         span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"
         steps = f", in steps of {_step_words(column)}" if column.step is not None else ""
         spikes = (
             f", often {', '.join(_value_words(column, s) for s in column.spikes)}" if column.spikes else ""
         )
-        return column.kind, f"{span}{'' if column.kind == 'integer' else steps}{spikes}{gaps}"
-    return column.kind, {
-        "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
-        "identifier": "another value in each row; set aside",
-        "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
-        "empty": "no cell has a value; set aside",
-        "ignored": "set aside by the schema",
-    }[column.kind]
+        return column.kind, f"{span}{'' if column.kind == 'integer' else steps}{spikes}", gaps
+    return (
+        column.kind,
+        {
+            "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
+            "identifier": "another value in each row; set aside",
+            "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
+            "empty": "no cell has a value; set aside",
+            "ignored": "set aside by the schema",
+        }[column.kind],
+        "",
+    )
 
 
 def edited(

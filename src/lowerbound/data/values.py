@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, listed
 from .blocks import Blocks
 from .reading import Reading
 from .rows import chunk_length
@@ -27,6 +27,8 @@ class Facts:
         stored_as: Their dtype.
         missing: How many are missing: NaN.
         where: The place of the first of these.
+        constant: Columns of vectors that have one value.
+        rows: They are vectors.
     """
 
     low: float
@@ -35,12 +37,25 @@ class Facts:
     stored_as: np.dtype
     missing: int = 0
     where: str = ""
+    constant: tuple[str, ...] = ()
+    rows: bool = False
 
-    def notes(self, name: str) -> list[str]:
-        """What is to be said of the values."""
-        if not self.missing:
-            return []
-        return [f"{self.missing} values are missing, the first at {self.where}; they are not scored"]
+    def notes(self, meaning: Meaning, table: bool) -> list[str]:
+        """What is to be said of the values, read as they are, of a table or not."""
+        said = []
+        if self.missing:
+            said.append(f"{self.missing} values are missing, the first at {self.where}; they are not scored")
+        if meaning.values == "real" and self.constant:
+            said.append(
+                f"constant: column {listed(self.constant)}; the density of a constant grows for ever in training, so "
+                "that -log p(x) means nothing: leave it out, or give a DataFrame"
+            )
+        elif meaning.values == "real" and self.integral and self.rows and not table:
+            said.append(
+                "all values are whole numbers, of which a density is learned; a DataFrame or a table gives "
+                "each a probability"
+            )
+        return said
 
     @property
     def binary(self) -> bool:
@@ -83,7 +98,7 @@ def scan(source: Source, name: str) -> Facts:
                 else:
                     low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
                     integral = integral and bool((chunk == np.floor(chunk)).all())
-                if wide.dtype.itemsize > 4 and wide.ndim == 2:
+                if wide.ndim == 2:
                     bounds = _bounds(wide, bounds)
             else:
                 low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
@@ -96,9 +111,15 @@ def scan(source: Source, name: str) -> Facts:
         )
     if low > high:
         raise DataError(f"{name} has no values: all are missing (NaN)")
+    constant: tuple[str, ...] = ()
     if bounds is not None:
-        _check_digits(source, bounds, name)
-    return Facts(low, high, integral, source.parts[0].dtype, missing, gap)
+        if source.parts[0].dtype.itemsize > 4 or source.parts[0].dtype.kind != "f":
+            _check_digits(source, bounds, name)
+        at = np.flatnonzero(bounds[0] == bounds[1])
+        constant = tuple(source.columns[i] if source.columns else str(i) for i in at)
+    return Facts(
+        low, high, integral, source.parts[0].dtype, missing, gap, constant, len(source.parts[0].shape) == 2
+    )
 
 
 def _bounds(chunk: np.ndarray, before: np.ndarray | None) -> np.ndarray:

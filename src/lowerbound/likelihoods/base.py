@@ -71,6 +71,10 @@ class Likelihood(Family, ABC):
         times = self.feature_shape[0] // self.event_shape[0]
         return mask.repeat(1, times, *[1] * (mask.ndim - 2)) if times > 1 else mask
 
+    def values(self, p: Distribution) -> Tensor:
+        """Return a draw from ``p`` in which nothing is missing."""
+        return p.sample()
+
     def refuse(self, x: Tensor, outside: Tensor, support: str, remedy: str) -> None:
         """Raise SupportError, with an example value, if any element is marked as ``outside``."""
         if bool(outside.any()):

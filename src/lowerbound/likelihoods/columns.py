@@ -218,6 +218,11 @@ class Columns(Likelihood):
         rare = u.new_full((len(self.at_empty),), -2.0)
         return torch.cat([u.new_zeros(2 * len(self.numbers)), *(part.to(u) for part in logits), rare])
 
+    def values(self, p: Distribution) -> Tensor:
+        """Return a draw from ``p`` in which nothing is missing."""
+        assert isinstance(p, ColumnsDistribution)
+        return p.values()
+
     def point(self, p: Distribution) -> Tensor:
         """Return the medians of the numbers, which are values that occur, and the most probable categories."""
         assert isinstance(p, ColumnsDistribution)
