@@ -379,8 +379,8 @@ class VAE(nn.Module):
         """
         if not self.missing and bool(x.isnan().any()):
             raise SupportError(
-                f"x has {int(x.isnan().sum())} missing values (NaN), but the model was trained on data without any; fill "
-                "them with `lowerbound complete` or model.complete(x, ~x.isnan()), or train on data that have some"
+                f"x has {int(x.isnan().sum())} missing values (NaN), but the model was trained on data without any; "
+                "fill them with `lowerbound complete` or model.complete(x, ~x.isnan()), or train on data that have some"
             )
         self.likelihood.check(self.filled(View(self).to_model(x)[0]))
         spec = self.data_spec
