@@ -292,8 +292,8 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
             return replace(base, kind="identifier")
     if facts.stored == "integer" and np.spacing(max(abs(low), abs(high))) > 1e-3 * (high - low):
         raise DataError(
-            f"column {facts.name!r} lies between {low:.16g} and {high:.16g}, which float64 hardly tells apart; choose "
-            "other columns with columns=, or write it as words"
+            f"column {facts.name!r} lies between {low:.16g} and {high:.16g}, which float64 hardly tells apart; "
+            "choose other columns with columns=, or write it as words"
         )
     if (
         len(values) == 2

@@ -44,7 +44,12 @@ class Facts:
         """What is to be said of the values, read as they are, of a table or not."""
         said = []
         if self.missing:
-            said.append(f"{self.missing} values are missing, the first at {self.where}; they are not scored")
+            what = (
+                "1 value is missing, it is"
+                if self.missing == 1
+                else f"{self.missing} values are missing, the first"
+            )
+            said.append(f"{what} at {self.where}; what is missing is not scored")
         if meaning.values == "real" and self.constant:
             said.append(
                 f"constant: column {listed(self.constant)}; the density of a constant grows for ever in training, so "
