@@ -726,7 +726,7 @@ REFUSED = [
         "digits",
         4,
         ConfigError,
-        "digits has no class '4'; options: 3, 5, 2",
+        "label has no class '4'; options: 2, 3, 5",
     ),
     ("vector", [1.0, 2.0, 3.0], ShapeError, r"vector has shape \(2,\), or \(B, 2\) for a batch; got \(3,\)"),
     ("vector", torch.zeros(2, 2), ShapeError, "vector has 2 values, but 3 examples are asked for"),
