@@ -447,7 +447,7 @@ def test_bad_conditions_of_a_trained_model_are_refused():
         (alone, dict(c=1), "c is for nothing beside it: leave it out"),
         (several, dict(c=1), "label, other beside it, by name"),
         (several, dict(c={"observed": None}), "leave 'observed' out"),
-        (several, dict(c={"label": 5, "other": 0}), "classes 0..2"),
+        (several, dict(c={"label": 5, "other": 0}), "no class '5'; options: 0, 1, 2"),
         (several, dict(c={"label": 1}), "'other' is missing"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -932,6 +932,30 @@ def test_few_rows_and_identifiers_are_said(call):
     assert "only 1 examples to train on" in call("inspect", "few.csv")[1]
 
 
+SAID = {
+    "two levels": (np.uint8(255 * (U > 0.5)), "threshold"),
+    "sequences": (R.normal(size=(30, 24, 3)), "reshape"),
+    "counts": (R.poisson(3, (30, 4)), "whole numbers"),
+    "grey levels": (np.uint8(255 * U), None),
+    "reals": (R.normal(size=(30, 4)), None),
+    "zeros and ones": (U > 0.5, None),
+    "black": (np.zeros((30, 5, 5), np.uint8) + np.uint8(7), None),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_careful_person_would_ask_is_said(call, case):
+    x, word = SAID[case]
+    np.save("x.npy", x)
+    notes = load(x).notes
+    assert len(notes) == (word is not None)
+    status, out, _ = call("inspect", "x.npy")
+    assert status == 0
+    assert "note:" in out if word else "note:" not in out
+    assert word is None or word in notes[0]
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("shape", [(20, 4, 4, 3), (20, 3, 3, 3), (20, 3, 4, 4)])
 def test_channels_of_small_pictures(shape):
     x = R.integers(0, 256, shape, dtype=np.uint8)
