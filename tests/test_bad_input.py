@@ -145,7 +145,7 @@ TABLE = [
     ("train inf.npy", FAST, "has 1 values that are infinite", "example 16", "correct them"),
     ("train cut.npy", FAST, "cut.npy"),
     ("train objects.npy", FAST, "objects.npy"),
-    ("train ragged.csv", FAST, "line 3 has 3 cells where others have 2", "'3,4,5'"),
+    ("train ragged.csv", FAST, "line 3 has 3 cells where others have 2", "give every row as many"),
     ("train constant.csv", FAST, "constant.csv has nothing to learn from", "'a' (constant)"),
     ("train notes.md", FAST, "notes.md has no known type; readable are .npy, .npz, .csv"),
     ("train data.pkl", FAST,

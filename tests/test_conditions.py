@@ -724,9 +724,9 @@ REFUSED = [
     ("label", {"lable": 0}, ConfigError, "no condition 'lable'; did you mean 'label'"),
     (
         "digits",
-        2,
+        4,
         ConfigError,
-        "2 is both the number of a class and the name of one; .* give a name as a string",
+        "label has no class '4'; options: 2, 3, 5",
     ),
     ("vector", [1.0, 2.0, 3.0], ShapeError, r"vector has shape \(2,\), or \(B, 2\) for a batch; got \(3,\)"),
     ("vector", torch.zeros(2, 2), ShapeError, "vector has 2 values, but 3 examples are asked for"),

@@ -161,7 +161,8 @@ def test_floats_of_grey_levels_are_refused_with_both_readings(call, made):
     np.save("x.npy", blobs()[40:].astype("f4"))
     status, _, err = call("score", "RUN-bytes", "x.npy", "--out", "s.csv")
     assert (status, err.count("\n")) == (2, 1)
-    assert "astype('uint8')" in err and "divide by 255" in err
+    assert "astype('uint8')" in err
+    assert "divide by 255" in err
     for use in ("log_prob", "encode", "reconstruct"):
         with pytest.raises(SupportError, match="grey levels"):
             getattr(lb.load(made / "run-bytes"), use)(np.load("x.npy")[:, None])
@@ -232,7 +233,9 @@ def test_a_european_csv(call):
     assert spec.columns == ("temp", "cur", "vib")
     assert values(x)[0].tolist() == pytest.approx([62.299, 20.732, 0.213])
     status, out, _ = call("inspect", "euro.csv")
-    assert status == 0 and "decimal comma" in out and "';'" in out
+    assert status == 0
+    assert "decimal comma" in out
+    assert "';'" in out
     status, _, err = call("train", "euro.csv", "--out", "run", *SMALL)
     assert status == 0, err
     pd.testing.assert_frame_equal(scores(call, "run", "euro.csv"), scores(call, "run", "t.csv"))
@@ -243,7 +246,8 @@ def test_a_header_one_name_short(call):
     open("short.csv", "w").write("temp,cur\n" + rows)
     status, _, err = call("inspect", "short.csv")
     assert (status, err.count("\n")) == (2, 1)
-    assert "temp|cur" in err and rows.split("\n")[0].replace(",", "|") in err
+    assert "temp|cur" in err
+    assert rows.split("\n")[0].replace(",", "|") in err
     with pytest.raises(DataError):
         load("short.csv", columns=["temp", "cur"])
 
@@ -272,7 +276,8 @@ def test_none_is_a_class(call, made, monkeypatch):
         status, _, err = call("sample", "RUN-d", "--given", f"defect={kind}", "--out", f"{kind}.csv")
         assert status == 0, err
     status, _, err = call("sample", "RUN-d", "--given", "defect=Nothing", "--out", "s.csv")
-    assert status == 2 and "None" in err
+    assert status == 2
+    assert "None" in err
 
 
 N = 40
@@ -367,14 +372,13 @@ def test_clock_times_stay_apart(tmp_path, form):
     np.testing.assert_allclose(back["time"], t["time"], rtol=0, atol=1e-6)
 
 
-def test_clock_times_as_condition_stay_apart_or_are_refused(tmp_path):
+def test_clock_times_as_condition_are_refused(tmp_path):
     clock().to_csv(tmp_path / "t.csv", index=False)
-    try:
-        c = load(tmp_path / "t.csv", condition="time").all.condition("time")
-    except DataError as error:
-        assert "time" in str(error)
-    else:
-        assert len(c.unique()) == clock()["time"].nunique()
+    with pytest.raises(DataError, match=r"condition 'time' .* subtract an offset"):
+        load(tmp_path / "t.csv", condition="time")
+    clock().assign(time=clock()["time"] - 1.7e9).to_csv(tmp_path / "t.csv", index=False)
+    c = load(tmp_path / "t.csv", condition="time").all.condition("time")
+    assert len(c.unique()) == clock()["time"].nunique()
 
 
 @runs
@@ -406,11 +410,11 @@ def test_numbers_of_many_digits_stay_apart(tmp_path, case, form):
     t = pd.DataFrame({"x": LONG[case], "y": R.normal(size=300)})
     path = tmp_path / f"t.{form}"
     t.to_csv(path, index=False) if form == "csv" else t.to_parquet(path)
-    try:
-        data, spec = first(path)
-    except DataError as error:
-        assert "'x'" in str(error)
+    if case == "beyond int64":
+        with pytest.raises(DataError, match=r"column 'x' lies between .* float64"):
+            load(path)
         return
+    data, spec = first(path)
     if not spec.table[0].is_modelled:
         assert spec.table[0].kind == "identifier"
         return
@@ -424,7 +428,8 @@ def test_arrays_that_float32_cannot_hold_are_refused(call, dtype):
     with pytest.raises(DataError, match="float32"):
         load(x)
     status, _, err = call("inspect", "x.npy")
-    assert status == 2 and "column 0" in err
+    assert status == 2
+    assert "column 0" in err
 
 
 # ------------------------------------------------------------------------------------------------ D. names
@@ -529,7 +534,8 @@ def test_a_row_in_front_is_said(call, monkeypatch, tmp_path):
     for command in (["evaluate", "run"], ["train", "--resume", "--out", "run", "--epochs", "2", "--quiet"]):
         status, _, err = call(*command)
         assert status == 2
-        assert "501" in err and "500" in err
+        assert "501" in err
+        assert "500" in err
 
 
 CHANGED = {
@@ -562,9 +568,12 @@ def test_stacks_give_all_their_pictures_or_none(call, tmp_path):
     for i in range(5):
         frames[0].save(tmp_path / f"stack/{i}.tiff", save_all=True, append_images=frames[1:])
     status, _, err = call("inspect", "stack")
-    assert status == 2 and "20" in err and "frames" in err
+    assert status == 2
+    assert "20" in err
+    assert "frames" in err
     status, out, err = call("inspect", "stack", "--set", "data.frames=all")
-    assert status == 0 and "100 images" in out
+    assert status == 0
+    assert "100 images" in out
 
 
 @pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "val", "Testing")])
@@ -579,7 +588,9 @@ def test_a_folders_own_split_has_many_spellings(call, tmp_path, names):
     assert data.spec.conditions[0].classes == ("cat", "dog")
     assert [len(getattr(data, part)) for part in ("train", "valid", "test")] == [12, 6, 6]
     status, out, _ = call("inspect", "parts")
-    assert status == 0 and "cat, dog" in out and "12 train, 6 valid, 6 test" in out
+    assert status == 0
+    assert "cat, dog" in out
+    assert "12 train, 6 valid, 6 test" in out
 
 
 def _animated(kind):
@@ -620,7 +631,8 @@ def test_no_picture_is_lost_without_a_word(tmp_path, case):
             data, said = None, str(error)
     said += " ".join(str(w.message) for w in told)
     if isinstance(right, int):
-        assert data is not None and len(data.all) == right, said
+        assert data is not None, said
+        assert len(data.all) == right
     else:
         assert any(word in said for word in right.split("|")), said
 
@@ -710,7 +722,8 @@ def test_a_condition_that_a_file_has_no_value_of(call):
     # Nothing was missing in training, so the model has no notion of it; that is said.
     assert status in (0, 2)
     if status == 2:
-        assert "defect" in err and err.count("\n") == 1
+        assert "defect" in err
+        assert err.count("\n") == 1
 
 
 # ------------------------------------------------------------------------------------------------ H. no density
@@ -822,13 +835,9 @@ def test_a_mask_is_observed():
     v = np.random.default_rng(0).normal(10, 1, (200, 3))
     mask = np.random.default_rng(1).random(v.shape) < 0.2
     masked = np.ma.masked_array(np.where(mask, -999, v), mask)
-    try:
-        data = load(masked)
-    except DataError as error:
-        assert "mask" in str(error)
-    else:
-        assert float(data.mean.mean()) == pytest.approx(10, abs=0.2)
-        assert int(values(data.all).isnan().sum()) == mask.sum()
+    data = load(masked)
+    assert float(data.mean.mean()) == pytest.approx(10, abs=0.2)
+    assert int(values(data.all).isnan().sum()) == mask.sum()
 
 
 @runs
@@ -923,6 +932,30 @@ def test_few_rows_and_identifiers_are_said(call):
     assert "only 1 examples to train on" in call("inspect", "few.csv")[1]
 
 
+SAID = {
+    "two levels": (np.uint8(255 * (U > 0.5)), "threshold"),
+    "sequences": (R.normal(size=(30, 24, 3)), "reshape"),
+    "counts": (R.poisson(3, (30, 4)), "whole numbers"),
+    "grey levels": (np.uint8(255 * U), None),
+    "reals": (R.normal(size=(30, 4)), None),
+    "zeros and ones": (U > 0.5, None),
+    "black": (np.zeros((30, 5, 5), np.uint8) + np.uint8(7), None),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_careful_person_would_ask_is_said(call, case):
+    x, word = SAID[case]
+    np.save("x.npy", x)
+    notes = load(x).notes
+    assert len(notes) == (word is not None)
+    status, out, _ = call("inspect", "x.npy")
+    assert status == 0
+    assert "note:" in out if word else "note:" not in out
+    assert word is None or word in notes[0]
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("shape", [(20, 4, 4, 3), (20, 3, 3, 3), (20, 3, 4, 4)])
 def test_channels_of_small_pictures(shape):
     x = R.integers(0, 256, shape, dtype=np.uint8)
@@ -934,14 +967,13 @@ def test_channels_of_small_pictures(shape):
 def test_what_is_no_data_has_an_error_of_ours(use):
     data = load(machine(60))
     model = small(data)
-    with pytest.raises((LowerboundError, TypeError)) as told:
-        if use == "for_data":
-            lb.VAE.for_data(machine(60).to_numpy())
-        elif use == "fit":
-            lb.fit(model, machine(60))
-        else:
-            model.encode(pd.DataFrame({"a": [1.0]}))
-    assert isinstance(told.value, LowerboundError), told.value
+    wrong = {
+        "for_data": lambda: lb.VAE.for_data(machine(60).to_numpy()),
+        "fit": lambda: lb.fit(model, machine(60)),
+        "encode": lambda: model.encode(pd.DataFrame({"a": [1.0]})),
+    }
+    with pytest.raises(LowerboundError, match="'temp'" if use == "encode" else "lowerbound.data.load"):
+        wrong[use]()
 
 
 def test_all_problems_of_a_file_are_in_one_message(call):
@@ -953,7 +985,8 @@ def test_all_problems_of_a_file_are_in_one_message(call):
     _file("q.csv", "a,b,c\nx,1,y\n2,3,z\n")
     with pytest.raises(DataError) as told:
         load_like("q.csv", spec)
-    assert "'a'" in str(told.value) and "'c'" in str(told.value)
+    assert "'a'" in str(told.value)
+    assert "'c'" in str(told.value)
 
 
 def test_out_of_range_is_no_error_of_torch():

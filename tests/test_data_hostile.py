@@ -323,7 +323,10 @@ def test_masked_values_are_not_read_from_under_their_mask():
     data = load(np.ma.masked_array(X, X == 7))
     assert data.spec.missing
     assert data.all.batch(torch.arange(30))[0].isnan().sum() == 1
-    assert data.notes == ("1 values are missing, the first at example 3, position (1,); they are not scored",)
+    assert (
+        data.notes[0]
+        == "1 value is missing, it is at example 3, position (1,); what is missing is not scored"
+    )
     assert load(np.ma.masked_array(X, X == -1)).spec.event_shape == (2,)
 
 

@@ -220,7 +220,7 @@ def check_data(data: Any) -> None:
     """Raise a ConfigError unless this is what ``lowerbound.data.load`` returns."""
     if not isinstance(getattr(data, "spec", None), DataSpec):
         raise ConfigError(
-            f"data come from lowerbound.data.load, which also takes a DataFrame or array; got {type(data).__name__}"
+            f"data come from lowerbound.data.load, which takes a DataFrame or an array too; got {type(data).__name__}"
         )
 
 

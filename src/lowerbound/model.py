@@ -377,13 +377,13 @@ class VAE(nn.Module):
             ShapeError: x has another shape.
             SupportError: x lies outside the likelihood's support.
         """
-        if not self.missing and bool(x.isnan().any()):
+        spec = self.data_spec
+        if spec is not None and not self.missing and bool(x.isnan().any()):
             raise SupportError(
-                f"x has {int(x.isnan().sum())} missing values (NaN), but the model was trained on data without any; "
-                "fill them with `lowerbound complete` or model.complete(x, ~x.isnan()), or train on data that have some"
+                f"x has {int(x.isnan().sum())} missing values (NaN), but the model was trained on data without any: "
+                "fill them with `lowerbound complete` or model.complete(x, ~x.isnan()), or train on data with gaps"
             )
         self.likelihood.check(self.filled(View(self).to_model(x)[0]))
-        spec = self.data_spec
         if spec is not None and spec.values == "unit" and bool((x.nan_to_num() - 0.5).abs().max() > _FAR):
             raise SupportError(
                 f"the model was trained on grey levels in [0, 1]; got values in [{x.min():g}, {x.max():g}]: divide "

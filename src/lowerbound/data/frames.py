@@ -571,7 +571,8 @@ def _odd_row(data: memoryview, separator: str, width: int, look: _Look) -> DataE
             if row and len(row) != width:
                 return DataError(
                     f"line {ahead + last + 1} has {len(row)} cells where others have {width}: "
-                    f"{cut(separator.join(row))!r}; the lines before it begin {cut(separator.join(look.rows[0]))!r}"
+                    f"{cut(separator.join(row))!r}; the lines before it begin {cut(separator.join(look.rows[0]))!r}; "
+                    "give every row as many, and quote cells that contain the separator"
                 )
             last = reader.line_num
     except csv.Error as error:

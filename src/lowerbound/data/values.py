@@ -29,6 +29,7 @@ class Facts:
         where: The place of the first of these.
         constant: Columns of vectors that have one value.
         rows: They are vectors.
+        two: They are bytes, 0 and 255 alone.
     """
 
     low: float
@@ -39,12 +40,18 @@ class Facts:
     where: str = ""
     constant: tuple[str, ...] = ()
     rows: bool = False
+    two: bool = False
 
     def notes(self, meaning: Meaning, table: bool) -> list[str]:
         """What is to be said of the values, read as they are, of a table or not."""
         said = []
         if self.missing:
-            said.append(f"{self.missing} values are missing, the first at {self.where}; they are not scored")
+            what = (
+                "1 value is missing, it is"
+                if self.missing == 1
+                else f"{self.missing} values are missing, the first"
+            )
+            said.append(f"{what} at {self.where}; what is missing is not scored")
         if meaning.values == "real" and self.constant:
             said.append(
                 f"constant: column {listed(self.constant)}; the density of a constant grows for ever in training, so "
@@ -55,6 +62,12 @@ class Facts:
                 "all values are whole numbers, of which a density is learned; a DataFrame or a table gives "
                 "each a probability"
             )
+        if meaning.values == "real" and not self.rows:
+            said.append(
+                "read as images, although the values are no grey levels; reshape to (N, D) what is no picture"
+            )
+        if meaning.values == "unit" and self.two:
+            said.append("the only levels are 0 and 255; binarize='threshold' makes zeros and ones of them")
         return said
 
     @property
@@ -74,6 +87,7 @@ def scan(source: Source, name: str) -> Facts:
             cannot tell those of a column apart; or all are missing.
     """
     low, high, integral, bad, where, missing, gap = np.inf, -np.inf, True, 0, "", 0, ""
+    two = source.parts[0].dtype == np.uint8
     bounds: np.ndarray | None = None
     for part, examples in enumerate(source.parts):
         for start, chunk in _chunks(examples):
@@ -102,6 +116,7 @@ def scan(source: Source, name: str) -> Facts:
                     bounds = _bounds(wide, bounds)
             else:
                 low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+                two = two and bool(((chunk == 0) | (chunk == 255)).all())
                 if chunk.dtype.itemsize > 2 and chunk.ndim == 2:
                     bounds = _bounds(chunk, bounds)
     if bad:
@@ -117,8 +132,9 @@ def scan(source: Source, name: str) -> Facts:
             _check_digits(source, bounds, name)
         at = np.flatnonzero(bounds[0] == bounds[1])
         constant = tuple(source.columns[i] if source.columns else str(i) for i in at)
+    rows = len(source.parts[0].shape) == 2
     return Facts(
-        low, high, integral, source.parts[0].dtype, missing, gap, constant, len(source.parts[0].shape) == 2
+        low, high, integral, source.parts[0].dtype, missing, gap, constant, rows, two and low < high == 255
     )
 
 

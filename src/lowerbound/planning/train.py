@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -85,7 +85,7 @@ def train(
         overwrite=overwrite,
         progress=progress,
         callback=tell,
-        **(given if resume else usual | {"seed": seed} | given),
+        **cast("dict[str, Any]", given if resume else usual | {"seed": seed} | given),
     )
     tell()  # an interrupted run may have seen no evaluation
     return run
