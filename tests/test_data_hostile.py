@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+import lowerbound as lb
+from lowerbound.cli.given import read_given
 from lowerbound.data import load
 from lowerbound.data import memory as memory_module
 from lowerbound.data.arrays import open_npy, read_npz
@@ -99,6 +101,18 @@ def test_headers_of_arrays_of_any_content_are_refused(tmp_path, header, name):
     if name == "a.tar":
         content = tar({f"{i}.npy": content for i in range(20)})
     refused(tmp_path / name, content)
+
+
+def test_what_is_given_on_the_command_line_may_be_any_file(tmp_path):
+    model = lb.VAE.for_data(load(X, condition={"map": np.ones((30, 1, 4, 4), np.float32)}), latent=2)
+    for content in (npy_of("{'descr':'<f4', 'shape':("), b"", npy(np.array([{}], object), allow_pickle=True)):
+        (tmp_path / "a.npy").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.npy cannot be read"):
+            read_given(model, [f"map={tmp_path / 'a.npy'}"])
+    with pytest.raises(DataError, match="there is no such file"):
+        read_given(model, ["map=nowhere.npy"])
+    (tmp_path / "a.npy").write_bytes(npy(np.ones((4, 4), np.float32)))
+    assert read_given(model, [f"map={tmp_path / 'a.npy'}"])["map"].shape == (1, 1, 4, 4)
 
 
 def test_an_array_must_have_the_bytes_that_its_header_announces(tmp_path):
@@ -302,21 +316,22 @@ def test_labels_of_64_bits_keep_their_names(labels):
         (np.arange(30), np.arange(30) / 2, "like.*0.5"),
     ],
 )
-@pytest.mark.parametrize("what", ["labels", "kind"])
-def test_labels_of_unlike_types_over_the_parts_are_refused(tmp_path, train, valid, message, what):
-    if what == "kind" and valid.dtype.kind == "f":
-        pytest.skip("a vector")
-    parts = {
-        "train": X,
-        "valid": X,
-        "test": X,
-        f"train_{what}": train,
-        f"valid_{what}": valid,
-        f"test_{what}": train,
-    }
-    np.savez(tmp_path / "a.npz", **parts)
-    with pytest.raises(DataError, match=message):
-        load(tmp_path / "a.npz", condition="label" if what == "labels" else what)
+def test_labels_of_unlike_types_over_the_parts_are_refused(tmp_path, train, valid, message):
+    parts = dict.fromkeys(("train", "valid", "test"), X)
+    for what in ("labels", "kind"):
+        if what == "kind" and valid.dtype.kind == "f":  # a vector then
+            continue
+        beside = {f"train_{what}": train, f"valid_{what}": valid, f"test_{what}": train}
+        np.savez(tmp_path / "a.npz", **parts, **beside)
+        with pytest.raises(DataError, match=message):
+            load(tmp_path / "a.npz", condition="label" if what == "labels" else what)
+
+
+def test_whole_numbers_and_floats_over_the_parts_are_a_vector(tmp_path):
+    angle = {"train_angle": np.arange(30), "valid_angle": np.arange(30) / 2, "test_angle": np.arange(30)}
+    np.savez(tmp_path / "a.npz", train=X, valid=X, test=X, **angle)
+    data = load(tmp_path / "a.npz", condition="angle")
+    assert data.valid.batch(torch.arange(3))[1]["angle"].squeeze(1).tolist() == [0, 0.5, 1]
 
 
 def test_masked_values_are_not_read_from_under_their_mask():

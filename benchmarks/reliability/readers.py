@@ -248,6 +248,7 @@ _MARKS = (
     "\u0663",
     "\ud800",
     "a" * 2000,
+    "b" * 200_000,
     "\r\n\r\n",
 )
 _SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".tar", ".png", ".gz", ".txt", "", ".NPY")
