@@ -99,7 +99,12 @@ def write_observations(
     Raises:
         ConfigError: they are not finite.
     """
-    if not x.isfinite().all():
+    finite = x.isfinite()
+    if spec is not None and spec.table is not None:  # cells that may be empty
+        finite |= (
+            x.isnan() & x.new_tensor([column.missing for column in spec.table if column.is_modelled]).bool()
+        )
+    if not finite.all():
         raise ConfigError(
             f"the model gives values that are not finite, so {out} is not written; ask for a temperature "
             "nearer to 1, or for examples like those it was trained on"
