@@ -389,7 +389,7 @@ class VAE(nn.Module):
             if column.offset and low is not None and high is not None and high - column.offset < low:
                 if bool(((x[:, i] >= low) & (x[:, i] <= high)).any()):
                     raise SupportError(
-                        f"column {column.name!r} of x is without the offset {column.offset:.12g} of its schema; pass a "
+                        f"column {column.name!r} of x lacks the offset {column.offset:.12g} of its schema; pass a "
                         "DataFrame, or read the data with lowerbound.data.load_like(source, model.data_spec)"
                     )
         if spec is not None and spec.values == "unit" and bool((x.nan_to_num() - 0.5).abs().max() > _FAR):
