@@ -506,6 +506,17 @@ def test_labels_of_a_folder_go_by_the_natural_order_of_names(tmp_path):
     ).tolist()
 
 
+def test_numbers_of_a_table_without_its_schema_are_refused():
+    t = clock()
+    model = small(load(t))
+    right = model.log_prob(t, samples=2, seed=0)
+    assert right.isfinite().all()
+    for x in (t.to_numpy(), torch.from_numpy(t.to_numpy()).float()):
+        with pytest.raises(SupportError, match=r"'time' .* pass a DataFrame"):
+            model.log_prob(x)
+    assert torch.equal(model.log_prob(values(load_like(t, model.data_spec).all), samples=2, seed=0), right)
+
+
 def test_masks_name_columns_whatever_their_order():
     t = machine(60)
     spec = load(t, observed=["vib", "temp"]).spec
@@ -895,6 +906,22 @@ def test_complete_fills_the_gaps_of_a_file_and_nothing_else(call):
     assert filled["note"].tolist() == [f"n{i}" for i in range(30)]
     assert filled.notna().all(axis=None)
     np.testing.assert_allclose(filled[["temp", "cur", "vib"]].to_numpy()[~gap], t.to_numpy()[~gap])
+
+
+@runs
+def test_draws_have_gaps_like_the_data(call):
+    t = machine(200).assign(kind=np.where(np.arange(200) % 3, "None", "b"))
+    t.mask(np.random.default_rng(4).random(t.shape) < 0.4).to_csv("gaps.csv", index=False)
+    assert call("train", "gaps.csv", "--out", "run", *SMALL)[0] == 0
+    for out in ("s.csv", "s.parquet", "s.npy"):
+        status, _, err = call("sample", "run", "-n", "200", "--out", out)
+        assert status == 0, err
+    drawn = pd.read_csv("s.csv", keep_default_na=False)
+    assert ((drawn == "").mean() > 0.05).all()
+    assert set(drawn["kind"]) == {"None", "b", ""}
+    pd.testing.assert_frame_equal(pd.read_parquet("s.parquet").isna(), drawn == "")
+    for command in ("reconstruct", "interpolate"):
+        assert call(command, "run", "gaps.csv", "--out", f"{command}.csv")[0] == 0
 
 
 @runs

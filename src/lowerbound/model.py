@@ -384,6 +384,14 @@ class VAE(nn.Module):
                 "fill them with `lowerbound complete` or model.complete(x, ~x.isnan()), or train on data with gaps"
             )
         self.likelihood.check(self.filled(View(self).to_model(x)[0]))
+        for i, column in enumerate(c for c in (spec and spec.table) or () if c.is_modelled):
+            low, high = column.low, column.high
+            if column.offset and low is not None and high is not None and high - column.offset < low:
+                if bool(((x[:, i] >= low) & (x[:, i] <= high)).any()):
+                    raise SupportError(
+                        f"column {column.name!r} of x lacks the offset {column.offset:.12g} of its schema; pass a "
+                        "DataFrame, or read the data with lowerbound.data.load_like(source, model.data_spec)"
+                    )
         if spec is not None and spec.values == "unit" and bool((x.nan_to_num() - 0.5).abs().max() > _FAR):
             raise SupportError(
                 f"the model was trained on grey levels in [0, 1]; got values in [{x.min():g}, {x.max():g}]: divide "

@@ -99,9 +99,10 @@ def write_observations(
     Raises:
         ConfigError: they are not finite.
     """
-    # An empty cell of a table is NaN, and drawn as the model has it.
-    given = x[~x.isnan()] if spec is not None and spec.table is not None else x
-    if not given.isfinite().all():
+    finite = x.isfinite()
+    if spec is not None and spec.table is not None:  # cells that may be empty
+        finite |= x.isnan() & x.new_tensor([c.missing for c in spec.table if c.is_modelled]).bool()
+    if not finite.all():
         raise ConfigError(
             f"the model gives values that are not finite, so {out} is not written; ask for a temperature "
             "nearer to 1, or for examples like those it was trained on"
