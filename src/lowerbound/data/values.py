@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -140,9 +139,7 @@ def scan(source: Source, name: str) -> Facts:
 
 def _bounds(chunk: np.ndarray, before: np.ndarray | None) -> np.ndarray:
     """Smallest and largest value of each column, (2, D), of this chunk and the ones before."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column without a value
-        own = np.stack([np.nanmin(chunk, axis=0), np.nanmax(chunk, axis=0)]).astype(np.float64)
+    own = np.stack([np.fmin.reduce(chunk), np.fmax.reduce(chunk)]).astype(np.float64)
     return own if before is None else np.stack([np.fmin(before[0], own[0]), np.fmax(before[1], own[1])])
 
 
