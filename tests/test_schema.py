@@ -143,7 +143,8 @@ def test_columns_are_taken_by_name_whatever_their_order(rng):
         ({"w": "z"}, r"'w' has 'z' in row 0.*categories are x, y.*unknown='missing'"),
         ({"c": 2.5}, r"'c' has 2.5 in row 0.*steps of 1"),
         ({"a": "word"}, r"'a' holds numbers, but here words, like 'word'"),
-        ({"a": np.inf}, r"'a' has an infinite number in row 0"),
+        ({"a": np.inf}, r"'a' has inf in row 0.* infinite or beyond float32"),
+        ({"a": 1e300}, r"'a' has 1e\+300 in row 0.* infinite or beyond float32"),
     ],
 )
 def test_cells_that_a_column_cannot_hold_are_refused(rng, change, message):

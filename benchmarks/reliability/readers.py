@@ -96,7 +96,7 @@ def _zip(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(name[:60_000], content)  # longer ones the format cannot hold
     return stream.getvalue()
 
 

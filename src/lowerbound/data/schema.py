@@ -458,13 +458,15 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
                 f"cells; the model knows it in steps of {_step_words(column)}: round it, or train with a schema "
                 "whose column has no step"
             )
-    infinite = np.isinf(v)
-    if infinite.any():
+    x = v - column.offset
+    beyond = np.abs(x) > np.finfo(np.float32).max
+    if beyond.any():
+        row = int(beyond.argmax())
         raise DataError(
-            f"column {column.name!r} has an infinite number in row {int(infinite.argmax())}, counted from 0; correct "
-            "it, or leave the cell empty"
+            f"column {column.name!r} has {v[row]:.6g} in row {row}, counted from 0, which is infinite or beyond "
+            "float32; correct it, or leave the cell empty"
         )
-    return v - column.offset
+    return x
 
 
 def decode(table: Sequence[ColumnSpec], x: np.ndarray, places: Sequence[str] | None = None) -> DataFrame:

@@ -139,7 +139,8 @@ def scan(source: Source, name: str) -> Facts:
 
 def _bounds(chunk: np.ndarray, before: np.ndarray | None) -> np.ndarray:
     """Smallest and largest value of each column, (2, D), of this chunk and the ones before."""
-    own = np.stack([np.fmin.reduce(chunk), np.fmax.reduce(chunk)]).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = np.stack([np.fmin.reduce(chunk), np.fmax.reduce(chunk)]).astype(np.float64)
     return own if before is None else np.stack([np.fmin(before[0], own[0]), np.fmax(before[1], own[1])])
 
 
