@@ -5,17 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-
-from lowerbound.cli import main
+from toys import ended as run
 
 pytestmark = pytest.mark.runs
-
-
-def run(*arguments):
-    """Run a command and return its exit status."""
-    with pytest.raises(SystemExit) as left:
-        main(list(arguments))
-    return left.value.code or 0
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +119,15 @@ def test_a_word_that_was_never_seen_is_refused_in_one_line(made, capsys, monkeyp
     err = capsys.readouterr().err
     assert "'plan' has 'silver' in row 0" in err
     assert err.count("\n") == 1
+
+
+def test_gaps_are_filled_in_the_file_that_was_learned_from(made, tmp_path, monkeypatch):
+    """From another folder, where a file of the same name is another one."""
+    monkeypatch.chdir(made)
+    assert run("train", "customers.csv", "--out", "near", "--epochs", "1", "-q") == 0
+    pd.DataFrame({"id": ["x"]}).to_csv(tmp_path / "customers.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match="not the one of the run"):
+        assert run("complete", made / "near", "--out", "filled.csv", "-k", "20") == 0
+    before = pd.read_csv(made / "customers.csv", keep_default_na=False)
+    assert pd.read_csv("filled.csv", keep_default_na=False)["id"].tolist() == before["id"].tolist()

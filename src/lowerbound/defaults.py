@@ -48,10 +48,9 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     """
     check_overrides(overrides)
     image, size = spec.kind == "image", spec.dimensions
-    tabular = spec.table is not None and spec.values != "binary"
     network: dict[str, Any] = {"type": "conv"}
     if not image or size <= 1024:
-        width = 512 if size > 256 else 256 if tabular else 128
+        width = 512 if size > 256 else 256 if spec.tabular else 128
         network = {"type": "mlp", "hidden": [width, width]}
     given = as_options("network", overrides.get("network", {}))
     network = merge({"network": network}, {"network": given})["network"]
@@ -60,10 +59,10 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         "posterior": {"type": "diagonal_gaussian"},
         # New rows are drawn from it, and under N(0, I) there are holes. Under a condition its codes would mean
         # another thing for each class.
-        "prior": {"type": "flow" if tabular and not spec.conditions else "standard_normal"},
+        "prior": {"type": "flow" if spec.tabular and not spec.conditions else "standard_normal"},
         "decoder": network,
         "likelihood": {"type": "columns"}
-        if tabular
+        if spec.tabular
         else {
             "binary": {"type": "bernoulli"},
             "unit": {"type": "gaussian", "scale": "optimal"},
@@ -210,7 +209,7 @@ def recipe(spec: DataSpec, model: VAE) -> tuple[objectives.Objective, dict[str, 
 
 def default_latent(spec: DataSpec) -> int:
     """Return a usual number of latent dimensions: an eighth of the data's, between 2 and 40; of a table up to 16."""
-    if spec.table is not None and spec.values != "binary":
+    if spec.tabular:
         return max(2, min(16, spec.dimensions))
     return max(2, min(40, spec.dimensions // 8))
 

@@ -18,7 +18,6 @@ from torch.quasirandom import SobolEngine
 
 from .distributions import from_uniform, restrict, uniforms
 from .errors import ConfigError, ShapeError
-from .priors import FlowDistribution
 from .shapes import check_event
 from .walk import Draw, Walk
 
@@ -177,9 +176,7 @@ class View:
         """Raise ConfigError unless codes can be drawn at another distance from the prior's mean."""
         prior = self.model.prior
         kinds = {kind for _, kind in prior.levels} - {"real"}
-        if not kinds and isinstance(self.prior(), FlowDistribution):
-            return
-        if kinds or self._means() is None:
+        if kinds or not (hasattr(self.prior(), "tempered") or self._means() is not None):
             what = f"{kinds.pop()} values" if kinds else "no mean"
             raise ConfigError(
                 f"the prior {type(prior).__name__} has {what}, so no temperature; leave it at 1"
@@ -188,6 +185,8 @@ class View:
     def tempered(self, samples: int, batch: int, temperature: float) -> Draw:
         """Draw codes whose distance from the prior's mean is multiplied by ``temperature``, level by level.
 
+        A distribution without a mean may say itself what that is, by a method ``tempered(shape, temperature)``.
+
         Raises:
             ConfigError: a level does not hold real numbers, or has no mean.
         """
@@ -195,8 +194,8 @@ class View:
 
         def pick(p: Distribution) -> Tensor:
             shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
-            if isinstance(p, FlowDistribution):
-                return p.rsample(shape, temperature)
+            if hasattr(p, "tempered"):
+                return p.tempered(shape, temperature)  # pyright: ignore[reportAttributeAccessIssue]
             z = p.sample(shape)
             return p.mean + temperature * (z - p.mean)
 

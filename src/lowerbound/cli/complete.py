@@ -129,7 +129,7 @@ def _fill(task: Task, n: int | None, draws: int | None, mean: bool, method: str 
     rows = x.isnan().any(1).nonzero().flatten()
     k = draws or _FILLS
     filled = x.unsqueeze(0).repeat(draws or 1, 1, 1)
-    spread: list[tuple[int, Tensor]] = []
+    spread: list[Tensor] = []
     last: Completion | None = None
     for i, at in enumerate(rows.split(_AT_ONCE)):
         known = None if c is None else {name: value[at] for name, value in c.items()}
@@ -145,16 +145,17 @@ def _fill(task: Task, n: int | None, draws: int | None, mean: bool, method: str 
         )
         if draws is None:
             filled[0, at] = _middle(last.x, table)
-            spread.append((int(at[0]), last.x.cpu()))
+            spread.append(last.x.cpu())
         else:
             filled[:, at] = last.x.cpu()
     names = [column.name for column in table if column.is_modelled]
-    source = task.source or task.config["data"]["source"]
     numbers = task.numbers_of(part)[: len(x)].tolist()
+    # The very file that was read: the run's own may lie elsewhere than its name leads from here.
+    original = original_frame(task.data.spec.source).iloc[numbers].reset_index(drop=True)
     frames = []
     for d in range(len(filled)):
         made = decode(table, filled[d].cpu().numpy())
-        frame = original_frame(source).iloc[numbers].reset_index(drop=True)
+        frame = original.copy()
         for i, name in enumerate(names):
             gaps = x[:, i].isnan().cpu().numpy()
             frame[name] = frame[name].astype(object).where(~gaps, made[name].astype(object)).infer_objects()
@@ -167,9 +168,7 @@ def _fill(task: Task, n: int | None, draws: int | None, mean: bool, method: str 
     print(task.path)
     if draws is None and len(rows):
         beside = task.path.with_suffix(".intervals.csv")
-        write_frame(
-            beside, _intervals(x, rows, torch.cat([part for _, part in spread], 1), filled[0], table, numbers)
-        )
+        write_frame(beside, _intervals(x, rows, torch.cat(spread, 1), filled[0], table, numbers))
         print(beside)
     print(f"{int(x.isnan().sum())} empty cells in {len(rows)} of {len(x)} rows filled", file=sys.stderr)
     if last is not None:

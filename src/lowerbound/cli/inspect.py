@@ -60,7 +60,7 @@ def inspect(
     if as_json:
         print(json.dumps(data.spec.to_dict() | {"notes": list(data.notes)}, indent=2))
     else:
-        print("\n".join(described(data, width=min(110, shutil.get_terminal_size().columns))))
+        print("\n".join(described(data)))
     if out is not None:
         write_schema(data, out)
         if not as_json:
@@ -88,8 +88,9 @@ def write_schema(data: Data, out: Path) -> None:
     write_atomically(out, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def described(data: Data, width: int = 80) -> list[str]:
-    """Return what the data are in a few lines; of a table a line for each column."""
+def described(data: Data) -> list[str]:
+    """Return what the data are in a few lines as wide as the terminal; of a table a line for each column."""
+    width = min(110, shutil.get_terminal_size().columns)
     spec, sizes = data.spec, [len(split) for split in (data.train, data.valid, data.test)]
     count = sizes[0] if data.whole else sum(sizes)
     lines = _wrapped(f"{spec.source}: {count:,} {_what(data)}", width)

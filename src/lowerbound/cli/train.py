@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,7 +128,7 @@ def train(
     begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
-        print("\n".join([*described(data, _width()), f"writing to {folder}"]), file=sys.stderr)
+        print("\n".join([*described(data), f"writing to {folder}"]), file=sys.stderr)
     run = fit(
         model,
         data,
@@ -150,10 +149,6 @@ def train(
     _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
-
-
-def _width() -> int:
-    return min(110, shutil.get_terminal_size().columns)
 
 
 def _leave_the_group() -> None:

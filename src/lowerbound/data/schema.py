@@ -23,12 +23,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ..errors import ConfigError, DataError, suggest
+from ..errors import ConfigError, DataError, brief, listed, suggest
 from .spec import ColumnSpec, Storage
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ class ColumnFacts:
             self.empty += len(column) - len(present)
             if len(self.words) <= _DISTINCT:
                 self.words.update(present.unique().tolist())
-            self.sample.append(np.array([len(present)]))
             return
         values = numbers(column, self.stored)
         present = values[~np.isnan(values)]
@@ -232,17 +231,12 @@ def _begun(column: Series, name: str) -> ColumnFacts:
     if stored is None:
         some = next((value for value in column if value is not None), None)
         raise DataError(
-            f"{name}: column {column.name!r} holds {str(column.dtype)[:40]}, for example {_brief(some)}; columns are "
-            "numbers, words, booleans or dates: choose others with columns=, or convert it"
+            f"{name}: column {column.name!r} holds {str(column.dtype)[:40]}, for example {brief(some, 60)}; columns "
+            "are numbers, words, booleans or dates: choose others with columns=, or convert it"
         )
     if isinstance(column.dtype, _category_type()) and column.cat.ordered:
         return ColumnFacts(str(column.name), stored, tuple(column.cat.categories.tolist()))
     return ColumnFacts(str(column.name), stored)
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # ---------------------------------------------------------------------------------------- what they mean
@@ -397,7 +391,7 @@ def check_columns(table: Sequence[ColumnSpec], there: Iterable[str], name: str) 
     there = list(there)
     absent = [column.name for column in table if column.name not in there]
     if absent:
-        named = ", ".join(map(repr, absent[:5])) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+        named = listed([repr(column) for column in absent], 5)
         hint = suggest(absent[0], there) if len(there) <= 20 else f"it has {len(there)} columns"
         raise DataError(f"{name} has no column {named}; {hint}")
 
@@ -416,7 +410,7 @@ def _encoded(column: ColumnSpec, cells: Series, unknown: str) -> np.ndarray:
         have = ", ".join(str(value) for value in (column.categories or ())[:10])
         more = ", ..." if len(column.categories or ()) > 10 else ""
         raise DataError(
-            f"column {column.name!r} has {_brief(cells.iloc[row])} in row {row}, counted from 0, and "
+            f"column {column.name!r} has {brief(cells.iloc[row], 60)} in row {row}, counted from 0, and "
             f"{int(strange.sum())} such cells; its categories are {have}{more}: correct them, or read them "
             "as missing with unknown='missing'"
         )
@@ -438,13 +432,15 @@ def _key(value: Any, stored: Storage) -> Any:
 def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
     stored = storage_of(cells)
     if column.stored == "date" and stored in ("text", None):
-        raise DataError(f"column {column.name!r} holds dates in training, and here {_brief(cells.iloc[0])}")
+        raise DataError(
+            f"column {column.name!r} holds dates in training, and here {brief(cells.iloc[0], 60)}"
+        )
     if column.stored != "date" and stored not in ("integer", "float", "boolean"):
         present = cells.dropna()
         if len(present):
             what = "dates" if stored == "date" else "words"
             raise DataError(
-                f"column {column.name!r} holds numbers, but here {what}, like {_brief(present.iloc[0])}"
+                f"column {column.name!r} holds numbers, but here {what}, like {brief(present.iloc[0], 60)}"
             )
         return np.full(len(cells), math.nan)
     v = numbers(cells, column.stored)
@@ -469,7 +465,7 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
     return x
 
 
-def decode(table: Sequence[ColumnSpec], x: np.ndarray, places: Sequence[str] | None = None) -> DataFrame:
+def decode(table: Sequence[ColumnSpec], x: np.ndarray) -> DataFrame:
     """x (N, D) as a table with the types, digits and categories of the one that was learned from.
 
     Constant columns come back; identifiers and texts, of which nothing is known, do not.
@@ -477,19 +473,16 @@ def decode(table: Sequence[ColumnSpec], x: np.ndarray, places: Sequence[str] | N
     Args:
         table: What the columns mean.
         x: Numbers, NaN for empty cells.
-        places: Names of the columns of x, those of the table that are modelled if None.
     """
     import pandas as pd
 
-    modelled = [column.name for column in table if column.is_modelled]
-    at = {name: i for i, name in enumerate(places or modelled)}
-    x = np.asarray(x, np.float64)
+    numbers_of = iter(np.asarray(x, np.float64).T)
     cells: dict[str, Any] = {}
     for column in table:
         if column.kind == "constant":
             cells[column.name] = pd.Series([(column.categories or (None,))[0]] * len(x))
-        elif column.name in at:
-            cells[column.name] = _decoded(column, x[:, at[column.name]])
+        elif column.is_modelled:
+            cells[column.name] = _decoded(column, next(numbers_of))
     return pd.DataFrame(cells)
 
 
@@ -600,7 +593,7 @@ def edited(
     for edit in edits if isinstance(edits, Sequence) and not isinstance(edits, str) else [None]:
         if not isinstance(edit, Mapping) or not isinstance(edit.get("name"), str):
             raise ConfigError(
-                f"a schema is a list of columns, each a table with its name; got {_brief(edit)}"
+                f"a schema is a list of columns, each a table with its name; got {brief(edit, 60)}"
             )
         column = edit["name"]
         if column not in by_name:
@@ -618,8 +611,6 @@ def edited(
 
 
 def _as_stored(column: ColumnSpec) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
 
 

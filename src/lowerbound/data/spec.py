@@ -160,6 +160,11 @@ class DataSpec:
     white: float | None = None
 
     @property
+    def tabular(self) -> bool:
+        """Whether x has columns of kinds of their own: of a table that is not zeros and ones alone."""
+        return self.table is not None and self.values != "binary"
+
+    @property
     def parts(self) -> list[dict[str, Any]] | None:
         """What a likelihood of a table must know of its columns, in the units of x; see `likelihoods.Columns`."""
         if self.table is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError, DataError, suggest
+from ..errors import ConfigError, DataError, listed, suggest
 from .schema import check_columns, edited, encode, look
 from .source import Source, check_names
 from .spec import ColumnSpec
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 # What the cells of a column are, in the words of pandas.
 _TYPES = {"float": "float64", "integer": "int64", "boolean": "bool", "text": "text", "date": "datetime"}
+
+# What is said of the columns that are no part of x, by their kind.
+_ASIDE = {
+    "constant": "constant",
+    "identifier": "identifiers",
+    "text": "free text",
+    "empty": "empty",
+    "ignored": "ignored as the schema says",
+}
 
 
 @dataclass(frozen=True)
@@ -88,21 +97,14 @@ class Reading:
     def notes(self, table: Sequence[ColumnSpec], there: Sequence[str]) -> list[str]:
         """What is not a part of x, or not of this model, a sentence for each reason."""
         said = []
-        for kind in ("constant", "identifier", "text", "empty", "ignored"):
-            names = [column.name for column in table if column.kind == kind]
-            if names and self.known is None:
-                plural = {"constant": "constant", "empty": "empty", "ignored": "ignored as the schema says"}
-                what = plural.get(kind, {"identifier": "identifiers", "text": "free text"}.get(kind, kind))
-                said.append(f"no part of x: {_named(names)} ({what})")
+        for kind, what in _ASIDE.items() if self.known is None else ():
+            if names := [column.name for column in table if column.kind == kind]:
+                said.append(f"no part of x: {listed(names, 6)} ({what})")
         if self.known is not None:
             used = {*(c.name for c in table), self.label_column, *self.conditions}
             if over := [name for name in there if name not in used]:
-                said.append(f"passed over: {_named(over)}, which the model does not know")
+                said.append(f"passed over: {listed(over, 6)}, which the model does not know")
         return said
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _plain(column: ColumnSpec, name: str) -> ColumnSpec:
@@ -174,7 +176,7 @@ def check_unique(there: Sequence[str], name: str) -> None:
     """Raise a DataError if two columns have one name."""
     if len(set(there)) < len(there):
         twice = sorted({column for column in there if there.count(column) > 1})
-        raise DataError(f"{name} has several columns named {_named(twice)}; rename them")
+        raise DataError(f"{name} has several columns named {listed(twice, 6)}; rename them")
 
 
 def choose_columns(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -103,21 +104,17 @@ def scan(source: Source, name: str) -> Facts:
                 if empty.any():
                     gap = gap or _place(source, part, start, empty)
                     missing += int(empty.sum())
-                    present = chunk[~empty]
-                    if not len(present):
+                    chunk = chunk[~empty]
+                    if not len(chunk):
                         continue
-                    low, high = min(low, float(present.min())), max(high, float(present.max()))
-                    integral = integral and bool((present == np.floor(present)).all())
-                else:
-                    low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
-                    integral = integral and bool((chunk == np.floor(chunk)).all())
+                integral = integral and bool((chunk == np.floor(chunk)).all())
                 if wide.ndim == 2:
                     bounds = _bounds(wide, bounds)
             else:
-                low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
                 two = two and bool(((chunk == 0) | (chunk == 255)).all())
                 if chunk.dtype.itemsize > 2 and chunk.ndim == 2:
                     bounds = _bounds(chunk, bounds)
+            low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
     if bad:
         raise DataError(
             f"{name} has {bad} values that are infinite or beyond float32, the first at {where} (counted from 0); "
@@ -218,8 +215,7 @@ def interpret(
                 f"binarize={binarize!r} needs grey levels (bytes 0..255, or floats in [0, 1]), but {facts}; "
                 "scale them to [0, 1], or leave binarize out"
             )
-        rule = "threshold" if binarize == "threshold" else "dynamic"
-        return Meaning("binary", Reading(rule, white), binarize, white=white)
+        return Meaning("binary", Reading(_rule_of(binarize), white), binarize, white=white)
     match values or _usual(source, facts, kind, white):
         case "binary":
             _require(facts.binary, "binary", "zeros and ones only (or a binarize= other than 'none')", facts)
@@ -245,16 +241,19 @@ def interpret(
             return Meaning("real", Reading("floats"))
 
 
+def _rule_of(binarize: Binarize) -> Literal["threshold", "dynamic"]:
+    """How grey levels are read that become bits; a static draw is a dynamic one that is kept."""
+    return "threshold" if binarize == "threshold" else "dynamic"
+
+
 def _as_known(facts: Facts, like: DataSpec, name: str) -> Meaning:
     """How stored values of some type are read for a model whose data had another: by the types, never by the range.
 
     Of grey levels 0..W (bytes: 255), whole numbers of any type are the same levels, and floats in [0, 1] their share
     of W. Of floats in [0, 1] bytes are the 255th part. All else stays what it is, and must lie where the data did.
     """
-    white, known = (
-        like.white,
-        Meaning(like.values, Reading("floats"), like.binarize, like.levels, like.categories, like.white),
-    )
+    white = like.white
+    known = Meaning(like.values, Reading("floats"), like.binarize, like.levels, like.categories, white)
     floats = facts.stored_as.kind == "f"
     trained_on = f"the model was trained on {like.stored}"
     if white is not None and white > 1:
@@ -268,13 +267,11 @@ def _as_known(facts: Facts, like: DataSpec, name: str) -> Meaning:
             raise DataError(f"{name}: {facts}, but {trained_on}; bring them to this range")
         rule = "dequantise" if like.levels else "scale"
         if like.values == "binary":
-            rule = "threshold" if like.binarize == "threshold" else "dynamic"
+            rule = _rule_of(like.binarize)
         scale = white if floats or facts.stored_as.kind == "b" else 1.0
         return replace(known, reading=Reading(rule, white, scale=scale))
     if like.values == "unit" or like.binarize != "none":
-        rule = (
-            "floats" if like.values == "unit" else "threshold" if like.binarize == "threshold" else "dynamic"
-        )
+        rule = "floats" if like.values == "unit" else _rule_of(like.binarize)
         if facts.stored_as == np.uint8:
             return replace(known, reading=Reading("scale" if rule == "floats" else rule, 255))
         if not 0 <= facts.low <= facts.high <= 1:

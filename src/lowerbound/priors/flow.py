@@ -134,7 +134,11 @@ class FlowDistribution(Distribution):
             log_det = log_det + more
         return -0.5 * u.square().sum(-1) - 0.5 * u.shape[-1] * math.log(2 * math.pi) + log_det
 
-    def rsample(self, sample_shape: torch.Size | Sequence[int] = (), temperature: float = 1.0) -> Tensor:
+    def rsample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
+        """Draw codes."""
+        return self.tempered(sample_shape, 1.0)
+
+    def tempered(self, sample_shape: torch.Size | Sequence[int], temperature: float) -> Tensor:
         """Draw codes, those of N(0, I) with their distance from 0 multiplied by ``temperature``."""
         like = self.steps[0].rotation
         lead = (*sample_shape, *self.batch_shape)
