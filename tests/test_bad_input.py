@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from toys import ended as run
 
 import lowerbound.report
-from lowerbound import cli
 
 pytestmark = pytest.mark.runs
 
@@ -122,12 +122,6 @@ class Trap:
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    return left.value.code or 0
 
 
 TABLE = [

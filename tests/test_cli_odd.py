@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from toys import ended
 
 import lowerbound as lb
 import lowerbound.report
-from lowerbound import cli, planning
+from lowerbound import planning
 from lowerbound.cli import generate, plan
 from lowerbound.model import VAE
 from lowerbound.training.checkpoint import seed_for
@@ -24,12 +25,6 @@ from lowerbound.training.checkpoint import seed_for
 SMALL = ["--latent", "2", "--set", "network.hidden=[8]", "--quiet", "--epochs", "1"]
 
 pytestmark = [pytest.mark.runs, pytest.mark.processes]
-
-
-def ended(*arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    return left.value.code or 0
 
 
 @pytest.fixture(scope="module")

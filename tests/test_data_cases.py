@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from toys import ended as main
+from toys import no_pictures  # noqa: F401
 
 import lowerbound as lb
 import lowerbound.report
-from lowerbound import cli
 from lowerbound.data import load, load_like
 from lowerbound.data.identity import difference, fingerprint
 from lowerbound.errors import ConfigError, DataError, LowerboundError, SupportError
@@ -28,7 +29,7 @@ runs = pytest.mark.runs
 SMALL = ["--latent", "2", "--set", "network.hidden=[8]", "--epochs", "1", "--quiet"]
 QUICK = ["--samples", "5", "--json", "--quiet"]
 # Of the moments of few examples, and of models without training.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning"), pytest.mark.usefixtures("no_pictures")]
 
 
 def values(split):
@@ -77,19 +78,6 @@ def _in_an_empty_folder(monkeypatch, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ on the command line
-def main(*arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    return left.value.code or 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lowerbound.report, "write_pictures", lambda *_: [])
-        yield
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with runs of one epoch, and their data."""

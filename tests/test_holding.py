@@ -10,30 +10,18 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from toys import ended as main
+from toys import no_pictures  # noqa: F401
 
 import lowerbound as lb
 import lowerbound.report
-from lowerbound import cli
 from lowerbound.errors import DataError
 from lowerbound.persistence import open_data, read_config
 
-pytestmark = pytest.mark.runs
+pytestmark = [pytest.mark.runs, pytest.mark.usefixtures("no_pictures")]
 
 SMALL = ["--latent", "2", "--epochs", "1", "--set", "network.hidden=[8]", "--quiet"]
 EVALUATE = ["--samples", "5", "--json", "--quiet"]
-
-
-def main(*arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    return left.value.code or 0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_pictures():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lowerbound.report, "write_pictures", lambda *_: [])
-        yield
 
 
 def frame(rows=200, seed=0):

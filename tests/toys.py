@@ -1,13 +1,31 @@
-"""Small data sets that several tests share."""
+"""Small data sets, and the command line, that several tests share."""
 
 import numpy as np
+import pytest
 import torch
 
 import lowerbound as lb
+import lowerbound.report
+from lowerbound import cli
 
 SHORT = {"batch_size": 500, "progress": False}  # digits: 1437 training examples, 3 steps an epoch
 
 CELLS = 6  # places of the map of a grid of 8 rows and 12 columns, halved twice: 2 rows, 3 columns
+
+
+def ended(*arguments):
+    """Run a command and return its exit status."""
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    return left.value.code or 0
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Let no run draw pictures; a file that imports it asks for it by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lowerbound.report, "write_pictures", lambda *_: [])
+        yield
 
 
 def small_model(data, hidden=32, **slots):
