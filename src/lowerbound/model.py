@@ -21,13 +21,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .conditions import Condition, Conditions, Label
-from .data.like import read_like
+from .data.like import read_examples
 from .errors import ConfigError, ShapeError, SupportError
 from .likelihoods import Likelihood
 from .nn.network import context_size
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE", "VAEOutput", "View"]
 
-_FLOATS = (np.float16, np.float32, np.float64)
 _FAR = 1.5  # from grey: further out is what no draw of x reaches, but other units are
 _AT_ONCE = 2**24  # numbers of the decoder's output that log_prob holds
 
@@ -345,19 +343,14 @@ class VAE(nn.Module):
         """Return observations as a tensor on the model's device, in its type.
 
         Floats are x itself. What else has a known meaning in the data that the model was made for is read as they
-        were: bytes and other whole numbers as grey levels, a DataFrame by the names and the schema of its columns.
+        were: bytes and other whole numbers as grey levels, a table by the names and the schema of its columns. Of
+        objects that hold x, like a DataLoader, see ``lowerbound.data.objects``.
 
         Raises:
             DataError: x has no such meaning.
         """
-        if isinstance(x, list | tuple):
-            x = np.asarray(x)
-        floats = (
-            x.is_floating_point() if isinstance(x, Tensor) else getattr(x, "dtype", np.dtype("O")) in _FLOATS
-        )
-        if not floats and self.data_spec is not None:
-            x = read_like(x, self.data_spec)
-        return torch.as_tensor(x).to(self.device, self.dtype)
+        x = read_examples(x, self.data_spec)
+        return x.to(self.device, self.dtype)
 
     def check(self, x: Tensor, c: Any = None) -> None:
         """Raise unless ``x`` is a batch that the likelihood can score, under a condition that the model knows.

@@ -1,4 +1,4 @@
-"""Arrays in memory, in .npy and .npz files, and in map-style torch data sets; how their axes are read.
+"""Arrays in memory, and in .npy and .npz files; how their axes are read.
 
 Axes of an array, N examples first:
 
@@ -20,7 +20,6 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ..errors import DataError, LowerboundError, listed
 from .blocks import Blocks, block_rows, cut_evenly
@@ -66,11 +65,6 @@ def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.
         f"{name} has shape {array.shape}; give (N, D) for vectors, (N, 1) if an example is one number, "
         "and (N, H, W), (N, C, H, W) or (N, H, W, C) for images with 1, 3 or 4 channels"
     )
-
-
-def read_array(value: np.ndarray | torch.Tensor) -> Source:
-    """An array or tensor in memory."""
-    return Source((as_numpy(value),))
 
 
 def as_numpy(value: Any) -> np.ndarray:
@@ -293,43 +287,3 @@ def _own_split(path: Path, names: Sequence[str]) -> tuple[Sequence[str], Sequenc
     if labels and len(labels) < len(_PARTS):
         raise DataError(f"{path} has labels for some parts only; it holds {listed(names)}")
     return _PARTS, labels
-
-
-def read_dataset(dataset: Dataset[Any]) -> Source:
-    """A map-style data set whose items are x or (x, y), read once into memory.
-
-    Raises:
-        DataError: It has no length, is empty, or its items are something else or differ in shape.
-    """
-    if isinstance(dataset, TensorDataset):
-        return _paired([as_numpy(tensor) for tensor in dataset.tensors])
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        raise DataError(
-            f"{type(dataset).__name__} has no length; give a map-style data set, or the array itself"
-        )
-    items = [dataset[i] for i in range(len(dataset))]  # pyright: ignore[reportArgumentType]
-    if not items:
-        raise DataError(f"{type(dataset).__name__} is empty")
-    if not isinstance(items[0], tuple | list):
-        return Source((_stacked([as_numpy(item) for item in items]),))
-    if {len(item) for item in items} - {1, 2}:
-        raise DataError(
-            f"items of {type(dataset).__name__} have {len(items[0])} entries; they must be x or (x, y)"
-        )
-    return _paired([_stacked([as_numpy(value) for value in column]) for column in zip(*items, strict=True)])
-
-
-def _paired(arrays: list[np.ndarray]) -> Source:
-    if len(arrays) > 2:
-        raise DataError(f"items of the data set have {len(arrays)} entries; they must be x or (x, y)")
-    return Source((arrays[0],), (arrays[1],) if len(arrays) == 2 else None)
-
-
-def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
-    other = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
-    if other is not None:
-        raise DataError(
-            f"item 0 of the data set has shape {arrays[0].shape} but item {other} has {arrays[other].shape}; resize "
-            "them to one shape"
-        )
-    return np.stack(arrays)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, DataError, brief
+from ..errors import DataError, brief
 from . import arrays
 from .blocks import Blocks
 from .images import PARTS, natural, part_of
@@ -187,11 +187,8 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
         parts.append(part)
         form = part.form  # its channels are those of the first picture of all
     kind = parts[0].kind
-    if kind != "pictures" and (options["image_size"] is not None or options["channels"] is not None):
-        raise ConfigError(
-            f"image_size= and channels= are for pictures, but the columns of {parts[0].name} hold {kind}; leave them "
-            "out"
-        )
+    if kind != "pictures":
+        form.check_unused(parts[0].name)
     beside = [part.read_beside() for part in parts]
     labels = tuple(part for part, _ in beside if part is not None)
     return Source(
@@ -212,10 +209,8 @@ def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[
         part = ShardBlocks(paths, form, _cap(options), options["label_column"], conditions)
         parts.append(part)
         form = part.form or form  # its channels are those of the first picture of all
-    if parts[0].form is None and (options["image_size"] is not None or options["channels"] is not None):
-        raise ConfigError(
-            f"image_size= and channels= are for pictures, but {parts[0].name} holds arrays; leave them out"
-        )
+    if parts[0].form is None:
+        form.check_unused(parts[0].name)
     labels = [part.labels for part in parts]
     known = tuple(part for part in labels if part is not None)
     if known and len(known) < len(labels):

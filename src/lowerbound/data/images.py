@@ -142,7 +142,7 @@ def _list(
         known = match(pairs, paths, some(lists))
     numbers = [PARTS.index(parts[_top(path)]) if parts else 0 for path in paths]
     if parts:
-        numbers = _completed(folder, numbers, seed, notes)
+        numbers = completed(str(folder), numbers, seed, notes, "pictures")
     files = [_File(*entry) for entry in zip(paths, numbers, known, strict=True)]
     return sorted(files, key=lambda file: file.part)  # which keeps the order within a part
 
@@ -208,22 +208,22 @@ def _parts_of(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     return parts
 
 
-def _completed(folder: Path, numbers: list[int], seed: int, notes: list[str]) -> list[int]:
-    """The part of each picture, where a part that is missing is drawn from train."""
+def completed(
+    name: str, numbers: list[int], seed: int, notes: list[str], what: str = "examples"
+) -> list[int]:
+    """The part of each example (0, 1, 2), where a part that is missing is drawn from train."""
     numbers, train = list(numbers), numbers.count(0)
     order = [i for i in np.random.default_rng(seed).permutation(len(numbers)) if numbers[i] == 0]
     count = max(1, round(_SHARE * train))
     for part in sorted({1, 2} - set(numbers)):
         if len(order) <= count:
             raise DataError(
-                f"{folder} has {train} pictures of train, too few for a part of them to be {PARTS[part]}"
+                f"{name} has {train} {what} of train, too few for a part of them to be {PARTS[part]}"
             )
         drawn, order = order[:count], order[count:]
         for i in drawn:
             numbers[i] = part
-        notes.append(
-            f"no pictures of {PARTS[part]}, so {count} of the {train} of train are taken, by the seed"
-        )
+        notes.append(f"no {what} of {PARTS[part]}, so {count} of the {train} of train are taken, by the seed")
     return numbers
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import DataError, ShapeError, listed
 from .dataset import Data
 from .load import load_as
+from .objects import examples_in
 from .spec import ConditionSpec, DataSpec
 
 
@@ -102,14 +103,15 @@ def load_like(
     return found
 
 
-def read_like(x: Any, spec: DataSpec) -> Tensor:
-    """Examples that come as bytes, whole numbers, a DataFrame, ... as a model knows them: x (N, *event).
+def read_examples(x: Any, spec: DataSpec | None) -> Tensor:
+    """Examples as a model knows them: x (N, *event).
 
-    Grey levels are dequantised or binarised as in training, always by the same draws.
+    Floats are x itself. What comes as bytes, whole numbers or a table is read as the model's data were: grey levels
+    are dequantised or binarised as in training, always by the same draws.
 
     Args:
-        x: What `load` reads, but no path.
-        spec: What the model is trained on.
+        x: An array or any other object that `load` reads, but no path.
+        spec: What the model is trained on, if that is known.
 
     Raises:
         DataError: x is no such thing, or has no known relation to the data of training.
@@ -119,12 +121,27 @@ def read_like(x: Any, spec: DataSpec) -> Tensor:
             f"x is a batch of examples; got the path {os.fspath(x)[:200]!r}: read it with "
             "lowerbound.data.load_like(path, model.data_spec)"
         )
-    whole = load_as(x, replace(spec, conditions=None)).all
+    found = x if isinstance(x, Tensor) else examples_in(x)
+    floats = found.is_floating_point() if isinstance(found, Tensor) else _is_float(found)
+    if floats or (spec is None and isinstance(found, Tensor)):
+        return torch.as_tensor(found)
+    if spec is None:
+        if isinstance(found, np.ndarray) and found.dtype.kind in "bui":
+            return torch.as_tensor(found)
+        raise DataError(
+            f"x is a {type(x).__name__} of no numbers that mean something to this model, which has not seen data; "
+            "give an array or tensor of numbers"
+        )
+    whole = load_as(found, replace(spec, conditions=None)).all
     if whole.spec.event_shape != spec.event_shape:
         raise ShapeError(
             f"x has examples of shape {whole.spec.event_shape}, but the model needs {spec.event_shape}"
         )
     return next(iter(whole.batches(len(whole))))[0]
+
+
+def _is_float(found: Any) -> bool:
+    return getattr(found, "dtype", np.dtype("O")) in (np.float16, np.float32, np.float64)
 
 
 def _check_entry(came: ConditionSpec | None, wanted: ConditionSpec | None, name: str, source: str) -> None:

@@ -6,7 +6,6 @@ import difflib
 import inspect
 import json
 import os
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +14,9 @@ from types import UnionType
 from typing import Any, get_args
 
 import numpy as np
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..errors import ConfigError, DataError, brief, suggest
-from . import arrays, idx, tables
+from . import arrays, idx, objects, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
@@ -45,8 +42,8 @@ _SUFFIXES = (
 _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .tar files"
 
 # Options that mean something for some sources only: the value for "not used", and where they are.
-_PICTURES = ("folder", "parquet", "tar")
-_TABLES = ("table", "parquet")
+_PICTURES = ("folder", "parquet", "tar", "columns")
+_TABLES = ("table", "parquet", "columns")
 _LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
     "image_size": (None, _PICTURES),
@@ -131,7 +128,8 @@ def load(
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
             images, or one of them; a .npy (memory-mapped) or .npz file; a table (.csv, .tsv, .json, .xlsx, .parquet,
             ...; see `lowerbound.data.frames`); tar shards as the webdataset package writes them; a folder of .parquet
-            or .tar files; an array, tensor, DataFrame, or map-style torch data set with items x or (x, y).
+            or .tar files; or an object in memory: an array, tensor or DataFrame, a torch data set or DataLoader, a data
+            set of Hugging Face, a list, ...; see `lowerbound.data.objects`.
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
             default is $LOWERBOUND_DATA, then a download into the cache.
         binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;
@@ -426,21 +424,11 @@ def _numbers(value: Any, count: int, kind: type | UnionType = int | float) -> bo
 
 def _open(source: Any, options: dict[str, Any]) -> Source:
     """Read the source, whatever it is."""
-    pandas = sys.modules.get("pandas")  # a DataFrame can only come from a pandas that is loaded
-    if pandas is not None and isinstance(source, pandas.DataFrame):
-        _check_use(options, "table")
-        return tables.read_frame(source, reading_of(options, _parts(options)))
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source), options)
-    _check_use(options, None)
-    if isinstance(source, np.ndarray | Tensor):
-        return arrays.read_array(source)
-    if isinstance(source, Dataset):
-        return arrays.read_dataset(source)
-    raise DataError(
-        f"cannot load a {type(source).__name__}; give a name ({', '.join(NAMES)}), a path, an array, a tensor, a "
-        "DataFrame or a torch Dataset"
-    )
+    held = objects.held(source)
+    _check_use(options, held.form)
+    return held.read(PictureForm.of(options), reading_of(options, _parts(options)), options["seed"])
 
 
 def _open_path(name: str, options: dict[str, Any]) -> Source:

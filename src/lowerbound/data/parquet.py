@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,8 +24,9 @@ from .arrays import check_array
 from .blocks import Blocks, told
 from .pictures import PictureForm
 from .schema import encode
+from .source import Source
 from .spec import ColumnSpec
-from .tables import Reading, check_unique, choose_columns, import_pandas, read_condition
+from .tables import Reading, check_unique, choose_columns, import_pandas, read_condition, read_frame
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -146,23 +148,93 @@ class ParquetBlocks(Blocks):
     def _examples(self, columns: Sequence[Array | ChunkedArray], where: str) -> np.ndarray:
         if self.kind == "lists":
             return check_array(_tried(lambda: _nested(columns[0], where), where), where)
-        return self._decode(_tried(lambda: _pictures(columns[0], where), where), where)
+        return _all_decoded(self.form, _tried(lambda: _pictures(columns[0], where), where), where)
 
-    def _decode(self, contents: list[bytes], where: str) -> np.ndarray:
-        pictures: np.ndarray | None = None
-        for row, content in enumerate(contents):
-            picture = _decoded(lambda content=content: self.form.read(content), where, row)
-            pictures = (
-                np.empty((len(contents), *picture.shape), picture.dtype) if pictures is None else pictures
+
+def read_arrow(table: Any, form: PictureForm, reading: Reading, name: str = "the table") -> Source:
+    """Examples, labels and conditions of a table of Arrow in memory, by the module's table.
+
+    Args:
+        table: A pyarrow.Table.
+        form: What encoded pictures become.
+        reading: What the columns are.
+        name: What it is called in messages.
+
+    Raises:
+        ConfigError: A column does not exist, or is two of data, label and condition.
+        DataError: The table is empty or damaged, or the columns are none of the module's table.
+    """
+    table = _tried(lambda: _plain_types(table), name)
+    if not len(table):
+        raise DataError(f"{name} is empty: 0 rows")
+    check_unique(table.column_names, name)
+    if reading.known is None:
+        columns = choose_columns(
+            table.column_names, reading.columns, reading.label_column, reading.conditions, name
+        )
+        kind = _kind_of(table.schema, columns, name)
+        over = [
+            c for c in table.column_names if c not in (*columns, reading.label_column, *reading.conditions)
+        ]
+    else:
+        columns, kind, over = [], "table", []
+    if kind != "pictures":
+        form.check_unused(name)
+    if kind == "table":
+        return read_frame(_tried(lambda: _cells(table), name), reading, name)
+    column, white = table.column(columns[0]), None
+    if kind == "lists":
+        x = check_array(_tried(lambda: _nested(column, name), name), name)
+    else:
+        contents = _tried(lambda: _pictures(column, name), name)
+        form = _decoded(lambda: form.settled(contents[0]), name, 0)
+        x, white = _all_decoded(form, contents, name), form.white
+    beside = [c for c in (reading.label_column, *reading.conditions) if c is not None]
+    frame = _tried(lambda: _cells(table.select(beside)), name)
+    return Source(
+        (x,),
+        None
+        if reading.label_column is None
+        else (frame[reading.label_column].to_numpy(object, na_value=None),),
+        white=white,
+        conditions={c: (read_condition(frame, c),) for c in reading.conditions},
+        notes=(f"passed over: {listed(over, 6)}, beside {columns[0]!r}",) if over else (),
+    )
+
+
+def _plain_types(table: Any) -> Any:
+    """The table with words, bytes and lists in the types that all of Arrow's functions know."""
+    import pyarrow as pa
+
+    views = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+
+    def plain(chunk: Any) -> Any:
+        if isinstance(chunk.type, pa.BaseExtensionType):
+            return plain(chunk.storage)
+        if pa.types.is_dictionary(chunk.type):
+            return pa.DictionaryArray.from_arrays(
+                chunk.indices, plain(chunk.dictionary), ordered=chunk.type.ordered
             )
-            if picture.shape != pictures.shape[1:]:
-                raise DataError(
-                    f"{where}: the picture in its row {row} is {picture.shape}, but others are {pictures.shape[1:]}; "
-                    "pass image_size=, with crop= if you like"
-                )
-            pictures[row] = picture
-        assert pictures is not None  # there are rows
-        return pictures
+        return chunk.cast(views[str(chunk.type)]) if str(chunk.type) in views else chunk
+
+    columns = [[plain(chunk) for chunk in column.chunks] or column for column in table.columns]
+    return pa.table([pa.chunked_array(chunks) for chunks in columns], table.column_names)
+
+
+def _all_decoded(form: PictureForm, contents: list[bytes], where: str) -> np.ndarray:
+    """Pictures of one size, (N, C, H, W), in a settled form."""
+    pictures: np.ndarray | None = None
+    for row, content in enumerate(contents):
+        picture = _decoded(lambda content=content: form.read(content), where, row)
+        pictures = np.empty((len(contents), *picture.shape), picture.dtype) if pictures is None else pictures
+        if picture.shape != pictures.shape[1:]:
+            raise DataError(
+                f"{where}: the picture in its row {row} is {picture.shape}, but others are {pictures.shape[1:]}; "
+                "pass image_size=, with crop= if you like"
+            )
+        pictures[row] = picture
+    assert pictures is not None  # there are rows
+    return pictures
 
 
 def _decoded(work: Any, where: str, row: int) -> Any:
@@ -192,12 +264,8 @@ def _tried(work: Callable[[], Any], where: str, how: str = "") -> Any:
 
 def _open(path: Path) -> Any:
     """An open file; what it says of itself is read once, as long as it does not change."""
-    try:
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ConfigError(
-            "Parquet needs pyarrow, which is missing: pip install lowerbound[tables]"
-        ) from error
+    import_arrow()
+    import pyarrow.parquet as pq
 
     def opened() -> Any:
         state = path.stat()
@@ -207,6 +275,17 @@ def _open(path: Path) -> Any:
         )
 
     return _tried(opened, str(path), " as a table")
+
+
+def import_arrow() -> ModuleType:
+    """pyarrow, or a ConfigError that says how to install it."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError(
+            "Parquet and Arrow need pyarrow, which is missing: pip install lowerbound[tables]"
+        ) from error
+    return pyarrow
 
 
 @lru_cache(maxsize=256)

@@ -110,6 +110,13 @@ class PictureForm:
         size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
         return cls(size, options["crop"], options["channels"], options["frames"], options["background"])
 
+    def check_unused(self, what: str) -> None:
+        """Raise a ConfigError if something was asked of pictures, where there are none."""
+        if self.size is not None or self.channels is not None:
+            raise ConfigError(
+                f"image_size= and channels= are for pictures, but {what} holds none; leave them out"
+            )
+
     @property
     def white(self) -> int | None:
         """The largest grey level; None of floats, and of no picture."""
