@@ -757,18 +757,9 @@ REPEATED = {
     "thirds": R.integers(0, 9, 300) / 3,
     "whole numbers with a few others": np.where(R.random(300) < 0.02, R.random(300), R.integers(0, 20, 300)),
 }
-_DENSE = pytest.mark.xfail(
-    strict=True, reason="repeated values that lie on no decimal grid keep a density beside eight spikes"
-)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(c, marks=_DENSE if c in ("thirds", "whole numbers with a few others") else ())
-        for c in REPEATED
-    ],
-)
+@pytest.mark.parametrize("case", REPEATED)
 def test_what_repeats_has_a_probability(case):
     """However narrow a model becomes, -log p(x) of such columns is never below 0."""
     column = REPEATED[case]

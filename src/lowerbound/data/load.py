@@ -128,8 +128,8 @@ def load(
         source: "digits", "mnist" or "fashion-mnist" (for a file or folder of that name write "./mnist"); a folder of
             images, or one of them; a .npy (memory-mapped) or .npz file; a table (.csv, .tsv, .json, .xlsx, .parquet,
             ...; see `lowerbound.data.frames`); tar shards as the webdataset package writes them; a folder of .parquet
-            or .tar files; or an object in memory: an array, tensor or DataFrame, a torch data set or DataLoader, a data
-            set of Hugging Face, a list, ...; see `lowerbound.data.objects`.
+            or .tar files; or an object in memory: an array, tensor or DataFrame, a torch data set or DataLoader, a
+            data set of Hugging Face, a list, ...; see `lowerbound.data.objects`.
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
             default is $LOWERBOUND_DATA, then a download into the cache.
         binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;

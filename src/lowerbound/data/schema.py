@@ -1,8 +1,9 @@
 """What the columns of a table mean: looked at once, said, stored, and from then on how cells become numbers.
 
     cells                                        kind         x                             probability or density
-    numbers with decimals                        real         v - offset                    density, but for spikes
-    the same, rounded so that most occur often   real         v - offset                    probability, by its step
+    numbers of more than six decimals            real         v - offset                    density, but for spikes
+    the same, many of which repeat               real         v - offset                    probability, by a cell
+    numbers of up to six decimals                real         v - offset                    probability, by their step
     whole numbers                                integer      v - offset                    probability
     words; true and false; two different numbers category     place among the categories    probability
     categories that have an order                ordered      place among the categories    probability
@@ -14,8 +15,10 @@
     nothing                                      empty        no part of x
     what the user's schema leaves out            ignored      no part of x
 
-A density exists only where values hardly ever repeat: of a column that is rounded, or holds one value often, its
-integral over what was rounded away would be infinite in the end, and −log p(x) without a bound below.
+A density exists only where values hardly ever repeat: of a column that is rounded, or holds some values often, it
+could grow without a bound, and −log p(x) had none below. What is rounded shows in its decimals, however many values
+differ. Where values repeat and are no decimals, like thirds, the closest two tell how wide a cell is that holds
+one of them; so it is where a step is too small beside its column for float32 to know the multiple.
 """
 
 from __future__ import annotations
@@ -39,9 +42,11 @@ _SAMPLE_VALUES = 2**21
 MOST_CATEGORIES = 1000
 _DISTINCT = 10_000  # words that are counted
 _FEW = 20  # rows below which nothing is taken for an identifier
-_TIES = 0.5  # share of different values below which numbers count as rounded
+_TIES = 0.1  # share of rows with a value that others have too, from which on values repeat
 _SPIKE = 0.02  # share of rows that makes a value of a real column one of its own
 _MOST_SPIKES = 8
+_MOST_REPEATED = 100  # values of a column whose values repeat that are spikes
+_CLOSE = 1e-9  # of the range: what is closer is one value
 _MOST_DIGITS = 6
 _EXACT = 2**23  # multiples of a step that float32 tells apart, with room for their halves
 _DAY = 86400.0
@@ -298,29 +303,24 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         and high in values
     ):
         return replace(base, kind="category", categories=tuple(_plain(v, facts.stored) for v in values))
-    base = replace(base, low=low, high=high)
+    digits = None if facts.digits > _MOST_DIGITS or facts.stored == "date" else 0 if whole else facts.digits
     if facts.stored == "date":
-        step = next((s for s in (1.0, 1 / 24, 1 / 1440, 1 / _DAY) if _on_grid(seen, s)), None)
-        step = step if step is not None and (high - low) / step < _EXACT else None
-        return replace(
-            base, kind="date", offset=math.floor(low), step=step, spikes=_spikes(values, counts, step)
-        )
-    digits = 0 if whole else facts.digits if facts.digits <= _MOST_DIGITS else None
-    step = None
-    if (
-        digits is not None
-        and (high - low) * 10.0**digits < _EXACT
-        and (whole or len(values) <= _TIES * len(seen))
-    ):
-        step = 1.0 if digits == 0 else float(f"1e-{digits}")
-    kind = "integer" if whole else "real"
+        unit = next((s for s in (1.0, 1 / 24, 1 / 1440, 1 / _DAY) if _on_grid(seen, s)), None)
+    else:
+        unit = None if digits is None else float(f"1e-{digits}")
+    # Of multiples that float32 does not tell apart, only their distance is known.
+    step = unit if unit is not None and (high - low) / unit < _EXACT else None
+    spikes, cell = _repeated(values, counts) if step is None else ((), None)
     return replace(
         base,
-        kind=kind,
-        offset=_offset(low, high, step),
-        step=step,
+        kind="date" if facts.stored == "date" else "integer" if whole else "real",
+        low=low,
+        high=high,
+        offset=math.floor(low) if facts.stored == "date" else _offset(low, high, step),
         digits=digits,
-        spikes=_spikes(values, counts, step),
+        step=step,
+        cell=unit if step is None and unit is not None else cell,
+        spikes=spikes,
     )
 
 
@@ -337,14 +337,17 @@ def _offset(low: float, high: float, step: float | None) -> float:
     return 0.0 if largest <= 100 * (high - low) else float(low)
 
 
-def _spikes(values: np.ndarray, counts: np.ndarray, step: float | None) -> tuple[float, ...]:
-    """The values that more rows have than can be chance; none where every value has a probability anyway."""
-    if step is not None or not len(counts):
-        return ()
-    often = counts >= max(3, _SPIKE * counts.sum())
-    if often.sum() > _MOST_SPIKES:
-        often = counts >= np.sort(counts)[-_MOST_SPIKES]
-    return tuple(float(value) for value in values[often])
+def _repeated(values: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, ...], float | None]:
+    """Values that stand out of a column, most frequent first; and if many others repeat, the width of a cell."""
+    order = np.argsort(-counts, kind="stable")
+    often = int((counts >= max(3, _SPIKE * counts.sum())).sum())
+    few = order[: min(often, _MOST_SPIKES)]
+    rest = np.delete(counts, few)
+    if len(rest) and rest[rest > 1].sum() <= _TIES * rest.sum():
+        return tuple(values[few].tolist()), None
+    gaps = np.diff(values)
+    cell = float(gaps[gaps > _CLOSE * (values[-1] - values[0])].min())
+    return tuple(values[order[: min(int((counts > 1).sum()), _MOST_REPEATED)]].tolist()), cell
 
 
 def _plain(value: Any, stored: Storage) -> str | bool | int | float:
@@ -515,6 +518,10 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
         return pd.Series(times)
     if column.digits is not None:
         v = np.round(v, column.digits)
+    if column.spikes:  # with the digits that float32 has not
+        known = np.sort(np.array(column.spikes))
+        near = known[np.searchsorted((known[1:] + known[:-1]) / 2, v)]
+        v = np.where(np.abs(v - near) <= 1e-6 * np.abs(near), near, v)
     if column.stored == "integer":
         return (
             pd.Series(np.where(empty, 0, v).astype(np.int64)).astype("Int64").mask(empty)
@@ -549,11 +556,12 @@ def words(column: ColumnSpec) -> tuple[str, str, str]:
         return column.kind, shown, (f" ({len(known)})" if len(known) > 4 else "") + gaps
     if column.is_number:
         span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"
-        steps = f", in steps of {_step_words(column)}" if column.step is not None else ""
-        spikes = (
-            f", often {', '.join(_value_words(column, s) for s in column.spikes)}" if column.spikes else ""
-        )
-        return column.kind, f"{span}{'' if column.kind == 'integer' else steps}{spikes}", gaps
+        if column.step is not None and column.kind != "integer":
+            span += f", in steps of {_step_words(column)}"
+        if often := [_value_words(column, spike) for spike in column.spikes]:
+            span += f", often {', '.join(often[:4])}" + (f", ... ({len(often)})" if often[4:] else "")
+        cells = column.cell is not None and column.kind != "integer"
+        return column.kind, span, (f"; in cells of {column.cell:.2g}" if cells else "") + gaps
     return (
         column.kind,
         {
@@ -623,5 +631,6 @@ def _check_edited(column: ColumnSpec, name: str) -> None:
         raise ConfigError(
             f"column {column.name!r} of {name} is to be {column.kind}: list two or more categories in its schema"
         )
-    if column.step is not None and not 0 < column.step < math.inf:
-        raise ConfigError(f"column {column.name!r} of {name} needs a positive step; got {column.step}")
+    for word, width in (("step", column.step), ("cell", column.cell)):
+        if width is not None and not 0 < width < math.inf:
+            raise ConfigError(f"column {column.name!r} of {name} needs a positive {word}; got {width}")

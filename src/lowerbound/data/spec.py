@@ -82,11 +82,13 @@ class ColumnSpec:
         stored: What the cells are in the file.
         offset: What is subtracted, in float64; dates count in days from 1970-01-01. Not 0 only where float32 would
             else lose digits.
-        step: Values are whole multiples of it, and have a probability; None if they have a density.
+        step: Values are whole multiples of it, and have a probability; None if they lie on no such grid.
+        cell: Width around a value whose probability it has, where values repeat that lie on no grid; if neither this
+            nor a step is given, they have a density.
         digits: Decimal places of what is written; None for as many as there are.
         low: Smallest value of the training data.
         high: Largest value.
-        spikes: Single values of a real column that so many rows have that they have a probability of their own.
+        spikes: Single values that so many rows have that they have a probability of their own, most frequent first.
         categories: Of a category or an ordered column, in their order; of a constant its one value.
         missing: Whether cells are empty.
     """
@@ -96,6 +98,7 @@ class ColumnSpec:
     stored: Storage
     offset: float = 0.0
     step: float | None = None
+    cell: float | None = None
     digits: int | None = None
     low: float | None = None
     high: float | None = None
@@ -176,7 +179,8 @@ class DataSpec:
             elif column.is_modelled:
                 # Numbers of which none is negative stay so.
                 low = -column.offset if column.low is not None and column.low >= 0 else None
-                part = {"step": column.step, "low": low, "spikes": [s - column.offset for s in column.spikes]}
+                spikes = [spike - column.offset for spike in column.spikes]
+                part = {"step": column.step, "cell": column.cell, "low": low, "spikes": spikes}
             else:
                 continue
             part["missing"] = column.missing

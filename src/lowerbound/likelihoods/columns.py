@@ -11,8 +11,9 @@ given z. With :math:`\mu, \sigma` from the decoder:
     \text{categories:}\quad & P(x \mid z) = \text{softmax}(h)_x
 
 A single value of a real column that many rows have is a jump of g, and has the probability of the interval that it
-jumps over. So -log p(x) is in the column's own units, and of what is counted it is a probability: nothing is added to
-the data, and nothing is left out.
+jumps over. Where values repeat that lie on no grid, all others have the probability of a cell around them, as of a
+step. So -log p(x) is in the column's own units, and of what is counted it is a probability: nothing is added to the
+data, and nothing is left out.
 
 Whether a cell is empty can be modelled too, by a Bernoulli variable m given z: then log p(m | z) is a part of the
 density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else.
@@ -46,6 +47,7 @@ _END = 8.0  # normal score at a bound that no value passes
 _FAR = 20.0  # σ
 _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
 _JUMP = 1e-3  # normal score: a smaller difference is one of rounding
+_OFTEN = 0.005  # share of rows that makes a value of many one of its own
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
 
@@ -55,9 +57,9 @@ class Columns(Likelihood):
 
     Args:
         event_shape: (D,), one number per column.
-        parts: What each column is: {"categories": K} for places 0..K-1; or of numbers {"step": s}, or none for a
-            density; "low", a bound below which no value lies; "spikes", values with a probability of their own. Of
-            either "missing": true, if some cells are empty.
+        parts: What each column is: {"categories": K} for places 0..K-1; or of numbers {"step": s}, {"cell": w} for
+            the probability of a width w around the number, or none for a density; "low", a bound below which no value
+            lies; "spikes", values with a probability of their own. Of either "missing": true, if some are empty.
         gaps: Model whether a cell is empty, of the columns of which some are.
 
     Raises:
@@ -70,6 +72,7 @@ class Columns(Likelihood):
     at_choices: Tensor
     at_empty: Tensor
     steps: Tensor
+    cells: Tensor
     places: Tensor
     absent: Tensor
     of_feature: Tensor
@@ -97,6 +100,7 @@ class Columns(Likelihood):
         self.input_shape = (2 * len(self.numbers) + sum(sizes) + len(empty),)
         of_numbers = [self.parts[i] for i in self.numbers]
         steps = [float(column.get("step") or 0) for column in of_numbers]
+        cells = [float(column.get("step") or column.get("cell") or 0) for column in of_numbers]
 
         def keep(name: str, value: Any, dtype: torch.dtype | None = None) -> None:
             self.register_buffer(name, torch.as_tensor(value, dtype=dtype), persistent=False)
@@ -104,7 +108,8 @@ class Columns(Likelihood):
         keep("at_numbers", self.numbers, torch.long)
         keep("at_choices", self.choices, torch.long)
         keep("at_empty", empty, torch.long)
-        keep("steps", steps, torch.get_default_dtype())
+        keep("steps", steps, torch.float64)  # multiples of 0.001 are millions of them
+        keep("cells", cells, torch.float64)
         widest = max(sizes, default=1)
         # Where the logits of each choice are; those that a choice has too few of are of probability 0.
         places, start = torch.zeros(len(sizes), widest, dtype=torch.long), 0
@@ -127,15 +132,19 @@ class Columns(Likelihood):
         difference. Else it has a density, and the width is g'.
         """
         # In float64: of a step that is small beside its column the difference would have no digits left.
-        step = self.steps.double()
-        exact = torch.where(step > 0, (x / torch.where(step > 0, step, 1.0)).round() * step, x)
-        flat, half = exact.reshape(-1, x.shape[-1]).T.contiguous(), step[:, None] / 2
+        exact = self._on_grid(x.double())
+        flat, half = exact.reshape(-1, x.shape[-1]).T.contiguous(), self.cells.double()[:, None] / 2
         low, slope = self._map(flat - half, right=False)
         high, _ = self._map(flat + half, right=True)
         interval = (half > 0) | (high - low > _JUMP)
         high = torch.where(interval, high, low)
         log_width = torch.where(interval, (high - low).clamp(min=1e-30), slope).log()
         return tuple(part.T.reshape(x.shape).to(x.dtype) for part in (low, high, log_width))  # pyright: ignore[reportReturnType]
+
+    def _on_grid(self, x: Tensor) -> Tensor:
+        """Return numbers (..., Dn) in float64, those of steps rounded to them."""
+        step = self.steps.double()
+        return torch.where(step > 0, (x / torch.where(step > 0, step, 1.0)).round() * step, x)
 
     def _map(self, x: Tensor, right: bool) -> tuple[Tensor, Tensor]:
         """Return g and its slope at numbers (Dn, N), from the left or from the right where it jumps."""
@@ -155,9 +164,7 @@ class Columns(Likelihood):
         x0, x1, u0, u1 = (t.gather(1, i) for t in (self.xs, self.us) for i in (at - 1, at))
         rise = u1 - u0
         x = torch.where(rise > 0, x0 + (flat - u0) / torch.where(rise > 0, rise, 1.0) * (x1 - x0), x0)
-        x = x.T.reshape(u.shape)
-        step = torch.where(self.steps > 0, self.steps, 1.0)
-        return torch.where(self.steps > 0, (x / step).round() * step, x)
+        return self._on_grid(x.T.reshape(u.shape).double()).to(u.dtype)
 
     # ------------------------------------------------------------------ the slot
     @property
@@ -195,9 +202,11 @@ class Columns(Likelihood):
                     f"column {i} of x has categories 0..{size - 1}; got {place.min():g} to {place.max():g}; read "
                     "tables with lowerbound.data.load_like(source, model.data_spec)"
                 )
-        numbers, steps = x[:, self.at_numbers], self.steps
-        off = (numbers / torch.where(steps > 0, steps, 1.0)).frac().abs()
-        off = torch.minimum(off, 1 - off) * (steps > 0)
+        numbers, steps = x[:, self.at_numbers].double(), self.steps.double()
+        multiple = numbers / torch.where(steps > 0, steps, 1.0)
+        # What x itself leaves open of a large multiple is no fault of the data.
+        off = (multiple - multiple.round()).abs() - torch.finfo(x.dtype).eps * multiple.abs()
+        off *= steps > 0
         if bool((off > _OFF).any()):
             column = int((off > _OFF).any(0).nonzero()[0])
             raise SupportError(
@@ -378,26 +387,49 @@ def _log_tail(t: Tensor) -> Tensor:
 
 
 def _check(i: int, column: Mapping[str, Any]) -> None:
-    size, step = column.get("categories"), column.get("step")
+    size = column.get("categories")
     if size is not None and not (isinstance(size, int) and 2 <= size <= _MOST_CATEGORIES):
         raise ConfigError(f"column {i} of Columns needs 2 to {_MOST_CATEGORIES} categories; got {size!r}")
-    if step is not None and not (isinstance(step, int | float) and 0 < step < math.inf):
-        raise ConfigError(f"column {i} of Columns needs a positive step; got {step!r}")
-    if unknown := column.keys() - {"categories", "step", "low", "spikes", "missing"}:
+    for name in ("step", "cell"):
+        width = column.get(name)
+        if width is not None and not (isinstance(width, int | float) and 0 < width < math.inf):
+            raise ConfigError(f"column {i} of Columns needs a positive {name}; got {width!r}")
+    if unknown := column.keys() - {"categories", "step", "cell", "low", "spikes", "missing"}:
         raise ConfigError(f"column {i} of Columns has no entry {sorted(unknown)[0]!r}")
 
 
 # ---------------------------------------------------------------------- from a sample to a map
 def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return points (x, u) of the map to normal scores, as many as there is room for, in float64."""
+    """Return points (x, u) of the map to normal scores, as many as there is room for, in float64.
+
+    A value that stands alone has two points, with the shares below it and up to it: around its cell if it is one of
+    steps, at the same place if it is a spike. Between, points are quantiles.
+    """
     values, counts = x.unique(return_counts=True)
-    n = len(x)
-    before = (counts.cumsum(0) - counts).double()
-    step, low = column.get("step"), column.get("low")
+    n, step, low = len(x), float(column.get("step") or 0), column.get("low")
+    up_to = counts.cumsum(0).double()
+    alone = _standing_alone(values, counts, step, column.get("spikes") or ())
+    # So many that each piece holds enough examples for its slope to mean something.
+    rest = (~alone).nonzero().flatten()
+    most = min(_KNOTS - 4 - 2 * int(alone.sum()), max(4, round(2 * math.sqrt(int(counts[rest].sum())))))
+    middle = (up_to - counts / 2.0) / n
+    if len(rest) > most:
+        # Evenly in the normal score, so that the tails have their share of points.
+        first, last = (float(math.sqrt(2) * torch.erfinv(2 * middle[rest[i]] - 1)) for i in (0, -1))
+        goal = torch.special.ndtr(torch.linspace(first, last, most)).double()
+        rest = rest[torch.searchsorted(middle[rest], goal).clamp(0, len(rest) - 1).unique()]
+    # The border above a step is known, and of what has none the place in the middle of the value's own share.
+    xs = torch.cat([values[rest] + step / 2, values[alone] - step / 2, values[alone] + step / 2])
+    share = torch.cat(
+        [up_to[rest] / n if step else middle[rest], (up_to - counts)[alone] / n, up_to[alone] / n]
+    )
+    order = share.argsort(stable=True)
+    order = order[xs[order].argsort(stable=True)]
+    xs, share = xs[order], share[order]
     if step:
-        xs, share = _of_steps(values, counts, before, n, float(step))
-    else:
-        xs, share = _of_density(values, counts, before, n, column.get("spikes") or ())
+        first = torch.ones(len(xs), dtype=torch.bool)
+        first[1:] = xs[1:] > xs[:-1] + step / 4  # two neighbours have one border
+        xs, share = xs[first], share[first]
     # Nothing that was not seen is impossible: a half of one example is spread evenly over the range.
     even = (xs - xs[0]) / (xs[-1] - xs[0]).clamp(min=1e-300)
     share = (n * share + 0.5 * even + 0.25) / (n + 1)
@@ -405,58 +437,24 @@ def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return _with_tails(xs, us, low, step)
 
 
-def _of_steps(values: Tensor, counts: Tensor, before: Tensor, n: int, step: float) -> tuple[Tensor, Tensor]:
-    """Return the borders of the cells of values that are multiples of a step, and the share below each."""
-    most = (_KNOTS - 4) // 2
-    if len(values) > most:
-        # The most frequent ones keep borders of their own; between the others there are as many between two borders.
+def _standing_alone(values: Tensor, counts: Tensor, step: float, spikes: Sequence[float]) -> Tensor:
+    """Return which of the different values have a probability of their own, and none that the others tell."""
+    if step:
+        most = (_KNOTS - 4) // 2
+        if len(values) <= most:
+            return torch.ones(len(values), dtype=torch.bool)
         often = torch.zeros(len(values), dtype=torch.bool)
         often[counts.topk(most // 2).indices] = True
-        evenly = torch.linspace(0, len(values) - 1, most // 2).round().long()
-        often[evenly] = True
-        kept = often.nonzero().flatten()
-    else:
-        kept = torch.arange(len(values))
-    xs = torch.stack([values[kept] - step / 2, values[kept] + step / 2], 1).flatten()
-    share = torch.stack([before[kept], before[kept] + counts[kept]], 1).flatten() / n
-    first = torch.ones(len(xs), dtype=torch.bool)
-    first[1:] = xs[1:] > xs[:-1] + step / 4  # two neighbours have one border
-    return xs[first], share[first]
+        return often & (counts >= max(3.0, _OFTEN * float(counts.sum())))
+    if not spikes:
+        return torch.zeros(len(values), dtype=torch.bool)
+    known = torch.as_tensor(sorted(spikes), dtype=values.dtype)
+    at = torch.searchsorted(known, values).clamp(1, max(1, len(known) - 1))
+    near = torch.stack([(values - known[i.clamp(0, len(known) - 1)]).abs() for i in (at - 1, at)]).amin(0)
+    return near <= 1e-6 * values.abs().clamp(min=1e-30)
 
 
-def _of_density(
-    values: Tensor, counts: Tensor, before: Tensor, n: int, spikes: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Return quantiles, and the share below each; a spike is there twice, with the shares below it and up to it."""
-    spike = torch.zeros(len(values), dtype=torch.bool)
-    if spikes:
-        near = (values[:, None] - torch.as_tensor(spikes, dtype=values.dtype)).abs()
-        spike = (near <= 1e-6 * values.abs().clamp(min=1e-30)[:, None]).any(1)
-    # So many that each piece holds enough examples for its slope to mean something.
-    rest = (~spike).nonzero().flatten()
-    most = min(_KNOTS - 4 - 2 * int(spike.sum()), max(4, round(2 * math.sqrt(int(counts[rest].sum())))))
-    middle = (before + counts / 2.0) / n
-    if len(rest) > most:
-        # Evenly in the normal score, so that the tails have their share of points.
-        first, last = (float(math.sqrt(2) * torch.erfinv(2 * middle[rest[i]] - 1)) for i in (0, -1))
-        goal = torch.linspace(first, last, most)
-        at = (
-            torch.searchsorted(middle[rest], torch.special.ndtr(goal).double())
-            .clamp(0, len(rest) - 1)
-            .unique()
-        )
-        rest = rest[at]
-    xs, share = [values[rest]], [middle[rest]]
-    for end in (before, before + counts):
-        xs.append(values[spike])
-        share.append(end[spike] / n)
-    joined, places = torch.cat(xs), torch.cat(share)
-    order = places.argsort(stable=True)
-    order = order[joined[order].argsort(stable=True)]
-    return joined[order], places[order]
-
-
-def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float | None) -> tuple[Tensor, Tensor]:
+def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float) -> tuple[Tensor, Tensor]:
     """Return as many points as a map has: on both sides it goes on as a Gaussian of the data's spread would."""
     middle = len(xs) // 2
     rises = []
@@ -465,9 +463,9 @@ def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float | None) -
         rises.append(float((us[end] - us[other]).abs()) / span if span > 0 else 1.0)
     below, above = rises
     begin = xs[0] - max(1e-12, (float(us[0]) + _END)) / below
-    if low is not None and begin < low - (step or 0) / 2:
+    if low is not None and begin < low - step / 2:
         # No value lies below the bound: all that is left of the probability lies above it.
-        begin = xs.new_tensor(low - (step or 0) / 2)
+        begin = xs.new_tensor(low - step / 2)
         if begin >= xs[0]:
             xs, us = xs[1:], us[1:]
     end = xs[-1] + max(1e-12, (_END - float(us[-1]))) / above
