@@ -61,14 +61,42 @@ def test_a_column_of_steps_has_probabilities_that_sum_to_one(rng, h, step):
     assert np.exp(density(slot, h, every)).sum() == pytest.approx(1, abs=1e-6)
 
 
-def test_spikes_have_a_probability_and_the_rest_a_density(rng):
+@pytest.mark.parametrize("h", [(0.0, 0.0, 0.0, 0.0), (0.6, -1.0, 1.5, -0.5)])
+def test_spikes_have_a_probability_and_the_rest_a_density(rng, h):
     x = np.where(rng.random(4000) < 0.3, 0.0, rng.exponential(2.0, 4000))
-    slot, _ = started([{"low": 0.0, "spikes": [0.0]}], [x])
-    at_zero = math.exp(density(slot, (0, 0), [0.0])[0])
-    assert at_zero == pytest.approx((x == 0).mean(), abs=5e-3)
+    slot, begin = started([{"low": 0.0, "spikes": [0.0]}], [x])
+    at_zero = math.exp(density(slot, h, [0.0])[0])
+    assert at_zero == pytest.approx(1 / (1 + math.exp(h[3] - h[2])))
     knots = np.unique(slot.xs[0].numpy())
-    rest = integral(slot, (0, 0), knots)
+    rest = integral(slot, h, np.concatenate([knots, knots[-1] + np.arange(1, 60, 2.0)]))
     assert at_zero + rest == pytest.approx(1, abs=1e-5)
+    assert math.exp(density(slot, begin, [0.0])[0]) == pytest.approx((x == 0).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("spikes", [[3.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
+def test_frequent_steps_have_a_probability_beside_that_of_their_place(rng, spikes):
+    values = np.where(rng.random(3000) < 0.4, 3.0, rng.poisson(6.0, 3000))
+    slot, begin = started([{"step": 1.0, "low": 0.0, "spikes": spikes}], [values])
+    logits = rng.normal(size=len(spikes) + 1)
+    h = np.concatenate([[0.4, -0.3], logits])
+    every = np.arange(0.0, 400.0)
+    own = np.exp(density(slot, h, every))
+    assert own.sum() == pytest.approx(1, abs=1e-6)
+    shares = np.exp(logits) / np.exp(logits).sum()
+    plain, _ = started([{"step": 1.0, "low": 0.0}], [values[~np.isin(values, spikes)]])
+    rest = shares[-1] * np.exp(density(plain, h[:2], every))
+    rest[: len(spikes) + 3] += [shares[spikes.index(v)] if v in spikes else 0 for v in range(len(spikes) + 3)]
+    assert own == pytest.approx(rest, rel=1e-9, abs=1e-15)
+    start = np.exp(density(slot, begin, spikes))
+    assert start == pytest.approx([(values == v).mean() for v in spikes], abs=2e-3)
+    torch.manual_seed(0)
+    p = slot(torch.as_tensor(h))
+    drawn = p.sample((40_000,))[:, 0].numpy()
+    assert np.bincount(drawn.astype(int), minlength=20)[:20] / 40_000 == pytest.approx(own[:20], abs=0.01)
+    assert drawn.max() <= values.max()  # beyond, no draw goes
+    assert p.mean.item() == pytest.approx(drawn.mean(), abs=0.05)
+    up_to = own.cumsum()
+    assert p.median.item() == np.searchsorted(up_to, 0.5)
 
 
 def test_at_the_start_a_column_has_the_law_of_the_data(rng):
@@ -191,6 +219,26 @@ def test_the_point_is_the_median_and_the_mean_the_mean(rng):
 def test_impossible_columns_are_refused(parts, message):
     with pytest.raises(ConfigError, match=message):
         Columns(2, parts)
+
+
+def test_features_tell_a_spike_from_its_neighbours(rng):
+    slot, _ = started(
+        [{"step": 1.0, "spikes": [0.0, 7.0]}, {"categories": 2}],
+        [rng.poisson(7, 500), rng.integers(0, 2, 500)],
+    )
+    f = slot.features(torch.tensor([[7.0, 1.0], [8.0, 0.0], [0.0, 1.0]], dtype=F64))
+    assert slot.feature_shape == (6,)
+    assert f[:, 1:].tolist() == [[0, 1, 0, 1, 0], [1, 0, 0, 0, 1], [0, 1, 1, 0, 0]]
+    assert slot.per_feature(torch.tensor([[0.0, 1.0]])).tolist() == [[0, 1, 1, 0, 0, 0]]
+
+
+def test_a_state_without_the_ends_of_the_data_still_loads(rng):
+    slot, _ = started([{}], [rng.normal(size=100)])
+    state = {name: value for name, value in slot.state_dict().items() if name != "ends"}
+    other = Columns(1, [{}]).to(F64)
+    other.load_state_dict(state)
+    assert torch.equal(other.xs, slot.xs)
+    assert other.ends.tolist() == [[-math.inf, math.inf]]
 
 
 def test_values_outside_are_refused():

@@ -579,9 +579,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
             family = view.model.likelihood
             if isinstance(family, Columns):
                 mean = (w.unsqueeze(-1) * p_x.mean).sum(0)
-                if family.choices:
-                    chances = (w[..., None, None] * p_x.logits.exp()).sum(0)
-                    mean[:, family.choices] = chances.argmax(-1).to(mean)
+                chances = (w.unsqueeze(-1) * p_x.logits.exp()).sum(0)
+                mean[:, family.choices] = family.chosen(chances).to(mean)
             else:
                 mean = view.to_data((w.unsqueeze(-1) * p_x.mean).sum(0))
             filled[rows] = torch.where(x[rows].isnan(), mean, x[rows])

@@ -45,6 +45,11 @@ _FEW = 20  # rows below which nothing is taken for an identifier
 _TIES = 0.1  # share of rows with a value that others have too, from which on values repeat
 _SPIKE = 0.02  # share of rows that makes a value of a real column one of its own
 _MOST_SPIKES = 8
+_FEW_VALUES, _ROWS_EACH = (
+    32,
+    30,
+)  # so few values, with so many rows each on average, are told apart one by one
+_STANDS_OUT = 0.05  # share of rows that makes one of many steps a value of its own
 _MOST_REPEATED = 100  # values of a column whose values repeat that are spikes
 _CLOSE = 1e-9  # of the range: what is closer is one value
 _MOST_DIGITS = 6
@@ -310,7 +315,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         unit = None if digits is None else float(f"1e-{digits}")
     # Of multiples that float32 does not tell apart, only their distance is known.
     step = unit if unit is not None and (high - low) / unit < _EXACT else None
-    spikes, cell = _repeated(values, counts) if step is None else ((), None)
+    spikes, cell = _repeated(values, counts) if step is None else (_frequent(values, counts), None)
     return replace(
         base,
         kind="date" if facts.stored == "date" else "integer" if whole else "real",
@@ -348,6 +353,15 @@ def _repeated(values: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, ...]
     gaps = np.diff(values)
     cell = float(gaps[gaps > _CLOSE * (values[-1] - values[0])].min())
     return tuple(values[order[: min(int((counts > 1).sum()), _MOST_REPEATED)]].tolist()), cell
+
+
+def _frequent(values: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:
+    """Values of steps that a smooth curve would miss, most frequent first: all of few, or those of many rows."""
+    order = np.argsort(-counts, kind="stable")
+    if len(values) <= _FEW_VALUES and len(values) * _ROWS_EACH <= counts.sum():
+        return tuple(values[order].tolist())
+    often = int((counts >= max(_ROWS_EACH, _STANDS_OUT * counts.sum())).sum())
+    return tuple(values[order[: min(often, _MOST_SPIKES)]].tolist())
 
 
 def _plain(value: Any, stored: Storage) -> str | bool | int | float:

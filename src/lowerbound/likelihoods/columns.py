@@ -10,10 +10,15 @@ given z. With :math:`\mu, \sigma` from the decoder:
         - \Phi\left(\tfrac{g(x - s/2) - \mu}{\sigma}\right) \\
     \text{categories:}\quad & P(x \mid z) = \text{softmax}(h)_x
 
-A single value of a real column that many rows have is a jump of g, and has the probability of the interval that it
-jumps over. Where values repeat that lie on no grid, all others have the probability of a cell around them, as of a
-step. So -log p(x) is in the column's own units, and of what is counted it is a probability: nothing is added to the
-data, and nothing is left out.
+Single values that many rows have, spikes v_k, have a probability of their own, and g is of the rest:
+
+.. math:: P(v_k \mid z) = \pi_k + \pi_0 P_g(v_k), \qquad p(x \mid z) = \pi_0\, p_g(x), \qquad
+    \pi = \text{softmax}(h)
+
+with :math:`P_g(v_k) = 0` where the rest has a density. Where values repeat that lie on no grid, all others have the
+probability of a cell around them, as of a step. So -log p(x) is in the column's own units, and of what is counted it
+is a probability: nothing is added to the data, and nothing is left out. Draws stay within the range of the data that
+the map was fitted to; the density reaches further.
 
 Whether a cell is empty can be modelled too, by a Bernoulli variable m given z: then log p(m | z) is a part of the
 density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else.
@@ -46,10 +51,10 @@ _FLOOR = 1e-3  # of σ, in normal scores
 _END = 8.0  # normal score at a bound that no value passes
 _FAR = 20.0  # σ
 _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
-_JUMP = 1e-3  # normal score: a smaller difference is one of rounding
 _OFTEN = 0.005  # share of rows that makes a value of many one of its own
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
+_QUANTILES = 16  # of what a median is taken of, beside the spikes
 
 
 class Columns(Likelihood):
@@ -73,8 +78,10 @@ class Columns(Likelihood):
     at_empty: Tensor
     steps: Tensor
     cells: Tensor
-    places: Tensor
-    absent: Tensor
+    ends: Tensor
+    starts: Tensor
+    spiked: Tensor
+    spikes: Tensor
     of_feature: Tensor
 
     scores = frozenset({"mixed", "real"})
@@ -94,10 +101,14 @@ class Columns(Likelihood):
             _check(i, column)
         self.numbers = [i for i, column in enumerate(self.parts) if not column.get("categories")]
         self.choices = [i for i, column in enumerate(self.parts) if column.get("categories")]
-        sizes = [int(self.parts[i]["categories"]) for i in self.choices]
-        self.sizes = sizes
+        spikes = [sorted(self.parts[i].get("spikes") or ()) for i in self.numbers]
+        spiked = [row for row, values in enumerate(spikes) if values]
+        # A softmax each: the categories, and then the numbers with spikes, of which the last place is the rest's.
+        self.sizes = [int(self.parts[i]["categories"]) for i in self.choices]
+        self.sizes += [len(spikes[row]) + 1 for row in spiked]
+        owners = [*self.choices, *(self.numbers[row] for row in spiked)]
         empty = [i for i, part in enumerate(self.parts) if gaps and part.get("missing")]
-        self.input_shape = (2 * len(self.numbers) + sum(sizes) + len(empty),)
+        self.input_shape = (2 * len(self.numbers) + sum(self.sizes) + len(empty),)
         of_numbers = [self.parts[i] for i in self.numbers]
         steps = [float(column.get("step") or 0) for column in of_numbers]
         cells = [float(column.get("step") or column.get("cell") or 0) for column in of_numbers]
@@ -110,19 +121,17 @@ class Columns(Likelihood):
         keep("at_empty", empty, torch.long)
         keep("steps", steps, torch.float64)  # multiples of 0.001 are millions of them
         keep("cells", cells, torch.float64)
-        widest = max(sizes, default=1)
-        # Where the logits of each choice are; those that a choice has too few of are of probability 0.
-        places, start = torch.zeros(len(sizes), widest, dtype=torch.long), 0
-        for row, size in enumerate(sizes):
-            places[row, :size] = torch.arange(start, start + size)
-            start += size
-        keep("places", places)
-        keep("absent", torch.arange(widest) >= torch.tensor(sizes, dtype=torch.long).reshape(-1, 1))
-        features = [*self.numbers] + [i for i, n in zip(self.choices, sizes, strict=True) for _ in range(n)]
+        keep("starts", [sum(self.sizes[:group]) for group in range(len(self.sizes))], torch.long)
+        keep("spiked", spiked, torch.long)
+        widest = max((len(values) for values in spikes), default=0)
+        padded = [[*spikes[row], *[math.inf] * (widest - len(spikes[row]))] for row in spiked]
+        keep("spikes", torch.tensor(padded, dtype=torch.float64).reshape(len(spiked), widest))
+        features = [*self.numbers, *(i for i, n in zip(owners, self.sizes, strict=True) for _ in range(n))]
         keep("of_feature", features, torch.long)
         line = torch.linspace(-_END, _END, _KNOTS).expand(len(self.numbers), _KNOTS)
         self.register_buffer("xs", line.clone())
         self.register_buffer("us", line.clone())
+        self.register_buffer("ends", torch.tensor([-math.inf, math.inf]).repeat(len(self.numbers), 1))
 
     # ------------------------------------------------------------------ numbers to normal scores and back
     def score(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,11 +143,10 @@ class Columns(Likelihood):
         # In float64: of a step that is small beside its column the difference would have no digits left.
         exact = self._on_grid(x.double())
         flat, half = exact.reshape(-1, x.shape[-1]).T.contiguous(), self.cells.double()[:, None] / 2
-        low, slope = self._map(flat - half, right=False)
-        high, _ = self._map(flat + half, right=True)
-        interval = (half > 0) | (high - low > _JUMP)
-        high = torch.where(interval, high, low)
-        log_width = torch.where(interval, (high - low).clamp(min=1e-30), slope).log()
+        low, slope = self._map(flat - half)
+        high, _ = self._map(flat + half)
+        high = torch.where(half > 0, high, low)
+        log_width = torch.where(half > 0, (high - low).clamp(min=1e-30), slope).log()
         return tuple(part.T.reshape(x.shape).to(x.dtype) for part in (low, high, log_width))  # pyright: ignore[reportReturnType]
 
     def _on_grid(self, x: Tensor) -> Tensor:
@@ -146,40 +154,46 @@ class Columns(Likelihood):
         step = self.steps.double()
         return torch.where(step > 0, (x / torch.where(step > 0, step, 1.0)).round() * step, x)
 
-    def _map(self, x: Tensor, right: bool) -> tuple[Tensor, Tensor]:
-        """Return g and its slope at numbers (Dn, N), from the left or from the right where it jumps."""
+    def _map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return g and its slope at numbers (Dn, N)."""
         xs, us = self.xs.double(), self.us.double()
-        at = torch.searchsorted(xs, x, right=right).clamp(1, _KNOTS - 1)
+        at = torch.searchsorted(xs, x).clamp(1, _KNOTS - 1)
         x0, x1, u0, u1 = (t.gather(1, i) for t in (xs, us) for i in (at - 1, at))
-        width = x1 - x0
-        jump = width <= 0
-        slope = (u1 - u0) / torch.where(jump, 1.0, width)
-        u = torch.where(jump, u0 if not right else u1, u0 + (x - x0) * slope)
-        return u, torch.where(jump, 1.0, slope)
+        slope = (u1 - u0) / (x1 - x0)
+        return u0 + (x - x0) * slope, slope
 
     def number(self, u: Tensor) -> Tensor:
-        """Return the numbers (..., Dn) of normal scores, rounded to their steps."""
+        """Return the numbers (..., Dn) of normal scores, rounded to their steps, within the range of the data."""
         flat = u.reshape(-1, u.shape[-1]).T.contiguous()
         at = torch.searchsorted(self.us, flat).clamp(1, _KNOTS - 1)
         x0, x1, u0, u1 = (t.gather(1, i) for t in (self.xs, self.us) for i in (at - 1, at))
         rise = u1 - u0
         x = torch.where(rise > 0, x0 + (flat - u0) / torch.where(rise > 0, rise, 1.0) * (x1 - x0), x0)
-        return self._on_grid(x.T.reshape(u.shape).double()).to(u.dtype)
+        x = self._on_grid(x.T.reshape(u.shape).double())
+        return x.clamp(self.ends[:, 0], self.ends[:, 1]).to(u.dtype)
+
+    def places(self, x: Tensor) -> Tensor:
+        """Return which category or spike each column has that has such, (..., G), of x (..., D)."""
+        spiked = x[..., self.at_numbers[self.spiked]].unsqueeze(-1)
+        step = self.steps[self.spiked].unsqueeze(-1)
+        near = torch.where(step > 0, _OFF * step, 1e-6 * self.spikes.abs().nan_to_num(posinf=0.0))
+        at = (spiked - self.spikes).abs() <= near
+        rest = self.spikes.isfinite().sum(-1)
+        of_spikes = torch.where(at.any(-1), at.int().argmax(-1), rest) if len(rest) else at.sum(-1)
+        return torch.cat([x[..., self.at_choices].long(), of_spikes], -1)
 
     # ------------------------------------------------------------------ the slot
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """A normal score for each number, one-hot categories."""
+        """A normal score for each number, one-hot categories and spikes."""
         return (len(self.numbers) + sum(self.sizes),)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return normal scores and one-hot categories, (B, *feature_shape)."""
+        """Return normal scores, and one-hot categories and spikes, (B, *feature_shape)."""
         low, high, _ = self.score(x[:, self.at_numbers])
         parts = [(low.clamp(-5, 5) + high.clamp(-5, 5)) / 2]
-        if self.choices:
-            own = torch.zeros(len(x), sum(self.sizes), dtype=parts[0].dtype, device=x.device)
-            place = self.places.gather(1, x[:, self.at_choices].long().T).T
-            parts.append(own.scatter_(1, place, 1.0))
+        own = torch.zeros(len(x), sum(self.sizes), dtype=parts[0].dtype, device=x.device)
+        parts.append(own.scatter_(1, self.starts + self.places(x), 1.0))
         return torch.cat(parts, 1)
 
     def per_feature(self, mask: Tensor) -> Tensor:
@@ -195,7 +209,7 @@ class Columns(Likelihood):
         self.refuse(
             x, ~torch.isfinite(x), "the real numbers", "leave an empty cell NaN in data of which cells may be"
         )
-        for i, size in zip(self.choices, self.sizes, strict=True):
+        for i, size in zip(self.choices, self.sizes, strict=False):
             place = x[:, i]
             if bool(((place < 0) | (place >= size) | (place != place.round())).any()):
                 raise SupportError(
@@ -215,17 +229,33 @@ class Columns(Likelihood):
             )
 
     def start(self, u: Tensor, model: Any) -> Tensor:
-        """Fit the maps g to a sample; return scores of N(0, 1), and the logarithms of the categories' frequencies."""
+        """Fit the maps g to a sample; return scores of N(0, 1), and the logarithms of what is chosen how often."""
+        places = self.places(u)
+        alone = torch.zeros_like(u, dtype=torch.bool)
+        rest = self.spikes.isfinite().sum(-1)
+        alone[:, self.at_numbers[self.spiked]] = places[:, len(self.choices) :] < rest
         for row, i in enumerate(self.numbers):
-            xs, us = _knots(u[:, i].double(), self.parts[i])
+            values = u[~alone[:, i], i] if bool((~alone[:, i]).any()) else u[:, i]
+            xs, us = _knots(values.double(), self.parts[i])
             self.xs[row], self.us[row] = xs.to(self.xs), us.to(self.us)
+            self.ends[row] = torch.stack(torch.aminmax(u[:, i])).to(self.ends)
         logits = [
-            ((u[:, i].long().bincount(minlength=n) + 0.5) / (len(u) + 0.5 * n)).log()
-            for i, n in zip(self.choices, self.sizes, strict=True)
+            ((place.bincount(minlength=n) + 0.5) / (len(u) + 0.5 * n)).log()
+            for place, n in zip(places.T, self.sizes, strict=True)
         ]
         # How often cells are empty the sample does not say, in which they have been filled.
         rare = u.new_full((len(self.at_empty),), -2.0)
         return torch.cat([u.new_zeros(2 * len(self.numbers)), *(part.to(u) for part in logits), rare])
+
+    def chosen(self, chances: Tensor) -> Tensor:
+        """Return the most probable categories, (..., Dc), of probabilities or logits (..., sum of sizes)."""
+        groups = chances.split(self.sizes, -1)[: len(self.choices)]
+        return _stacked([group.argmax(-1) for group in groups], chances)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
+        """Read the state of a model also where it was written without the ends of the data."""
+        state_dict.setdefault(prefix + "ends", self.ends)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def values(self, p: Distribution) -> Tensor:
         """Return a draw from ``p`` in which nothing is missing."""
@@ -256,8 +286,9 @@ class ColumnsDistribution(Distribution):
         self.mean_score = h[..., :n]
         self.scale = torch.exp(4 * torch.tanh(h[..., n : 2 * n] / 4)) + _FLOOR
         logits, self.empty = h[..., 2 * n :].tensor_split([sum(family.sizes)], -1)
-        chosen = logits[..., family.places.flatten()].unflatten(-1, family.places.shape)
-        self.logits = chosen.masked_fill(family.absent, -torch.inf).log_softmax(-1)
+        # The logarithms of the probabilities of all categories and spikes, a group after the other.
+        groups = [group.log_softmax(-1) for group in logits.split(family.sizes, -1)] if family.sizes else []
+        self.logits = torch.cat(groups, -1) if groups else logits
         super().__init__(h.shape[:-1], torch.Size(family.event_shape), validate_args=False)
 
     def restricted(self, scored: Tensor) -> ColumnsDistribution:
@@ -280,14 +311,28 @@ class ColumnsDistribution(Distribution):
     def _of_values(self, x: Tensor) -> Tensor:
         family = self.family
         of_numbers = _log_interval(*family.score(x[..., family.at_numbers]), self.mean_score, self.scale)
-        place = x[..., family.at_choices].long().unsqueeze(-1)
+        place = family.places(x)
         shape = torch.broadcast_shapes(self.logits.shape[:-1], place.shape[:-1])
-        of_choices = self.logits.expand(*shape, -1).gather(-1, place.expand(*shape, 1)).squeeze(-1)
+        logits = self.logits.expand(*shape, -1)
+        taken = logits.gather(-1, (family.starts + place).expand(*shape, -1))
+        of_choices, of_spikes = taken.tensor_split([len(family.choices)], -1)
+        if len(family.spiked):
+            rest, at = self._of_rest(logits), place[..., len(family.choices) :]
+            whole = rest + of_numbers[..., family.spiked]
+            is_spike = at < family.spikes.isfinite().sum(-1)
+            own = torch.where(family.cells[family.spiked] > 0, torch.logaddexp(of_spikes, whole), of_spikes)
+            whole = torch.where(is_spike, own, whole).to(of_numbers.dtype)
+            of_numbers = of_numbers.index_copy(-1, family.spiked, whole)
         out = torch.empty(
             (*of_numbers.shape[:-1], *self.event_shape), dtype=of_numbers.dtype, device=x.device
         )
         out = out.index_copy(-1, family.at_numbers, of_numbers)
         return out.index_copy(-1, family.at_choices, of_choices.to(out.dtype).expand(*out.shape[:-1], -1))
+
+    def _of_rest(self, logits: Tensor) -> Tensor:
+        """Return the log-probability that a number is none of its spikes, (..., A)."""
+        last = self.family.starts[len(self.family.choices) :] + self.family.spikes.isfinite().sum(-1)
+        return logits[..., last]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of the scored columns of ``value``, in nats."""
@@ -310,38 +355,78 @@ class ColumnsDistribution(Distribution):
         u = self.mean_score + self.scale * torch.randn(
             *lead, *self.mean_score.shape, device=self.h.device, dtype=self.h.dtype
         )
-        flat = self.logits.exp().reshape(-1, self.logits.shape[-1])
-        draws = (
-            torch.multinomial(flat, max(1, math.prod(lead)), replacement=True)
-            if len(flat)
-            else flat.new_zeros(0, 1)
+        # The largest of logits with Gumbel noise is a draw from their softmax.
+        noisy = (
+            self.logits
+            - torch.empty(*lead, *self.logits.shape, device=u.device, dtype=u.dtype).exponential_().log_()
         )
         places = (
-            draws.T.reshape(*lead, *self.logits.shape[:-1]) if len(flat) else u.new_zeros(*u.shape[:-1], 0)
+            [group.argmax(-1) for group in noisy.split(self.family.sizes, -1)] if self.family.sizes else []
         )
-        return self._joined(u, places)
+        return self._joined(self.family.number(u), _stacked(places, u))
 
     @property
     def median(self) -> Tensor:
         """Medians of the numbers, and the most probable categories."""
-        return self._joined(self.mean_score, self.logits.argmax(-1))
+        family = self.family
+        x = family.number(self.mean_score)
+        if len(family.spiked):
+            # Half of the probability of the spikes, and of as many quantiles of the rest, lies up to it.
+            share = (torch.arange(_QUANTILES, device=x.device, dtype=x.dtype) + 0.5) / _QUANTILES
+            line = torch.special.ndtri(share).reshape(-1, *[1] * self.mean_score.ndim)
+            rest = family.number(self.mean_score + self.scale * line)[..., family.spiked].movedim(0, -1)
+            values = torch.cat([family.spikes.to(x).expand(*rest.shape[:-1], -1), rest], -1)
+            of_rest = self._of_rest(self.logits).exp().unsqueeze(-1) / _QUANTILES
+            chances = torch.cat([self._of_spikes(), of_rest.expand_as(rest)], -1)
+            order = values.argsort(-1)
+            up_to = chances.gather(-1, order).cumsum(-1)
+            middle = (up_to < 0.5).sum(-1, keepdim=True).clamp(max=values.shape[-1] - 1)
+            x[..., family.spiked] = values.gather(-1, order).gather(-1, middle).squeeze(-1)
+        return self._joined(x, family.chosen(self.logits))
 
     @property
     def mean(self) -> Tensor:
         """Means of the numbers, by Gauss-Hermite quadrature, and the most probable categories."""
+        family = self.family
         nodes, weights = (torch.as_tensor(t, dtype=self.h.dtype, device=self.h.device) for t in _HERMITE)
         lines = nodes.reshape(-1, *[1] * self.mean_score.ndim)
-        x = self.family.number(self.mean_score + self.scale * lines)
-        at = (weights / weights.sum()).reshape(lines.shape)
-        out = self.median.clone()
-        out[..., self.family.at_numbers] = (x * at).sum(0)
+        x = family.number(self.mean_score + self.scale * lines)
+        x = (x * (weights / weights.sum()).reshape(lines.shape)).sum(0)
+        if len(family.spiked):
+            spikes = family.spikes.to(x).nan_to_num(posinf=0.0)
+            rest = self._of_rest(self.logits).exp() * x[..., family.spiked]
+            x[..., family.spiked] = rest + (self._of_spikes() * spikes).sum(-1)
+        return self._joined(x, family.chosen(self.logits))
+
+    def _of_spikes(self) -> Tensor:
+        """Return the probabilities of the spikes, (..., A, most spikes), 0 where there are fewer."""
+        family = self.family
+        wide = family.spikes.shape[-1]
+        groups = self.logits.split(family.sizes, -1)[len(family.choices) :]
+        pad = torch.nn.functional.pad
+        return torch.stack(
+            [pad(group[..., :-1].exp(), (0, wide + 1 - group.shape[-1])) for group in groups], -2
+        )
+
+    def _joined(self, x: Tensor, places: Tensor) -> Tensor:
+        """Return all columns, of numbers (..., Dn) and of the places of categories, and of spikes if there are."""
+        family, n = self.family, len(self.family.choices)
+        if places.shape[-1] > n:
+            at, last = places[..., n:], family.spikes.shape[-1] - 1
+            spikes = family.spikes.to(x).expand(*at.shape, -1).gather(-1, at.clamp(max=last).unsqueeze(-1))
+            is_spike = at < family.spikes.isfinite().sum(-1)
+            x[..., family.spiked] = torch.where(is_spike, spikes.squeeze(-1), x[..., family.spiked])
+        out = x.new_empty(*x.shape[:-1], *self.event_shape)
+        out[..., family.at_numbers] = x
+        out[..., family.at_choices] = places[..., :n].to(out.dtype)
         return out
 
-    def _joined(self, u: Tensor, places: Tensor) -> Tensor:
-        out = u.new_empty(*u.shape[:-1], *self.event_shape)
-        out[..., self.family.at_numbers] = self.family.number(u)
-        out[..., self.family.at_choices] = places.to(out.dtype)
-        return out
+
+def _stacked(places: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return places of groups side by side, (..., G); of none, (..., 0)."""
+    if places:
+        return torch.stack(list(places), -1)
+    return torch.zeros(*like.shape[:-1], 0, dtype=torch.long, device=like.device)
 
 
 def _hermite() -> tuple[Any, Any]:
@@ -402,13 +487,13 @@ def _check(i: int, column: Mapping[str, Any]) -> None:
 def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Return points (x, u) of the map to normal scores, as many as there is room for, in float64.
 
-    A value that stands alone has two points, with the shares below it and up to it: around its cell if it is one of
-    steps, at the same place if it is a spike. Between, points are quantiles.
+    A frequent value of a column of steps has two points, around its cell, with the shares below it and up to it.
+    Between, points are quantiles.
     """
     values, counts = x.unique(return_counts=True)
     n, step, low = len(x), float(column.get("step") or 0), column.get("low")
     up_to = counts.cumsum(0).double()
-    alone = _standing_alone(values, counts, step, column.get("spikes") or ())
+    alone = _standing_alone(values, counts) if step else torch.zeros(len(values), dtype=torch.bool)
     # So many that each piece holds enough examples for its slope to mean something.
     rest = (~alone).nonzero().flatten()
     most = min(_KNOTS - 4 - 2 * int(alone.sum()), max(4, round(2 * math.sqrt(int(counts[rest].sum())))))
@@ -437,21 +522,14 @@ def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return _with_tails(xs, us, low, step)
 
 
-def _standing_alone(values: Tensor, counts: Tensor, step: float, spikes: Sequence[float]) -> Tensor:
-    """Return which of the different values have a probability of their own, and none that the others tell."""
-    if step:
-        most = (_KNOTS - 4) // 2
-        if len(values) <= most:
-            return torch.ones(len(values), dtype=torch.bool)
-        often = torch.zeros(len(values), dtype=torch.bool)
-        often[counts.topk(most // 2).indices] = True
-        return often & (counts >= max(3.0, _OFTEN * float(counts.sum())))
-    if not spikes:
-        return torch.zeros(len(values), dtype=torch.bool)
-    known = torch.as_tensor(sorted(spikes), dtype=values.dtype)
-    at = torch.searchsorted(known, values).clamp(1, max(1, len(known) - 1))
-    near = torch.stack([(values - known[i.clamp(0, len(known) - 1)]).abs() for i in (at - 1, at)]).amin(0)
-    return near <= 1e-6 * values.abs().clamp(min=1e-30)
+def _standing_alone(values: Tensor, counts: Tensor) -> Tensor:
+    """Return which of the different values of a column of steps have borders of their own."""
+    most = (_KNOTS - 4) // 2
+    if len(values) <= most:
+        return torch.ones(len(values), dtype=torch.bool)
+    often = torch.zeros(len(values), dtype=torch.bool)
+    often[counts.topk(most // 2).indices] = True
+    return often & (counts >= max(3.0, _OFTEN * float(counts.sum())))
 
 
 def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float) -> tuple[Tensor, Tensor]:
