@@ -116,6 +116,26 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
     return frame, notes.sentences()
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file looks like a table by its content, whatever its name is: Parquet, Arrow, or rows of text.
+
+    Such rows have several cells each, nearly all of them as many.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
+            return True
+        with _opened(path, head) as stream:
+            data = stream.read(_LOOK)
+        if b"\0" in data and not any(data.startswith(bom) for bom, _ in _BOMS):
+            return False
+        look = _look(_as_utf8(bytearray(data), Notes()), len(data) < _LOOK, Notes())
+    except Exception:  # what cannot be unpacked or decoded is none
+        return False
+    return look.width > 1 and sum(len(row) == look.width for row in look.rows) > 0.9 * len(look.rows) > 1
+
+
 def _read(path: Path, like: Mapping[str, str], notes: Notes) -> DataFrame:
     with path.open("rb") as file:
         head = file.read(8)
@@ -341,8 +361,7 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
     decimals = "".join(
         mark
         for mark in ".,"
-        if mark != separator
-        and any(
+        if any(
             re.fullmatch(rf"[+-]?(\d*[{mark}](\d{{1,2}}|\d{{4,}})|\d{{4,}}[{mark}]\d+|0[{mark}]\d+)", cell)
             for cell in cells
         )
@@ -406,7 +425,7 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
             continue
 
         def kind(cells: pa.ChunkedArray) -> str:
-            commas = look.separator != ","
+            commas = look.separator != "," or look.decimals == ","
             dtype = read_cells(cells, "", Notes(), decimals=look.decimals, commas=commas).dtype
             return {"i": "number", "u": "number", "f": "number"}.get(dtype.kind, dtype.kind)
 
@@ -453,7 +472,8 @@ def _text(data: bytes | bytearray, like: Mapping[str, str], notes: Notes) -> _Ta
         view = memoryview(view)[_end_of_row(view, look) :]
     separator = "\t" if look.separator == _BLANKS else look.separator
     columns = _parse(view, separator, width, look)
-    table = _Table(None, columns, None, look.decimals, look.separator != ",")
+    # In cells of a file with commas between them a comma is in quotation marks, and no decimal sign beside points.
+    table = _Table(None, columns, None, look.decimals, look.separator != "," or look.decimals == ",")
     if b'"' not in data and re.search(rb"\n[ \t]*\r?\n[ \t]*[^\s]", view):
         notes.say("blank lines between rows passed over")
     _say_form(look, notes)
@@ -911,6 +931,9 @@ def original_frame(source: Any) -> DataFrame:
 
     if isinstance(source, pd.DataFrame):
         return source.copy()
+    from .files import find
+
     path = Path(source).expanduser()
-    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    found = find(path)
+    paths = [path] if found is None else [file for part in found.parts for file in part]
     return pd.concat([read_frame_file(file)[0] for file in paths], ignore_index=True)
