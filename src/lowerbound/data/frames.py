@@ -357,15 +357,11 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
         raise DataError(
             f"{max(width, len(rows[0])):,} columns, of which {MOST_COLUMNS:,} can be read; save the numbers as .npy"
         )
-    cells = [cell.strip() for row in rows for cell in row]
-    decimals = "".join(
-        mark
-        for mark in ".,"
-        if any(
-            re.fullmatch(rf"[+-]?(\d*[{mark}](\d{{1,2}}|\d{{4,}})|\d{{4,}}[{mark}]\d+|0[{mark}]\d+)", cell)
-            for cell in cells
-        )
-    )
+    decimals = ""
+    for mark in ".,":
+        sure = re.compile(rf"[+-]?(\d*[{mark}](\d{{1,2}}|\d{{4,}})|\d{{4,}}[{mark}]\d+|0[{mark}]\d+)")
+        if any(mark in cell and sure.fullmatch(cell.strip()) for row in rows for cell in row):
+            decimals += mark
     return _Look(separator, start, lines, rows, width, spaced, decimals, comments[-1] if comments else None)
 
 
@@ -679,14 +675,20 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
 
 
 def _zeros_lead(path: Path, separator: str) -> bool:
-    """Whether some cell begins with a zero and another digit."""
+    """Whether some cell begins with a zero and another digit, or is a rare one that looks so, like 0e5."""
     with path.open("rb") as file:
         kept = b"\n"
         while block := file.read(MIB // 2):  # stays in the cache
             a = np.frombuffer(kept + block, np.uint8)
             zero = a[1:-1] == ord("0")
-            zero &= a[2:] - np.uint8(ord("0")) < 10
-            zero &= (a[:-2] == ord(separator)) | (a[:-2] == ord("\n")) | (a[:-2] == ord('"'))
+            if (
+                separator in ",\t"
+            ):  # all that ends a cell or begins one has a code below those of digits, "-" and "."
+                zero &= a[2:] >= ord("0")
+                zero &= a[:-2] < ord("-")
+            else:
+                zero &= a[2:] - np.uint8(ord("0")) < 10
+                zero &= (a[:-2] == ord(separator)) | (a[:-2] < ord("-"))
             if zero.any():
                 return True
             kept = block[-2:]
