@@ -319,7 +319,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         offset=math.floor(low) if facts.stored == "date" else _offset(low, high, step),
         digits=digits,
         step=step,
-        cell=unit if step is None and unit is not None else cell,
+        cell=unit if step is None and cell is None else cell,
         spikes=spikes,
     )
 
