@@ -275,6 +275,7 @@ def fit(
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
     check_data(data)
+    data = without_unseen(data)
     objective, numbers = chosen(model, data, objective, given)
     choose_device(numbers.device)
     check_start(model, data, objective, numbers)

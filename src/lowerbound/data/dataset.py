@@ -6,6 +6,7 @@ one bulk draw of bits: no example passes through Python on its own.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -338,12 +339,13 @@ class Data:
 
 
 def without_unseen(data: Data) -> Data:
-    """The data without examples of valid and test that are of a class which no example of train is, and that said.
+    """The data without examples of valid and test of a class that no example of train has, and a warning of them.
 
-    Where examples can change places, one of each class is in train anyway; a split that the source brings has classes
-    as it likes, and nothing can be said of those that are never seen. A part of which nothing is left stays as it is.
+    Where examples are told apart by what they are, one of each class is in train. A split that the source brings, or
+    of blocks, has classes as it likes, and nothing can be said of those that are never seen. A part of which nothing
+    would be left stays as it is.
     """
-    splits, notes = (data.train, data.valid, data.test), []
+    splits = (data.train, data.valid, data.test)
     masks = [np.ones(len(split), bool) for split in splits]
     for entry in data.spec.conditions or ():
         if entry.kind != "label" or data.whole:
@@ -352,15 +354,12 @@ def without_unseen(data: Data) -> Data:
         for split, mask in zip(splits[1:], masks[1:], strict=True):
             numbers = split.condition(entry.name).cpu().numpy()
             strange = (numbers >= 0) & ~np.isin(numbers, known)
-            if strange.any() and not strange.all():
+            if strange.any() and not (strange | ~mask).all():
                 mask &= ~strange
                 names = [repr((entry.classes or ())[i]) for i in np.unique(numbers[strange])]
-                notes.append(
+                warnings.warn(
                     f"{strange.sum()} examples of {split.name} are left out: they have {listed(names, 5)} as "
-                    f"{entry.name!r}, which none of train has"
+                    f"{entry.name!r}, which none of train has",
+                    stacklevel=3,
                 )
-    if not notes or not all(mask.any() for mask in masks):
-        return data
-    kept = data.kept(masks)
-    kept.notes = (*data.notes, *notes)
-    return kept
+    return data if all(mask.all() for mask in masks) else data.kept(masks)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import ConfigError, DataError, brief, suggest
 from . import arrays, idx, objects, tables
-from .dataset import Data, without_unseen
+from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
 from .frames import TABLE_SUFFIXES, is_table
@@ -311,8 +311,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     notes = [*said, *facts.notes(meaning, found.table is not None)]
     if not whole and len(splits[0]) < _FEW:
         notes.append(f"only {len(splits[0])} examples to train on; of so few nothing can be learned")
-    data = Data(*splits, options=options, order=order, whole=whole, notes=notes, names=found.names)
-    return data if like is not None else without_unseen(data)
+    return Data(*splits, options=options, order=order, whole=whole, notes=notes, names=found.names)
 
 
 def _table_of(like: DataSpec) -> tuple[ColumnSpec, ...] | None:

@@ -221,8 +221,8 @@ def read_condition(frame: DataFrame, name: str) -> np.ndarray:
     column, types = frame[name], import_pandas().api.types
     if types.is_datetime64_any_dtype(column.dtype):
         raise DataError(
-            f"column {name!r} to condition on holds dates; give what of them matters as numbers or words, like the "
-            "days since the first, or the month"
+            f"column {name!r} to condition on holds dates; give whole numbers or strings, like their months, or "
+            "numbers, like the days since the first"
         )
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
     if numeric and not types.is_bool_dtype(column.dtype):
