@@ -542,7 +542,7 @@ def open_data(
     if own and stored.get("fingerprint") and not others - {"root"}:
         path = user_path(source) if stored.get("paths", {}).get("source") else None
         _check_unchanged(stored["fingerprint"], fingerprint(data, path), str(source), changed_data)
-    if own or gaps == "keep" or not data.spec.missing or config.get("model", {}).get("missing"):
+    if own or gaps == "keep" or not data.spec.missing or spec.missing:
         return data
     return _without_gaps(data)
 
