@@ -1132,6 +1132,8 @@ def test_rows_with_gaps_are_listed_and_the_rest_is_scored(call):
     assert "rows 4, 17" in err
     rows = pd.read_csv("s.csv")["row"].tolist()
     assert rows == [i for i in range(30) if i not in (4, 17)]
+    assert call("encode", "RUN-t", "gaps.csv", "--out", "z.csv")[0] == 0
+    assert pd.read_csv("z.csv")["row"].tolist() == rows
     assert json.loads(call("evaluate", "RUN-t", "gaps.csv", *QUICK)[1])["n"] == 28
     assert call("complete", "RUN-t", "gaps.csv", "--out", "f.csv", "-k", "20")[0] == 0
     assert pd.read_csv("f.csv").shape == (30, 3)

@@ -201,11 +201,12 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     if task.path.suffix == ".csv":
         columns = None if task.model.data_spec is None else task.model.data_spec.columns
         odd = oddest(task.model, task.part, seed=task.seed) if columns else None
-        names, words = ["row", "log_prob", "effective_samples"], task.names
+        names = ["row", "log_prob", "effective_samples"]
+        words = {name: words for name, words in task.names.items() if name != "row"}
         every = [torch.tensor(task.numbers).unsqueeze(1).to(rows), rows]
         if odd is not None and columns is not None:
             every, names = [*every, odd[1].unsqueeze(1)], [*names, "odd_nats"]
-            words = {"odd_column": [columns[i] for i in odd[0].tolist()]}
+            words |= {"odd_column": [columns[i] for i in odd[0].tolist()]}
         write_csv(task.path, torch.cat(every, 1), names, words)
     else:
         write_npy(task.path, rows)

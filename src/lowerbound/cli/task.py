@@ -108,9 +108,14 @@ class Task:
 
     @property
     def names(self) -> dict[str, list[str]]:
-        """The column "file" of a result, with the path of each picture of the part in its folder; or none."""
-        known = self.data.names
-        return {} if known is None else {"file": [known[i] for i in self.numbers]}
+        """What each example of a result is, in columns: "file", the path of a picture in its folder, and "row".
+
+        The number of the row in the source is given where some of them are left out, as others follow one another.
+        """
+        known, numbers = self.data.names, self.numbers
+        found = {} if known is None else {"file": [known[i] for i in numbers]}
+        left_out = self.data.whole and numbers != list(range(len(numbers)))
+        return found | ({"row": [*map(str, numbers)]} if left_out else {})
 
     def take(self, n: int | None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return the first ``n`` examples of the part and their condition.
