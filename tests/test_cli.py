@@ -559,8 +559,10 @@ def test_reconstruct(call, images, table):
 def test_encode(call, images):
     assert call("encode", images, "--out", "z.csv")[0] == 0
     header, *body = rows("z.csv")
-    assert header == ["z0", "z1", "label"]
+    assert header == ["z0", "z1", "label", "file"]
     data = lb.data.load(images.parent / "photos")
+    assert [row[3] for row in body] == [data.names[i] for i in data.places(data.test)]
+    assert all(row[3].split("/")[0] == row[2] for row in body)
     assert [row[2] for row in body] == [("cat", "dog")[label] for label in data.test.labels]
     x, _ = next(data.test.batches(99))
     np.testing.assert_allclose(

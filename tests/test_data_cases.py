@@ -4,8 +4,10 @@ A, meaning by the type and not the range. B, text as it stands. C, digits. D, na
 data. F, no picture is lost. G, few examples. H, no density of what repeats. I, rare classes. J, gaps.
 """
 
+import gzip
 import io
 import json
+import os
 import tarfile
 import warnings
 
@@ -22,6 +24,7 @@ from toys import no_pictures  # noqa: F401
 import lowerbound as lb
 import lowerbound.report
 from lowerbound.data import load, load_like
+from lowerbound.data.dataset import without_unseen
 from lowerbound.data.identity import difference, fingerprint
 from lowerbound.errors import ConfigError, DataError, LowerboundError, SupportError
 
@@ -913,7 +916,11 @@ def test_nothing_but_gaps_in_a_column_or_a_row(call, empty):
         t.iloc[2] = np.nan
     t.to_csv("gaps.csv", index=False)
     status, _, err = call("score", "RUN-t", "gaps.csv", "--out", "s.csv")
-    assert (status, err.count("\n")) == (2, 1)  # nothing was missing in training
+    if empty == "a row":  # nothing was missing in training, so the others are scored
+        assert "rows 2, counted from 0" in err
+        assert pd.read_csv("s.csv")["row"].tolist() == [0, 1, 3, 4, 5]
+        return
+    assert (status, err.count("\n")) == (2, 1)
     assert "lowerbound complete" in err
     status, _, err = call("complete", "RUN-t", "gaps.csv", "--out", "filled.csv")
     assert status == 0, err
@@ -1001,3 +1008,180 @@ def test_out_of_range_is_no_error_of_torch():
         small(load(np.uint8(255 * U))).log_prob(torch.full((2, *spec.event_shape), 200.0))
     with pytest.raises(ConfigError):
         load(U, values="categorical")
+
+
+# ------------------------------------------------------------------------------------------------ smaller faults
+@pytest.mark.parametrize("name", ["t.test.gz", "t.dat", "table", "t.test"])
+def test_an_unknown_ending_is_read_by_what_is_in_the_file(name):
+    text = machine(60).to_csv(index=False).encode()
+    open(name, "wb").write(gzip.compress(text) if name.endswith("gz") else text)
+    data = load(name)
+    assert data.spec.columns == ("temp", "cur", "vib")
+    assert "read as a table" in data.notes[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x04\x95" + bytes(99), b"a text of words\n" * 20, b"\x89PNG\r\n\x1a\n" + bytes(50), b""]
+)
+def test_an_unknown_ending_of_what_is_no_table_is_refused(content):
+    open("x.unknown", "wb").write(content)
+    with pytest.raises(DataError, match="no known type"):
+        load("x.unknown")
+
+
+def test_quoted_decimal_commas_of_a_file_with_commas():
+    text = "a,b\n" + "".join(f'"{i},5","{i % 7},25"\n' for i in range(40))
+    x, spec = first(_file("q.csv", text))
+    assert [column.kind for column in spec.table] == ["real", "real"]
+    assert values(x)[3].tolist() == [3.5, 3.25]
+
+
+def test_numbers_of_categories_get_a_hint():
+    t = pd.DataFrame({"w": ["a", "b", "c"] * 20, "y": R.normal(size=60)})
+    with pytest.raises(DataError, match="places among them, write the words"):
+        load_like(t.assign(w=[0, 1, 2] * 20), load(t).spec)
+
+
+def test_dates_as_a_condition_are_refused_in_a_sentence(tmp_path):
+    t = machine(60).assign(day=pd.date_range("2024-01-01", periods=60))
+    t.to_csv("d.csv", index=False)
+    t.to_parquet("d.parquet")
+    for source in (t, "d.csv", "d.parquet"):
+        with pytest.raises(DataError, match="'day' to condition on holds dates; give"):
+            load(source, condition="day")
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "event"),
+    [
+        ((20, 6, 5, 3), "NHWC", (3, 6, 5)),
+        ((20, 3, 5, 3), "NHWC", (3, 3, 5)),
+        ((6, 5, 20), "HWN", (1, 6, 5)),
+        ((6, 5, 3, 20), "HWCN", (3, 6, 5)),
+        ((4, 20), "DN", (4,)),
+        ((20, 2, 6, 5), "NCHW", (2, 6, 5)),
+    ],
+)
+def test_axes_are_what_they_are_said_to_be(shape, axes, event):
+    x = R.normal(size=shape)
+    np.save("x.npy", x)
+    found = {}
+    for name, source, more in (
+        ("array", x, {}),
+        ("file", "x.npy", {}),
+        ("stream", "x.npy", {"stream": True}),
+    ):
+        if name == "stream" and axes[0] != "N":
+            continue
+        data = load(source, axes=axes, **more)
+        assert data.spec.event_shape == event
+        assert data.options["axes"] == axes
+        found[name] = values(load_like(source, data.spec, axes=axes, **more).all)
+    usual = {2: "ND", 3: "NHW", 4: "NCHW"}[x.ndim]
+    right = x.transpose([axes.index(letter) for letter in usual]).reshape(20, *event)
+    for own in found.values():
+        np.testing.assert_allclose(own, right, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [("NTF", "no network goes along"), ("NCDHW", "volumes"), ("NXY", "neither"), (3, "neither")],
+)
+def test_axes_that_nothing_learns_are_refused_with_the_way_on(axes, said):
+    with pytest.raises(ConfigError, match=said):
+        load(np.zeros((20, 4, 5)), axes=axes)
+    with pytest.raises(ConfigError, match="is for arrays"):
+        load(machine(60), axes="ND")
+    with pytest.raises(DataError, match="do not fit"):
+        load(np.zeros((20, 4, 5)), axes="ND")
+
+
+def test_unclear_axes_are_said():
+    assert any("axes='NHWC'" in note for note in load(R.normal(size=(20, 3, 7, 4))).notes)
+
+
+def test_classes_that_train_lacks_are_left_out_of_a_split_that_the_source_brings():
+    arrays = {p: R.normal(size=(n, 2)) for p, n in (("train", 40), ("valid", 10), ("test", 10))}
+    labels = {"train": ["a", "b"] * 20, "valid": ["a"] * 8 + ["z"] * 2, "test": ["b"] * 9 + ["y"]}
+    np.savez("own.npz", **arrays, **{f"{p}_labels": np.array(v) for p, v in labels.items()})
+    data = load("own.npz", condition="label")
+    with pytest.warns(UserWarning, match="2 examples of valid are left out: they have 'z' as 'label'"):
+        data = without_unseen(data)
+    assert [len(s) for s in (data.train, data.valid, data.test)] == [40, 8, 9]
+    assert data.places(data.test).tolist() == list(range(50, 59))
+    np.testing.assert_allclose(values(data.test), arrays["test"][:9], rtol=1e-6)
+
+
+@runs
+def test_a_run_on_a_split_with_strange_classes_is_evaluated(call):
+    test_classes_that_train_lacks_are_left_out_of_a_split_that_the_source_brings()
+    assert call("train", "own.npz", "--condition", "label", "--out", "run", *SMALL)[0] == 0
+    status, out, err = call("evaluate", "run", *QUICK)
+    assert status == 0, err
+    assert json.loads(out)["n"] == 9
+
+
+@runs
+def test_rows_with_gaps_are_listed_and_the_rest_is_scored(call):
+    t = machine(30)
+    t.loc[[4, 17], "cur"] = np.nan
+    t.to_csv("gaps.csv", index=False)
+    status, _, err = call("score", "RUN-t", "gaps.csv", "--out", "s.csv")
+    assert status == 0, err
+    assert "2 of the 30 examples of gaps.csv are left out" in err
+    assert "rows 4, 17" in err
+    rows = pd.read_csv("s.csv")["row"].tolist()
+    assert rows == [i for i in range(30) if i not in (4, 17)]
+    assert call("encode", "RUN-t", "gaps.csv", "--out", "z.csv")[0] == 0
+    assert pd.read_csv("z.csv")["row"].tolist() == rows
+    assert json.loads(call("evaluate", "RUN-t", "gaps.csv", *QUICK)[1])["n"] == 28
+    assert call("complete", "RUN-t", "gaps.csv", "--out", "f.csv", "-k", "20")[0] == 0
+    assert pd.read_csv("f.csv").shape == (30, 3)
+
+
+@runs
+def test_classes_left_out_leave_the_others_with_their_row_numbers(call, made):
+    from lowerbound.persistence import open_data, read_config
+
+    machine(10).assign(defect=["None"] * 4 + ["new"] + ["None"] * 5).to_csv("n.csv", index=False)
+    data = open_data(read_config(made / "run-d"), "n.csv", unseen="leave out")
+    assert data.places(data.all).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+@runs
+def test_every_row_of_a_table_comes_back_and_of_pictures_the_first(call):
+    machine(40).to_csv("t.csv", index=False)
+    for command in (["reconstruct"], ["complete", "--mask", "temp", "--draws", "1", "-k", "5"]):
+        assert call(command[0], "RUN-t", "t.csv", *command[1:], "--out", "r.csv", "--overwrite")[0] == 0
+        assert len(pd.read_csv("r.csv")) == 40
+    np.save("b.npy", blobs()[:30].astype("u1"))
+    status, _, err = call("reconstruct", "RUN-bytes", "b.npy", "--out", "r.npy")
+    assert status == 0
+    assert "the first 16 of 30 examples" in err
+    assert len(np.load("r.npy")) == 16
+
+
+@runs
+def test_the_rows_of_a_parquet_folder_with_parts_come_back_filled(call):
+    t = machine(90)
+    t.loc[R.random(90) < 0.2, "cur"] = np.nan
+    for part, rows in (("train", slice(0, 50)), ("valid", slice(50, 70)), ("test", slice(70, 90))):
+        os.makedirs(f"parts/{part}")
+        t[rows].to_parquet(f"parts/{part}/0.parquet", index=False)
+    assert call("train", "parts", "--out", "run", *SMALL)[0] == 0
+    status, _, err = call("complete", "run", "parts", "--out", "f.csv", "-k", "20")
+    assert status == 0, err
+    filled = pd.read_csv("f.csv")
+    assert len(filled) == 90
+    np.testing.assert_allclose(filled["temp"], t["temp"])
+
+
+@runs
+def test_scores_and_codes_of_pictures_carry_their_files(call):
+    os.makedirs("new/a")
+    for name, picture in zip(("a/2.png", "a/10.png", "a/9.png"), blobs()[:3].astype("u1"), strict=True):
+        Image.fromarray(picture).save(f"new/{name}")
+    for command, out in (("score", "s.csv"), ("encode", "z.csv")):
+        status, _, err = call(command, "RUN-bytes", "new", "--out", out)
+        assert status == 0, err
+        assert pd.read_csv(out)["file"].tolist() == ["a/2.png", "a/9.png", "a/10.png"]

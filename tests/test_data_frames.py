@@ -639,3 +639,19 @@ def test_a_random_table_comes_back(
     assert list(frame) == (list(columns) if header else [str(i) for i in range(len(columns))])
     for found, (k, values) in zip(cells(frame).values(), columns.values(), strict=True):
         assert found == values, (k, data)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|", "\t"])
+@pytest.mark.parametrize("odd", ["007", "00", "01.5"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_zero_in_front_is_kept_in_a_long_table_of_numbers(tmp_path, monkeypatch, separator, odd, place):
+    monkeypatch.setattr(frames, "_LOOK", 512)  # from here on a table is long
+    rows = [[str(i % 50), str(i % 7)] for i in range(3000)]
+    rows[2500][place] = odd
+    path = tmp_path / "t.csv"
+    path.write_text(f"a{separator}b\n" + "".join(separator.join(row) + "\n" for row in rows))
+    frame, _ = read_frame_file(path)
+    column = frame.iloc[:, place]
+    assert column.dtype == (object if "." not in odd else "float64")
+    assert len(frame) == len(rows)
+    assert (column[2500] == odd) == ("." not in odd)

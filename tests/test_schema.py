@@ -36,6 +36,11 @@ KINDS = [
     ("real", lambda r: (r.random(N) < 0.3) * r.random(N), {"spikes": (0.0,), "cell": None}),
     ("real", lambda r: np.arange(N) % 7 / 3, {"step": None, "cell": pytest.approx(1 / 3)}),
     ("integer", lambda r: r.integers(0, 10**9, N), {"step": None, "cell": 1.0}),
+    (
+        "real",
+        lambda r: (1e3 + r.integers(0, 90, N) / 3).round(6),
+        {"step": None, "cell": pytest.approx(1 / 3)},
+    ),
     ("real", lambda r: np.where(r.random(N) < 0.3, 0.0, r.normal(size=N)), {"spikes": (0.0,)}),
     ("integer", lambda r: r.poisson(4, N), {"step": 1.0}),
     (

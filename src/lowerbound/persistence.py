@@ -16,18 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from . import __version__
 from .data import Data, DataSpec, Split, load_like
+from .data.dataset import without_unseen
 from .data.files import find, user_path
 from .data.identity import difference, fingerprint
 from .data.images import SUFFIXES
 from .data.load import NAMES, USUAL
 from .defaults import build_model, check_data, describe_model
-from .errors import ConfigError, DataError, LowerboundError, RunError, suggest
+from .errors import ConfigError, DataError, LowerboundError, RunError, listed, suggest
 from .model import VAE
 from .objectives import Objective, Progress
 from .overrides import DATA_OPTIONS, build_settings, check_data_options, check_settings, describe_settings
@@ -273,6 +275,7 @@ def fit(
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
     check_data(data)
+    data = without_unseen(data)
     objective, numbers = chosen(model, data, objective, given)
     choose_device(numbers.device)
     check_start(model, data, objective, numbers)
@@ -484,6 +487,7 @@ def open_data(
     *,
     changed_data: bool = False,
     unseen: Any = "refuse",
+    gaps: Literal["leave out", "keep"] = "leave out",
     **options: Any,
 ) -> Data:
     """Load the data that a run was trained on, or another source in the same way.
@@ -497,6 +501,8 @@ def open_data(
         changed_data: Go on, with a warning, if the run's own data have changed since. What is split by the identity
             of its examples is cut as then: those that were there stay in their splits.
         unseen: What becomes of examples of classes that were never seen, as for ``load_like``.
+        gaps: What becomes of examples of another source with missing values, if the model has never seen any: with
+            "leave out" those without are left, and a warning lists the others.
         **options: What to load differently, for example ``root``.
 
     Raises:
@@ -532,10 +538,37 @@ def open_data(
         raise RunError(
             f"the run's config.json does not say how to read its data: {error}; {_RESTORE}"
         ) from None
+    data = without_unseen(data) if own else data
     if own and stored.get("fingerprint") and not others - {"root"}:
         path = user_path(source) if stored.get("paths", {}).get("source") else None
         _check_unchanged(stored["fingerprint"], fingerprint(data, path), str(source), changed_data)
-    return data
+    if own or gaps == "keep" or not data.spec.missing or spec.missing:
+        return data
+    return _without_gaps(data)
+
+
+def _without_gaps(data: Data) -> Data:
+    """Return the examples of which no value is missing, with a warning that lists the others; all if none is left."""
+    splits = (data.train, data.valid, data.test)
+    masks = [_complete(data.train)] * 3 if data.whole else [*map(_complete, splits)]
+    if not all(mask.any() for mask in masks):
+        return data
+    kept = data.kept(masks)
+    every = data.places(data.all)
+    left = np.setdiff1d(every, kept.places(kept.all))
+    warnings.warn(
+        f"{len(left)} of the {len(every)} examples of {data.spec.source} are left out, for they have missing values, "
+        f"and the model was trained on data without any: rows {listed([*left], 10)}, counted from 0; `lowerbound "
+        "complete` fills them",
+        stacklevel=3,
+    )
+    return kept
+
+
+def _complete(split: Split) -> np.ndarray:
+    """Return which examples of a split have all their values, (N,)."""
+    found = [~x.flatten(1).isnan().any(1) for x, _ in split.batches(4096)]
+    return torch.cat(found).cpu().numpy()
 
 
 def _found(stored: Mapping[str, Any]) -> dict[str, str]:
@@ -564,6 +597,8 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
             channels, *size = spec["event_shape"]
             keep |= {"image_size": size, "channels": channels}
             keep |= {name: options.get(name) for name in ("crop", "frames", "background")}
+        if path.suffix.lower() in (".npy", ".npz"):
+            keep["axes"] = options.get("axes")
         if spec["columns"] and "label" in (options.get("condition") or ()):
             keep["label_column"] = options.get("label_column")
     return keep

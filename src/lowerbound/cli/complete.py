@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -67,6 +68,7 @@ def complete(
     """
     import torch
 
+    task = replace(task, gaps="keep")
     model, path = task.model, task.path
     if mask is None and _has_gaps(task):
         _fill(task, n, draws, mean, method, samples)
@@ -149,7 +151,7 @@ def _fill(task: Task, n: int | None, draws: int | None, mean: bool, method: str 
         else:
             filled[:, at] = last.x.cpu()
     names = [column.name for column in table if column.is_modelled]
-    numbers = task.numbers_of(part)[: len(x)].tolist()
+    numbers = task.data.places(part)[: len(x)].tolist()
     # The very file that was read: the run's own may lie elsewhere than its name leads from here.
     original = original_frame(task.data.spec.source).iloc[numbers].reset_index(drop=True)
     frames = []

@@ -135,7 +135,8 @@ def encode(
 ) -> None:
     """Write the latent codes of a split, each example's under its own condition.
 
-    One row per example, with its label as last column if there is one: its name in a .csv, its number in a .npy.
+    One row per example, behind it its label if there is one: its name in a .csv, its number in a .npy. A .csv has of
+    pictures the path in their folder too.
     """
     import torch
 
@@ -148,8 +149,8 @@ def encode(
     if path.suffix == ".csv":
         # The last one is for -1, a missing label.
         classes = [*(part.spec.classes or ()), ""]
-        words = None if labels is None else [classes[label] for label in labels.tolist()]
-        write_csv(path, rows, [f"z{i}" for i in range(rows.shape[1])], words)
+        words = {} if labels is None else {"label": [classes[label] for label in labels.tolist()]}
+        write_csv(path, rows, [f"z{i}" for i in range(rows.shape[1])], words | task.names)
     else:
         write_npy(path, rows if labels is None else torch.cat([rows, labels.cpu().unsqueeze(1).to(rows)], 1))
     print(path)
@@ -188,8 +189,8 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     """Write log p(x) of every example, or log p(x|c) under its condition, to find anomalies.
 
     In nats, with the effective sample size of the estimate; low values are anomalies. A .csv has the number of the
-    example in its source, counted from 0, and of a table the column that is most unlike what it usually is, with the
-    nats by which it is.
+    example in its source, counted from 0, of a picture its path in the folder, and of a table the column that is most
+    unlike what it usually is, with the nats by which it is.
     """
     import torch
 
@@ -200,16 +201,13 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     if task.path.suffix == ".csv":
         columns = None if task.model.data_spec is None else task.model.data_spec.columns
         odd = oddest(task.model, task.part, seed=task.seed) if columns else None
-        words = None if odd is None or columns is None else [columns[i] for i in odd[0].tolist()]
-        write_csv(
-            task.path,
-            torch.cat(
-                [task.numbers.unsqueeze(1).to(rows), rows, *([] if odd is None else [odd[1].unsqueeze(1)])], 1
-            ),
-            ["row", "log_prob", "effective_samples", *([] if odd is None else ["odd_nats"])],
-            words,
-            label="odd_column",
-        )
+        names = ["row", "log_prob", "effective_samples"]
+        words = {name: words for name, words in task.names.items() if name != "row"}
+        every = [torch.tensor(task.numbers).unsqueeze(1).to(rows), rows]
+        if odd is not None and columns is not None:
+            every, names = [*every, odd[1].unsqueeze(1)], [*names, "odd_nats"]
+            words |= {"odd_column": [columns[i] for i in odd[0].tolist()]}
+        write_csv(task.path, torch.cat(every, 1), names, words)
     else:
         write_npy(task.path, rows)
     print(task.path)

@@ -70,7 +70,7 @@ ChangedDataOption = Annotated[
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File to write; its ending chooses the format.")
 ]
-NumberOption = Annotated[int | None, how_many("How many examples; 16 if there are as many.")]
+NumberOption = Annotated[int | None, how_many("How many examples; if not given all, of pictures 16.")]
 GivenOption = Annotated[
     list[str] | None,
     typer.Option(

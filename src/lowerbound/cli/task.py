@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +53,7 @@ class Task:
         split: Which part of them; the usual one if None.
         changed_data: The run's own data may have changed.
         unseen: What becomes of examples of classes that the model has never seen.
+        gaps: What becomes of examples with missing values, if the model has never seen any: "leave out" or "keep".
     """
 
     run: Path
@@ -64,6 +66,7 @@ class Task:
     split: str | None
     changed_data: bool = False
     unseen: str = "refuse"
+    gaps: Any = "leave out"
 
     @cached_property
     def data(self) -> Data:
@@ -76,7 +79,12 @@ class Task:
                 f"sample {self.run}`"
             )
         return open_data(
-            self.config, self.source, changed_data=self.changed_data, unseen=self.unseen, root=self.root
+            self.config,
+            self.source,
+            changed_data=self.changed_data,
+            unseen=self.unseen,
+            gaps=self.gaps,
+            root=self.root,
         )
 
     @cached_property
@@ -94,26 +102,31 @@ class Task:
         return getattr(self.data, self.split or ("test" if self.source is None else "all"))
 
     @property
-    def numbers(self) -> Tensor:
-        """The place of each example of the part in its source, counted from 0, (N,)."""
-        return self.numbers_of(self.part)
+    def numbers(self) -> list[int]:
+        """The place of each example of the part in its source, counted from 0."""
+        return self.data.places(self.part).tolist()
 
-    def numbers_of(self, part: Split) -> Tensor:
-        """Return the place of each example of a split in its source, counted from 0, (N,)."""
-        import torch
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """What each example of a result is, in columns: "file", the path of a picture in its folder, and "row".
 
-        before = 0
-        for name in ("train", "valid", "test"):
-            own = getattr(self.data, name)
-            if own is part and not self.data.whole:
-                at = torch.arange(before, before + len(own))
-                return at if self.data.order is None else torch.from_numpy(self.data.order)[at]
-            before += len(own)
-        return torch.arange(len(part))
+        The number of the row in the source is given where some of them are left out, as others follow one another.
+        """
+        known, numbers = self.data.names, self.numbers
+        found = {} if known is None else {"file": [known[i] for i in numbers]}
+        left_out = self.data.whole and numbers != list(range(len(numbers)))
+        return found | ({"row": [*map(str, numbers)]} if left_out else {})
 
     def take(self, n: int | None) -> tuple[Tensor, dict[str, Tensor] | None]:
-        """Return the first ``n`` examples of the part, 16 or all if it has fewer, and their condition."""
-        n = n or min(16, len(self.part))
+        """Return the first ``n`` examples of the part and their condition.
+
+        Without a number all of them; for a picture, or of pictures, 16, and it is said how many there are.
+        """
+        if n is None:
+            few = self.path.suffix == ".png" or self.part.spec.kind == "image"
+            n = min(16, len(self.part)) if few else len(self.part)
+            if n < len(self.part):
+                print(f"the first {n} of {len(self.part)} examples; --number says how many", file=sys.stderr)
         if n > len(self.part):
             raise ConfigError(f"the {self.part.name} split has {len(self.part)} examples; {n} were asked for")
         self.check_count("--number", n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,8 @@ def write_npy(out: Path, array: Tensor) -> None:
     write_atomically(out, write)
 
 
-def write_csv(
-    out: Path, rows: Tensor, names: list[str], labels: list[str] | None = None, label: str = "label"
-) -> None:
-    """Write a matrix (N, D) as a table with column names, and the labels (N) as its last column."""
+def write_csv(out: Path, rows: Tensor, names: list[str], words: Mapping[str, Sequence[str]]) -> None:
+    """Write a matrix (N, D) as a table with column names, and behind it columns of words, (N) each."""
     import csv
 
     from ..training import write_atomically
@@ -67,10 +66,9 @@ def write_csv(
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(names if labels is None else [*names, label])
-            for i, row in enumerate(rows.detach().cpu().tolist()):
-                numbers = [f"{value:.8g}" for value in row]
-                table.writerow(numbers if labels is None else [*numbers, labels[i]])
+            table.writerow([*names, *words])
+            for row, *own in zip(rows.detach().cpu().tolist(), *words.values(), strict=True):
+                table.writerow([*(f"{value:.8g}" for value in row), *own])
 
     write_atomically(out, write)
 
@@ -125,4 +123,5 @@ def write_observations(
     else:
         rows = x.flatten(1)
         names = spec.columns if spec is not None else None
-        write_csv(out, rows, list(names or (f"x{i}" for i in range(rows.shape[1]))), labels, label)
+        words = {} if labels is None else {label: labels}
+        write_csv(out, rows, list(names or (f"x{i}" for i in range(rows.shape[1]))), words)

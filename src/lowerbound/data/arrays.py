@@ -6,6 +6,8 @@ Axes of an array, N examples first:
     (N, H, W)       grey images
     (N, C, H, W)    images; taken so whenever the second axis has length 1, 3 or 4
     (N, H, W, C)    images; taken so when the last has and the second has not, or H = W beside another C
+
+Other orders, and what these rules mistake, `axes` says: "NHWC", or "HWN" for pictures one behind the other.
 """
 
 from __future__ import annotations
@@ -21,23 +23,50 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..errors import DataError, LowerboundError, listed
+from ..errors import ConfigError, DataError, LowerboundError, listed
 from .blocks import Blocks, block_rows, cut_evenly
 from .memory import DEFLATE, check_fits
 from .source import Source, check_names
 
 _CHANNELS = (1, 3, 4)
+_AXES = ("ND", "NHW", "NCHW")
 _PARTS = ("train", "valid", "test")
 _HEADER = 16384  # bytes that hold any header of a .npy that numpy takes
 
 
-def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.ndarray:
+def check_axes(axes: Any) -> None:
+    """Raise a ConfigError unless this names the axes of vectors or of pictures, in any order."""
+    known = {"".join(sorted(usual)): usual for usual in _AXES}
+    if axes is None or (isinstance(axes, str) and "".join(sorted(axes)) in known):
+        return
+    what = "is neither"
+    if isinstance(axes, str) and set("TL") & set(axes):
+        what = "has an axis of time, and no network goes along one: reshape to (N, D) to learn all steps together;"
+    elif isinstance(axes, str) and {*"DHW"} <= set(axes):
+        what = (
+            "are volumes, and no network here has three axes: reshape to (N, D), or make slices the examples;"
+        )
+    raise ConfigError(
+        f"axes={axes!r} {what} ND of vectors, NHW of grey pictures, nor NCHW of pictures, in any order"
+    )
+
+
+def is_unclear(array: np.ndarray) -> bool:
+    """Whether pictures could have their channels at either end."""
+    ends = array.ndim == 4 and array.shape[1] in _CHANNELS and array.shape[3] in _CHANNELS
+    return ends and array.shape[1] != array.shape[2] != array.shape[3] and array.shape[1] != array.shape[3]
+
+
+def check_array(
+    array: np.ndarray, name: str, any_channels: bool = False, axes: str | None = None
+) -> np.ndarray:
     """The array with axes (N, D) or (N, C, H, W), as a view.
 
     Args:
         array: What came.
         name: What it is called in messages.
         any_channels: Take any C for (N, C, H, W) where neither end is 1, 3 or 4: of what is known to be images.
+        axes: What its axes are, a letter each, if that is known.
 
     Raises:
         DataError: It is empty, not numeric, or its axes are none of the module's table.
@@ -49,6 +78,12 @@ def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.
         )
     if array.size == 0:
         raise DataError(f"{name} is empty: shape {array.shape}")
+    if axes is not None:
+        if array.ndim != len(axes):
+            raise DataError(f"{name} has shape {array.shape}, which axes={axes!r} do not fit")
+        usual = next(order for order in _AXES if set(order) == set(axes))
+        array = array.transpose([axes.index(letter) for letter in usual])
+        return array if array.ndim != 3 else array[:, None]
     if array.ndim == 2:
         return array
     if array.ndim == 3:
@@ -63,7 +98,8 @@ def check_array(array: np.ndarray, name: str, any_channels: bool = False) -> np.
         return array
     raise DataError(
         f"{name} has shape {array.shape}; give (N, D) for vectors, (N, 1) if an example is one number, "
-        "and (N, H, W), (N, C, H, W) or (N, H, W, C) for images with 1, 3 or 4 channels"
+        "and (N, H, W), (N, C, H, W) or (N, H, W, C) for images with 1, 3 or 4 channels; axes='NCHW' takes others, "
+        "and volumes and sequences can be reshaped to (N, D)"
     )
 
 
@@ -156,20 +192,22 @@ class ArrayBlocks(Blocks):
     Args:
         path: The file.
         memory: Bytes that are kept of it, which bound the length of a range.
+        axes: What its axes are, if that is known.
 
     Raises:
         DataError: The file is damaged, holds Python objects, or its axes are those of no data.
     """
 
-    def __init__(self, path: Path, memory: int):
-        array = check_array(open_npy(path), str(path))
+    def __init__(self, path: Path, memory: int, axes: str | None = None):
+        self._axes = axes
+        array = check_array(open_npy(path), str(path), axes=axes)
         rows = block_rows(len(array), array.dtype.itemsize * math.prod(array.shape[1:]), memory)
         super().__init__(str(path), cut_evenly(len(array), rows), array.shape[1:], array.dtype)
         self._path = path
 
     def read(self, block: int) -> np.ndarray:
         # Mapped anew each time: pages of a mapping that lives on would count as memory of this process.
-        array = check_array(open_npy(self._path), self.name)
+        array = check_array(open_npy(self._path), self.name, axes=self._axes)
         if array.shape != self.shape:
             raise DataError(f"{self._path} has shape {array.shape}, but had {self.shape} when it was opened")
         start = int(self.starts[block])

@@ -6,6 +6,7 @@ one bulk draw of bits: no example passes through Python on its own.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, LongTensor, Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, listed
 from .entries import read_entry
 from .masks import draw_masks, observe
 from .reading import Reading
@@ -213,8 +214,10 @@ class Data:
         test: What is reported.
         options: Keyword arguments that load the same data again: `load(data.spec.source, **data.options)`.
         order: Where in the source the examples of train, then valid, then test stand; None for one after the other.
+            Of what is not cut, those of all that are left.
         whole: The source is not cut: train, valid and test are each all of it.
         notes: What was decided or passed over in reading, a sentence each.
+        names: What each example of the source is called, in its order: the paths of pictures in their folder.
 
     Attributes:
         read: The splits as they were read, whatever is put in their places.
@@ -229,6 +232,7 @@ class Data:
         order: np.ndarray | None = None,
         whole: bool = False,
         notes: Sequence[str] = (),
+        names: Sequence[str] | None = None,
     ):
         self.train = train
         self.valid = valid
@@ -238,6 +242,7 @@ class Data:
         self.order = order
         self.whole = whole
         self.notes = tuple(notes)
+        self.names = names
         self._moments: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -276,6 +281,32 @@ class Data:
         )
         return every if self.order is None else every.select(np.argsort(self.order))
 
+    def places(self, split: Split) -> np.ndarray:
+        """Where in the source the examples of one of the splits, or of `all`, stand, counted from 0, (N,)."""
+        splits = (self.train, self.valid, self.test)
+        ends = np.cumsum([0, *map(len, splits)])
+        every = np.arange(ends[-1]) if self.order is None else self.order
+        for own, start in zip(splits, ends, strict=False):
+            if own is split and not self.whole:
+                return every[start : start + len(own)]
+        return every[: len(split)] if self.whole else np.sort(every)
+
+    def kept(self, masks: Sequence[np.ndarray]) -> Data:
+        """Those examples that masks (N,) of train, valid and test mark; where they stand in the source is kept."""
+        splits = (self.train, self.valid, self.test)
+        chosen = [split.select(np.flatnonzero(mask)) for split, mask in zip(splits, masks, strict=True)]
+        every = np.arange(sum(map(len, splits))) if self.order is None else self.order
+        if self.whole:
+            return self.with_splits(chosen, every[: len(self.train)][masks[0]])
+        return self.with_splits(chosen, every[np.concatenate(masks)])
+
+    def with_splits(self, splits: Sequence[Split], order: np.ndarray | None) -> Data:
+        """The same data with other splits, whose examples stand in other places; what was read stays known."""
+        train, valid, test = splits
+        other = Data(train, valid, test, self.options, order, self.whole, self.notes, self.names)
+        other.read = self.read
+        return other
+
     def _train_moments(self) -> tuple[Tensor, Tensor]:
         if self._moments is None:
             self._moments = self.train.moments()
@@ -285,8 +316,7 @@ class Data:
         """The same data, stored on the device; values that examples share once for all splits."""
         once: dict[int, Tensor] = {}
         splits = [split.to(device, once) for split in (self.train, self.valid, self.test)]
-        moved = Data(*splits, options=self.options, order=self.order, whole=self.whole, notes=self.notes)
-        moved.read = self.read
+        moved = self.with_splits(splits, self.order)
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved
@@ -306,3 +336,30 @@ class Data:
             f"  train {len(self.train)}, valid {len(self.valid)}, test {len(self.test)} examples, {labels}, "
             f"on {self.train.rows.device}{condition}" + "".join(f"\n  {note}" for note in self.notes)
         )
+
+
+def without_unseen(data: Data) -> Data:
+    """The data without examples of valid and test of a class that no example of train has, and a warning of them.
+
+    Where examples are told apart by what they are, one of each class is in train. A split that the source brings, or
+    of blocks, has classes as it likes, and nothing can be said of those that are never seen. A part of which nothing
+    would be left stays as it is.
+    """
+    splits = (data.train, data.valid, data.test)
+    masks = [np.ones(len(split), bool) for split in splits]
+    for entry in data.spec.conditions or ():
+        if entry.kind != "label" or data.whole:
+            continue
+        known = np.unique(data.train.condition(entry.name).cpu().numpy())
+        for split, mask in zip(splits[1:], masks[1:], strict=True):
+            numbers = split.condition(entry.name).cpu().numpy()
+            strange = (numbers >= 0) & ~np.isin(numbers, known)
+            if strange.any() and not (strange | ~mask).all():
+                mask &= ~strange
+                names = [repr((entry.classes or ())[i]) for i in np.unique(numbers[strange])]
+                warnings.warn(
+                    f"{strange.sum()} examples of {split.name} are left out: they have {listed(names, 5)} as "
+                    f"{entry.name!r}, which none of train has",
+                    stacklevel=3,
+                )
+    return data if all(mask.all() for mask in masks) else data.kept(masks)

@@ -173,7 +173,7 @@ def _cap(options: Mapping[str, Any]) -> int:
 
 
 def _open_array(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:
-    return Source((arrays.ArrayBlocks(files.parts[0][0], _cap(options)),))
+    return Source((arrays.ArrayBlocks(files.parts[0][0], _cap(options), options["axes"]),))
 
 
 def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -> Source:

@@ -12,13 +12,14 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
 import json
 import lzma
 import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,26 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
     if not len(frame.columns) or not len(frame):
         raise DataError(f"{name} is empty: {len(frame)} rows, {len(frame.columns)} columns")
     return frame, notes.sentences()
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file looks like a table by its content, whatever its name is: Parquet, Arrow, or rows of text.
+
+    Such rows have several cells each, nearly all of them as many.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith((b"PAR1", b"ARROW1", b"FEA1")):
+            return True
+        with _opened(path, head) as stream:
+            data = stream.read(_LOOK)
+        if b"\0" in data and not any(data.startswith(bom) for bom, _ in _BOMS):
+            return False
+        look = _look(_as_utf8(bytearray(data), Notes()), len(data) < _LOOK, Notes())
+    except Exception:  # what cannot be unpacked or decoded is none
+        return False
+    return look.width > 1 and sum(len(row) == look.width for row in look.rows) > 0.9 * len(look.rows) > 1
 
 
 def _read(path: Path, like: Mapping[str, str], notes: Notes) -> DataFrame:
@@ -256,6 +277,11 @@ class _Look:
     decimals: str
     comment: str | None = None
 
+    @property
+    def mark(self) -> str:
+        """The separator of what a parser gets, where runs of blanks are tabs."""
+        return "\t" if self.separator == _BLANKS else self.separator
+
 
 def _split(text: str, separator: str, spaced: bool = False) -> list[list[str]]:
     """Up to 1,000 rows of cells."""
@@ -269,11 +295,14 @@ def _split(text: str, separator: str, spaced: bool = False) -> list[list[str]]:
             if len(rows) == _LOOK_ROWS:
                 break
     except csv.Error as error:
-        raise DataError(
-            f"line {reader.line_num}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} "
-            "letters; mend the line"
-        ) from error
+        raise _unclosed(reader.line_num) from error
     return rows
+
+
+def _unclosed(line: int) -> DataError:
+    return DataError(
+        f"line {line}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} letters; mend it"
+    )
 
 
 def _tabbed(data: bytes | bytearray) -> bytes:
@@ -337,16 +366,11 @@ def _look(data: bytes | bytearray, whole: bool, notes: Notes) -> _Look:
         raise DataError(
             f"{max(width, len(rows[0])):,} columns, of which {MOST_COLUMNS:,} can be read; save the numbers as .npy"
         )
-    cells = [cell.strip() for row in rows for cell in row]
-    decimals = "".join(
-        mark
-        for mark in ".,"
-        if mark != separator
-        and any(
-            re.fullmatch(rf"[+-]?(\d*[{mark}](\d{{1,2}}|\d{{4,}})|\d{{4,}}[{mark}]\d+|0[{mark}]\d+)", cell)
-            for cell in cells
-        )
-    )
+    decimals = ""
+    for mark in ".,":
+        sure = re.compile(rf"[+-]?(\d*[{mark}](\d{{1,2}}|\d{{4,}})|\d{{4,}}[{mark}]\d+|0[{mark}]\d+)")
+        if any(mark in cell and sure.fullmatch(cell.strip()) for row in rows for cell in row):
+            decimals += mark
     return _Look(separator, start, lines, rows, width, spaced, decimals, comments[-1] if comments else None)
 
 
@@ -406,7 +430,7 @@ def _has_header(rows: Sequence[Sequence[str]], look: _Look, like: Mapping[str, s
             continue
 
         def kind(cells: pa.ChunkedArray) -> str:
-            commas = look.separator != ","
+            commas = look.separator != "," or look.decimals == ","
             dtype = read_cells(cells, "", Notes(), decimals=look.decimals, commas=commas).dtype
             return {"i": "number", "u": "number", "f": "number"}.get(dtype.kind, dtype.kind)
 
@@ -451,9 +475,9 @@ def _text(data: bytes | bytearray, like: Mapping[str, str], notes: Notes) -> _Ta
         view = _tabbed(bytes(view))
     if separate:
         view = memoryview(view)[_end_of_row(view, look) :]
-    separator = "\t" if look.separator == _BLANKS else look.separator
-    columns = _parse(view, separator, width, look)
-    table = _Table(None, columns, None, look.decimals, look.separator != ",")
+    columns = _parse(view, look)
+    # In cells of a file with commas between them a comma is in quotation marks, and no decimal sign beside points.
+    table = _Table(None, columns, None, look.decimals, look.separator != "," or look.decimals == ",")
     if b'"' not in data and re.search(rb"\n[ \t]*\r?\n[ \t]*[^\s]", view):
         notes.say("blank lines between rows passed over")
     _say_form(look, notes)
@@ -469,13 +493,13 @@ def _text(data: bytes | bytearray, like: Mapping[str, str], notes: Notes) -> _Ta
                 table.names = [cell.strip() for cell in named[0]]
                 return table
         rows = len(table.columns[0])
-        if rows == 1 and sure is not False and not any(re.fullmatch(NUMBER, c.strip()) for c in first):
-            raise DataError(f"only a header ({cut(separator.join(first))}), no row")
-        table.names = _header(table, first, rows, sure, notes)
+        alone = rows == 1 and sure is not False and not any(re.fullmatch(NUMBER, c.strip()) for c in first)
+        if not alone:
+            table.names = _header(table, first, rows, sure, notes)
         if table.names is not None:
             table.columns = [column.slice(1) for column in table.columns]
-        if not len(table.columns[0]):
-            raise DataError(f"only a header ({cut(separator.join(first))}), no row")
+        if alone or not len(table.columns[0]):
+            raise DataError(f"only a header ({cut(look.mark.join(first))}), no row")
     return table
 
 
@@ -509,27 +533,25 @@ def _is_index(column: pa.ChunkedArray, counted: bool = False) -> bool:
 
 def _end_of_row(view: bytes | memoryview, look: _Look) -> int:
     """Bytes of the first row with the end of its line."""
-    text, lines = bytes(view[: 4 * _LONGEST_LINE]), 0
-    separator = "\t" if look.separator == _BLANKS else look.separator
-    reader = csv.reader(io.StringIO(text.decode("utf-8", errors="ignore"), newline=""), delimiter=separator)
+    text = bytes(view[: 4 * _LONGEST_LINE])
+    reader = csv.reader(io.StringIO(text.decode("utf-8", errors="ignore"), newline=""), delimiter=look.mark)
     next(reader)
-    lines = reader.line_num
     ends = re.finditer(rb"\r\n|\r|\n", text)
-    return next(end.end() for i, end in enumerate(ends, 1) if i == lines)
+    return next(itertools.islice(ends, reader.line_num - 1, None)).end()
 
 
-def _parse(view: bytes | memoryview, separator: str, width: int, look: _Look) -> list[pa.ChunkedArray]:
+def _parse(view: bytes | memoryview, look: _Look) -> list[pa.ChunkedArray]:
     """Columns of texts, null where a cell is empty.
 
     Raises:
-        DataError: A row has more or fewer cells than `width`.
+        DataError: A row has more or fewer cells than others.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    names = [str(i) for i in range(width)]
+    names = [str(i) for i in range(look.width)]
     if look.spaced:
-        after = re.compile(rb'("[^"]*")|(?<=' + re.escape(separator.encode()) + rb") +")
+        after = re.compile(rb'("[^"]*")|(?<=' + re.escape(look.mark.encode()) + rb") +")
         view = after.sub(lambda found: found[1] or b"", view)
     data = memoryview(view)
     end = len(data)
@@ -541,7 +563,7 @@ def _parse(view: bytes | memoryview, separator: str, width: int, look: _Look) ->
         table = arrow_csv.read_csv(
             pa.BufferReader(pa.py_buffer(data)),
             arrow_csv.ReadOptions(column_names=names, block_size=min(block, 2**30)),
-            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=_contains(data, b'"')),
+            arrow_csv.ParseOptions(delimiter=look.mark, newlines_in_values=bool(re.search(b'"', data))),
             arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 null_values=[""],
@@ -550,38 +572,30 @@ def _parse(view: bytes | memoryview, separator: str, width: int, look: _Look) ->
             ),
         )
     except pa.ArrowInvalid as error:
-        raise _odd_row(data, separator, width, look) or error from error
-    if bytes(data).count(b'"') % 2 and (odd := _odd_row(data, separator, width, look)):
+        raise _odd_row(data, look) or error from error
+    if bytes(data).count(b'"') % 2 and (odd := _odd_row(data, look)):
         raise odd  # a quotation mark that nothing closes is no error of Arrow's
     return table.columns
 
 
-def _contains(data: memoryview, what: bytes) -> bool:
-    return re.search(what, data) is not None
-
-
-def _odd_row(data: memoryview, separator: str, width: int, look: _Look) -> DataError | None:
+def _odd_row(data: memoryview, look: _Look) -> DataError | None:
     """The error that names the first row of another number of cells; None if there is none."""
     lines = io.TextIOWrapper(io.BytesIO(data), newline="", encoding="utf-8")
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    ahead = look.lines + (len(look.rows[0]) != width)
-    last = 0
+    reader = csv.reader(lines, delimiter=look.mark, strict=True)
+    ahead, last = look.lines + (len(look.rows[0]) != look.width), 0
     try:
         for row in reader:
-            if row and len(row) != width:
+            if row and len(row) != look.width:
                 return DataError(
-                    f"line {ahead + last + 1} has {len(row)} cells where others have {width}: "
-                    f"{cut(separator.join(row))!r}; the lines before it begin {cut(separator.join(look.rows[0]))!r}; "
+                    f"line {ahead + last + 1} has {len(row)} cells where others have {look.width}: "
+                    f"{cut(look.mark.join(row))!r}; the lines before it begin {cut(look.mark.join(look.rows[0]))!r}; "
                     "give every row as many, and quote cells that contain the separator"
                 )
             last = reader.line_num
     except csv.Error as error:
         if "expected after" in str(error):  # letters behind a closed quotation mark
             return None
-        return DataError(
-            f"line {ahead + last + 1}: a quotation mark that is never closed, or a cell of more than {LONGEST:,} "
-            "letters; mend the line"
-        )
+        return _unclosed(ahead + last + 1)
     return None
 
 
@@ -659,14 +673,20 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
 
 
 def _zeros_lead(path: Path, separator: str) -> bool:
-    """Whether some cell begins with a zero and another digit."""
+    """Whether some cell begins with a zero and another digit, or is a rare one that looks so, like 0e5."""
     with path.open("rb") as file:
         kept = b"\n"
         while block := file.read(MIB // 2):  # stays in the cache
             a = np.frombuffer(kept + block, np.uint8)
             zero = a[1:-1] == ord("0")
-            zero &= a[2:] - np.uint8(ord("0")) < 10
-            zero &= (a[:-2] == ord(separator)) | (a[:-2] == ord("\n")) | (a[:-2] == ord('"'))
+            if (
+                separator in ",\t"
+            ):  # all that ends a cell or begins one has a code below those of digits, "-" and "."
+                zero &= a[2:] >= ord("0")
+                zero &= a[:-2] < ord("-")
+            else:
+                zero &= a[2:] - np.uint8(ord("0")) < 10
+                zero &= (a[:-2] == ord(separator)) | (a[:-2] < ord("-"))
             if zero.any():
                 return True
             kept = block[-2:]
@@ -684,10 +704,15 @@ def _checked_names(names: list[str] | None, width: int, notes: Notes) -> list[st
     names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
     if empty:
         notes.say(f"without a name in the header, so called {listed(names[i] for i in empty)}")
+    _refuse_twice(names)
+    return names
+
+
+def _refuse_twice(names: Iterable[str]) -> None:
+    """Raise a DataError if two columns have one name."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"several columns are called {listed(twice)}; rename them")
-    return names
 
 
 def _columns_of(table: _Table, like: Mapping[str, str], notes: Notes) -> DataFrame:
@@ -698,28 +723,16 @@ def _columns_of(table: _Table, like: Mapping[str, str], notes: Notes) -> DataFra
     if (names is None or not names[-1]) and len(columns) > 1 and columns[-1].null_count == len(columns[-1]):
         names, columns = names and names[:-1], columns[:-1]
         notes.say("an empty last column without a name, behind a separator at the end of each line, dropped")
-    if names is not None and len(names) > 1:
-        if (
-            names[0] in ("", "Unnamed: 0")
-            and names[0] not in like
-            and len(names) > 1
-            and _is_index(columns[0])
-        ):
-            names, columns, numbers = names[1:], columns[1:], numbers[1:]
-            notes.say("a first column without a name that numbers the rows dropped")
+    unnamed = names is not None and len(names) > 1 and names[0] in ("", "Unnamed: 0") and names[0] not in like
+    if names is not None and unnamed and _is_index(columns[0]):
+        names, columns, numbers = names[1:], columns[1:], numbers[1:]
+        notes.say("a first column without a name that numbers the rows dropped")
     names = _checked_names(names, len(columns), notes)
     series, wrong = {}, []
     for name, column, number in zip(names, columns, numbers, strict=False):
+        how = {"decimals": table.decimals, "commas": table.commas, "numbers": number}
         try:
-            series[name] = read_cells(
-                column,
-                name,
-                notes,
-                like.get(name),
-                decimals=table.decimals,
-                commas=table.commas,
-                numbers=number,
-            )
+            series[name] = read_cells(column, name, notes, like.get(name), **how)
         except DataError as error:
             wrong.append(str(error))
     if wrong:
@@ -852,9 +865,7 @@ def _read_parquet(path: Path) -> DataFrame:
         meta = file.metadata
         least = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
         _check_size(max(least, meta.num_rows * max(1, len(file.schema_arrow))))
-        if len(set(file.schema_arrow.names)) < len(file.schema_arrow):
-            twice = [name for name, count in Counter(file.schema_arrow.names).items() if count > 1]
-            raise DataError(f"several columns are called {listed(twice)}; rename them")
+        _refuse_twice(file.schema_arrow.names)
         return file.read().to_pandas()
 
 
@@ -884,9 +895,7 @@ def _like_frame(frame: DataFrame, like: Mapping[str, str], notes: Notes) -> Data
         notes.say(f"the index of the frame ({listed(map(str, frame.index.names), 3)}) is passed over")
         frame = frame.reset_index(drop=True)
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
-        raise DataError(f"several columns are called {listed(dict.fromkeys(twice))}; rename them")
+    _refuse_twice(frame.columns)
     types = pd.api.types
     fits = {
         "float64": lambda t: types.is_numeric_dtype(t) and not types.is_bool_dtype(t),
@@ -911,6 +920,9 @@ def original_frame(source: Any) -> DataFrame:
 
     if isinstance(source, pd.DataFrame):
         return source.copy()
+    from .files import find
+
     path = Path(source).expanduser()
-    paths = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    found = find(path)
+    paths = [path] if found is None else [file for part in found.parts for file in part]
     return pd.concat([read_frame_file(file)[0] for file in paths], ignore_index=True)

@@ -93,14 +93,10 @@ def load_like(
     own = replace(own, conditions=conditions or None)
     # Values may be missing here and not in training, or the other way: to the model that makes no difference.
     own = replace(own, missing=own.missing or spec.missing)
-    splits = read = [replace(split, spec=own) for split in splits]
-    order = data.order
-    if not all(bool(k.all()) for k in known):
-        splits = [split.select(np.flatnonzero(k.numpy())) for split, k in zip(splits, known, strict=True)]
-        order = None if order is None else order[torch.cat(known).numpy()]
-    found = Data(*splits, options=data.options, order=order, whole=data.whole, notes=data.notes)
-    found.read = tuple(read)
-    return found
+    splits = [replace(split, spec=own) for split in splits]
+    found = data.with_splits(splits, data.order)
+    found.read = tuple(splits)
+    return found if all(bool(k.all()) for k in known) else found.kept([k.numpy() for k in known])
 
 
 def read_examples(x: Any, spec: DataSpec | None) -> Tensor:

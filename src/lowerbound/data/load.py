@@ -20,7 +20,7 @@ from . import arrays, idx, objects, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
-from .frames import TABLE_SUFFIXES
+from .frames import TABLE_SUFFIXES, is_table
 from .images import pictures_in, read_folder
 from .lists import TYPES
 from .masks import MASK_RULES, check_rule
@@ -44,6 +44,7 @@ _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .ta
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar", "columns")
 _TABLES = ("table", "parquet", "columns")
+_ARRAYS = (None, "npy")
 _LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
     "image_size": (None, _PICTURES),
@@ -56,6 +57,7 @@ _ONLY = {
     "label_column": (None, _LABELLED),
     "schema": (None, _TABLES),
     "unknown": ("refuse", _TABLES),
+    "axes": (None, _ARRAYS),
     "stream": (None, ("npy", "parquet", "tar")),
     "memory": (None, ("npy", "parquet", "tar")),
 }
@@ -65,6 +67,7 @@ _FORMS = {
     _TABLES: "tables (.csv and other text, .xlsx, .parquet, DataFrame)",
     _LABELLED: "tables (.csv, .parquet, DataFrame), tar shards, and folders of images with a list of labels",
     ("npy", "parquet", "tar"): _STREAMED,
+    _ARRAYS: "arrays, in memory and in .npy and .npz files",
 }
 
 
@@ -87,6 +90,7 @@ def load(
     columns: Sequence[str] | None = None,
     label_column: str | None = None,
     values: Values | None = None,
+    axes: str | None = None,
     schema: Any = None,
     unknown: str = "refuse",
     condition: str | Sequence[str] | Mapping[str, Any] | None = None,
@@ -155,6 +159,8 @@ def load(
         label_column: The column of the table, or of the list of labels, that is the label; in shards the name in the
             .json, which else is the .cls.
         values: "binary", "unit", "real" or "categorical"; of a table "real" takes all columns as plain numbers.
+        axes: What the axes of an array are where the look at them is not right, a letter each: N examples, and D of
+            vectors or C, H, W of pictures, like "NHWC" or "HWN".
         schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
             other attributes of `ColumnSpec`, a table of them (or of kinds) by name, or the path of a .json with that,
             as `lowerbound inspect` writes it.
@@ -195,7 +201,7 @@ USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items
 _STORED = (
     "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames",
     "background", "dequantize", "on_corrupt",
-    "columns", "label_column", "values", "schema", "unknown", "condition", "observed", "labelled", "groups",
+    "columns", "label_column", "values", "axes", "schema", "unknown", "condition", "observed", "labelled", "groups",
 )  # fmt: skip
 
 
@@ -222,7 +228,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
         options[name] = [given[name]] if isinstance(given[name], str) else options[name]
     if isinstance(condition, Mapping):
         options["condition"] = None
-    for name in ("groups", "split_by"):
+    for name in ("groups", "split_by", "axes"):
         if options[name] is None:
             del options[name]
     whole = options["split"] is None
@@ -236,7 +242,8 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     known = _schema_of(given["schema"]) if like is None else _table_of(like)
     # A list of names and labels is for the reader of the folder, which knows the names.
     beside = None if _is_list(options["labels"]) else labels
-    found = _joined(_open(source, options | streaming | {"schema": known}), beside, arrays_given, name)
+    how = options | streaming | {"schema": known, "axes": given["axes"]}
+    found = _joined(_open(source, how), beside, arrays_given, name)
     cap = cap_of(given["memory"])
     if found.streams:
         options |= {"stream": found.streamed, "memory": cap if found.streamed else None}
@@ -245,8 +252,14 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     if found.own_split and tuple(options["split"]) != _FRACTIONS:
         raise ConfigError(f"split={options['split']}: {name} has a split of its own; leave split out")
     # Blocks have the axes of data already.
+    axes, said = given["axes"], list(found.notes)
+    if axes is None and isinstance(found.parts[0], np.ndarray) and arrays.is_unclear(found.parts[0]):
+        said.append(f"{found.parts[0].shape} is taken as (N, C, H, W); axes='NHWC' takes it otherwise")
     found = found.with_parts(
-        [arrays.check_array(part, name) if isinstance(part, np.ndarray) else part for part in found.parts]
+        [
+            arrays.check_array(part, name, axes=axes) if isinstance(part, np.ndarray) else part
+            for part in found.parts
+        ]
     )
     whole = whole and not found.own_split
     check_parts(found, name, whole)
@@ -295,10 +308,10 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
     order = None if found.own_split or whole else np.concatenate(cuts)
     options["binarize"] = spec.binarize
-    notes = [*found.notes, *facts.notes(meaning, found.table is not None)]
+    notes = [*said, *facts.notes(meaning, found.table is not None)]
     if not whole and len(splits[0]) < _FEW:
         notes.append(f"only {len(splits[0])} examples to train on; of so few nothing can be learned")
-    return Data(*splits, options=options, order=order, whole=whole, notes=notes)
+    return Data(*splits, options=options, order=order, whole=whole, notes=notes, names=found.names)
 
 
 def _table_of(like: DataSpec) -> tuple[ColumnSpec, ...] | None:
@@ -346,6 +359,7 @@ def _check(options: dict[str, Any], labels: Any) -> None:
     if options["channels"] == 4 and options["background"] != "white":
         raise ConfigError("channels=4 keeps transparency, so nothing shows through; leave background out")
     check_option("dequantize", options["dequantize"], (True, False))
+    arrays.check_axes(options.get("axes"))
     check_option("unknown", options["unknown"], ("refuse", "missing"))
     split, seed, size = options["split"], options["seed"], options["image_size"]
     by = options.get("split_by")
@@ -433,7 +447,7 @@ def _open(source: Any, options: dict[str, Any]) -> Source:
 
 def _open_path(name: str, options: dict[str, Any]) -> Source:
     if name in NAMES:
-        _check_use(options, None)
+        _check_use(options, name)
         return _read_digits() if name == "digits" else idx.read_mnist(name, options["root"])
     path = user_path(name)
     if not path.exists():
@@ -479,6 +493,13 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
         raise DataError(
             f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"
         )
+    if is_table(path):
+        _check_use(options, "table")
+        found = tables.read_table(path, reading_of(options, _parts(options)))
+        said = (
+            f"{suffix or 'no ending'} is no known type of file: read as a table, which its content looks like"
+        )
+        return replace(found, notes=(said, *found.notes))
     raise DataError(
         f"{name} has no known type; readable are {_SUFFIXES}, a folder of images, or {', '.join(NAMES)}"
     )

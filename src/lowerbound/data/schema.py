@@ -324,7 +324,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         offset=math.floor(low) if facts.stored == "date" else _offset(low, high, step),
         digits=digits,
         step=step,
-        cell=unit if step is None and unit is not None else cell,
+        cell=unit if step is None and cell is None else cell,
         spikes=spikes,
     )
 
@@ -426,10 +426,14 @@ def _encoded(column: ColumnSpec, cells: Series, unknown: str) -> np.ndarray:
         row = int(strange.argmax())
         have = ", ".join(str(value) for value in (column.categories or ())[:10])
         more = ", ..." if len(column.categories or ()) > 10 else ""
+        places = column.stored == "text" and all(
+            str(value) in map(str, range(len(column.categories or ()))) for value in values
+        )
         raise DataError(
             f"column {column.name!r} has {brief(cells.iloc[row], 60)} in row {row}, counted from 0, and "
-            f"{int(strange.sum())} such cells; its categories are {have}{more}: correct them, or read them "
-            "as missing with unknown='missing'"
+            f"{int(strange.sum())} such cells; its categories are {have}{more}: "
+            + ("if the numbers are places among them, write the words" if places else "correct them")
+            + ", or leave the cells empty (in Python unknown='missing' reads them so)"
         )
     x[strange | empty] = math.nan
     return x

@@ -28,6 +28,7 @@ class Source:
         streams: Whether the source could be streamed, even if it is not.
         table: What the columns of a table mean, those that are no part of x included.
         notes: What was passed over or decided in reading, a sentence each.
+        names: Of what each example is called, the parts one after the other: the paths of pictures in their folder.
     """
 
     parts: tuple[np.ndarray | Blocks, ...]
@@ -40,6 +41,7 @@ class Source:
     streams: bool = False
     table: tuple[ColumnSpec, ...] | None = None
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
 
     @property
     def own_split(self) -> bool:

@@ -214,8 +214,16 @@ def read_condition(frame: DataFrame, name: str) -> np.ndarray:
     """A column to condition on, (N,).
 
     Floats with NaN where cells are empty; for words, booleans and categories objects with None there.
+
+    Raises:
+        DataError: It holds dates.
     """
     column, types = frame[name], import_pandas().api.types
+    if types.is_datetime64_any_dtype(column.dtype):
+        raise DataError(
+            f"column {name!r} to condition on holds dates; give whole numbers or strings, like their months, or "
+            "numbers, like the days since the first"
+        )
     numeric = types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype)
     if numeric and not types.is_bool_dtype(column.dtype):
         return column.to_numpy("float64", na_value=np.nan)
