@@ -81,8 +81,10 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         if slot == "condition":
             chosen[slot] = _with_conditions(spec, overrides.get(slot, {}))
             continue
-        if slot == "transform" and spec.values == "real" and chosen["likelihood"]["type"] == "gaussian":
-            usual[slot] = {"type": "standardize"}
+        if slot == "transform" and spec.values == "real":
+            family = _class_of("likelihood", chosen["likelihood"], modules)
+            if getattr(family, "standardised", False):
+                usual[slot] = {"type": "standardize"}
         value = overrides.get(slot, {})
         options = describe(slot, value) if slot in modules else as_options(slot, value)
         chosen[slot] = merge(usual, {slot: options})[slot]
