@@ -9,7 +9,7 @@ from torch.distributions import Independent, Normal
 
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
-from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
 from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
@@ -93,6 +93,20 @@ CONDITIONS = {
         observed(1, 4, 3),
     ),
 }
+
+
+def _narrow(family, second):
+    """A family of two parameters near (0, ``second``), where trapezoids and fourth moments are tame."""
+
+    class Narrow(family):
+        def forward(self, h):
+            axis = -1 - len(self.event_shape)
+            first, more = h.unbind(axis)
+            return super().forward(torch.stack([first / 4, second + more / 4], axis))
+
+    return Narrow
+
+
 LIKELIHOODS = {
     "bernoulli": (Bernoulli, (*NOT_REAL, 0.5, -1.0, 2.0, 255.0)),
     "continuous_bernoulli": (ContinuousBernoulli, (*NOT_REAL, -0.01, 1.01, 255.0)),
@@ -100,6 +114,10 @@ LIKELIHOODS = {
     **{
         f"gaussian_{scale}": (lambda shape, scale=scale: Gaussian(shape, scale=scale), NOT_REAL)
         for scale in (0.3, 1, "learned", "per_dimension", "predicted", "optimal")
+    },
+    **{
+        f"laplace_{scale}": (lambda shape, scale=scale: Laplace(shape, scale=scale), NOT_REAL)
+        for scale in (0.3, "learned", "per_dimension", "predicted")
     },
 }
 OBJECTIVES = {

@@ -54,6 +54,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gaussian": likelihoods.Gaussian,
         "categorical": likelihoods.Categorical,
         "columns": likelihoods.Columns,
+        "laplace": likelihoods.Laplace,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

@@ -5,6 +5,7 @@ from .bernoulli import Bernoulli, ContinuousBernoulli
 from .categorical import Categorical
 from .columns import Columns, ColumnsDistribution
 from .gaussian import Gaussian
+from .laplace import Laplace
 
 __all__ = [
     "Bernoulli",
@@ -13,5 +14,6 @@ __all__ = [
     "ColumnsDistribution",
     "ContinuousBernoulli",
     "Gaussian",
+    "Laplace",
     "Likelihood",
 ]
