@@ -9,7 +9,7 @@ from torch.distributions import Independent, Normal
 
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
-from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace
+from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, StudentT
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
 from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
@@ -119,6 +119,8 @@ LIKELIHOODS = {
         f"laplace_{scale}": (lambda shape, scale=scale: Laplace(shape, scale=scale), NOT_REAL)
         for scale in (0.3, "learned", "per_dimension", "predicted")
     },
+    "student_t": (lambda shape: StudentT(shape, "predicted", df=9), NOT_REAL),
+    "student_t_learned": (StudentT, NOT_REAL),
 }
 OBJECTIVES = {
     "elbo": ELBO,

@@ -55,6 +55,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "categorical": likelihoods.Categorical,
         "columns": likelihoods.Columns,
         "laplace": likelihoods.Laplace,
+        "student_t": likelihoods.StudentT,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

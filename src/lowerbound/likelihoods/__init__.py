@@ -6,6 +6,7 @@ from .categorical import Categorical
 from .columns import Columns, ColumnsDistribution
 from .gaussian import Gaussian
 from .laplace import Laplace
+from .student_t import StudentT
 
 __all__ = [
     "Bernoulli",
@@ -16,4 +17,5 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "StudentT",
 ]
