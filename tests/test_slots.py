@@ -9,7 +9,15 @@ from torch.distributions import Independent, Normal
 
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
-from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace, StudentT
+from lowerbound.likelihoods import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    Laplace,
+    LogCosh,
+    StudentT,
+)
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
 from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
@@ -121,6 +129,8 @@ LIKELIHOODS = {
     },
     "student_t": (lambda shape: StudentT(shape, "predicted", df=9), NOT_REAL),
     "student_t_learned": (StudentT, NOT_REAL),
+    "log_cosh": (lambda shape: LogCosh(shape, "predicted"), NOT_REAL),
+    "log_cosh_power": (lambda shape: LogCosh(shape, 0.5, power=3), NOT_REAL),
 }
 OBJECTIVES = {
     "elbo": ELBO,

@@ -56,6 +56,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "columns": likelihoods.Columns,
         "laplace": likelihoods.Laplace,
         "student_t": likelihoods.StudentT,
+        "log_cosh": likelihoods.LogCosh,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

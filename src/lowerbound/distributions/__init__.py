@@ -4,6 +4,7 @@ from .bernoulli import BernoulliLogits
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
+from .log_cosh import LogCosh
 from .mixture import Mixture
 from .one_hot import OneHot
 from .restricted import Restricted, restrict
@@ -12,6 +13,7 @@ from .uniform import from_uniform, uniforms
 __all__ = [
     "BernoulliLogits",
     "ContinuousBernoulliLogits",
+    "LogCosh",
     "Mixture",
     "OneHot",
     "Restricted",

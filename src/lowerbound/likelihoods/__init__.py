@@ -6,6 +6,7 @@ from .categorical import Categorical
 from .columns import Columns, ColumnsDistribution
 from .gaussian import Gaussian
 from .laplace import Laplace
+from .log_cosh import LogCosh
 from .student_t import StudentT
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "LogCosh",
     "StudentT",
 ]
