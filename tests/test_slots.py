@@ -13,6 +13,7 @@ from lowerbound.likelihoods import (
     Bernoulli,
     Categorical,
     ContinuousBernoulli,
+    DiscretisedLogistic,
     Gaussian,
     Laplace,
     LogCosh,
@@ -131,6 +132,14 @@ LIKELIHOODS = {
     "student_t_learned": (StudentT, NOT_REAL),
     "log_cosh": (lambda shape: LogCosh(shape, "predicted"), NOT_REAL),
     "log_cosh_power": (lambda shape: LogCosh(shape, 0.5, power=3), NOT_REAL),
+    "discretised_logistic": (
+        lambda shape: DiscretisedLogistic(shape, levels=5),
+        (*NOT_REAL, 0.3, -0.25, 1.25),
+    ),
+    "discretised_logistic_mixture": (
+        lambda shape: DiscretisedLogistic(shape, levels=7, components=3),
+        (*NOT_REAL, 0.3),
+    ),
 }
 OBJECTIVES = {
     "elbo": ELBO,

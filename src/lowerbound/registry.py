@@ -57,6 +57,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "laplace": likelihoods.Laplace,
         "student_t": likelihoods.StudentT,
         "log_cosh": likelihoods.LogCosh,
+        "discretised_logistic": likelihoods.DiscretisedLogistic,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

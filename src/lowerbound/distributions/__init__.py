@@ -5,6 +5,7 @@ from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
 from .log_cosh import LogCosh
+from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
 from .one_hot import OneHot
 from .restricted import Restricted, restrict
@@ -13,6 +14,7 @@ from .uniform import from_uniform, uniforms
 __all__ = [
     "BernoulliLogits",
     "ContinuousBernoulliLogits",
+    "DiscretisedLogistic",
     "LogCosh",
     "Mixture",
     "OneHot",
@@ -22,6 +24,7 @@ __all__ = [
     "diagonal_gaussian",
     "from_uniform",
     "kl_per_dimension",
+    "log_between",
     "restrict",
     "uniforms",
 ]

@@ -4,6 +4,7 @@ from .base import Likelihood
 from .bernoulli import Bernoulli, ContinuousBernoulli
 from .categorical import Categorical
 from .columns import Columns, ColumnsDistribution
+from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
 from .laplace import Laplace
 from .log_cosh import LogCosh
@@ -15,6 +16,7 @@ __all__ = [
     "Columns",
     "ColumnsDistribution",
     "ContinuousBernoulli",
+    "DiscretisedLogistic",
     "Gaussian",
     "Laplace",
     "Likelihood",
