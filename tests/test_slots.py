@@ -11,6 +11,7 @@ from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
 from lowerbound.likelihoods import (
     Bernoulli,
+    Beta,
     Categorical,
     ContinuousBernoulli,
     DiscretisedLogistic,
@@ -140,6 +141,7 @@ LIKELIHOODS = {
         lambda shape: DiscretisedLogistic(shape, levels=7, components=3),
         (*NOT_REAL, 0.3),
     ),
+    "beta": (_narrow(Beta, 2.0), (*NOT_REAL, -0.01, 1.01)),
 }
 OBJECTIVES = {
     "elbo": ELBO,

@@ -58,6 +58,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "student_t": likelihoods.StudentT,
         "log_cosh": likelihoods.LogCosh,
         "discretised_logistic": likelihoods.DiscretisedLogistic,
+        "beta": likelihoods.Beta,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

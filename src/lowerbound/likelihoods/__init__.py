@@ -2,6 +2,7 @@
 
 from .base import Likelihood
 from .bernoulli import Bernoulli, ContinuousBernoulli
+from .beta import Beta
 from .categorical import Categorical
 from .columns import Columns, ColumnsDistribution
 from .discretised_logistic import DiscretisedLogistic
@@ -12,6 +13,7 @@ from .student_t import StudentT
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "Categorical",
     "Columns",
     "ColumnsDistribution",
