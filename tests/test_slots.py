@@ -15,9 +15,11 @@ from lowerbound.likelihoods import (
     Categorical,
     ContinuousBernoulli,
     DiscretisedLogistic,
+    Gamma,
     Gaussian,
     Laplace,
     LogCosh,
+    LogNormal,
     StudentT,
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
@@ -142,6 +144,8 @@ LIKELIHOODS = {
         (*NOT_REAL, 0.3),
     ),
     "beta": (_narrow(Beta, 2.0), (*NOT_REAL, -0.01, 1.01)),
+    "log_normal": (_narrow(LogNormal, -1.5), (*NOT_REAL, 0.0, -1.0)),
+    "gamma": (_narrow(Gamma, 2.0), (*NOT_REAL, 0.0, -1.0)),
 }
 OBJECTIVES = {
     "elbo": ELBO,

@@ -59,6 +59,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "log_cosh": likelihoods.LogCosh,
         "discretised_logistic": likelihoods.DiscretisedLogistic,
         "beta": likelihoods.Beta,
+        "log_normal": likelihoods.LogNormal,
+        "gamma": likelihoods.Gamma,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

@@ -9,6 +9,7 @@ from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
 from .laplace import Laplace
 from .log_cosh import LogCosh
+from .positive import Gamma, LogNormal
 from .student_t import StudentT
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "ColumnsDistribution",
     "ContinuousBernoulli",
     "DiscretisedLogistic",
+    "Gamma",
     "Gaussian",
     "Laplace",
     "Likelihood",
     "LogCosh",
+    "LogNormal",
     "StudentT",
 ]
