@@ -21,6 +21,7 @@ from lowerbound.likelihoods import (
     LogCosh,
     LogNormal,
     StudentT,
+    VonMises,
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
@@ -146,6 +147,7 @@ LIKELIHOODS = {
     "beta": (_narrow(Beta, 2.0), (*NOT_REAL, -0.01, 1.01)),
     "log_normal": (_narrow(LogNormal, -1.5), (*NOT_REAL, 0.0, -1.0)),
     "gamma": (_narrow(Gamma, 2.0), (*NOT_REAL, 0.0, -1.0)),
+    "von_mises": (VonMises, (*NOT_REAL, 3.2, -3.2)),
 }
 OBJECTIVES = {
     "elbo": ELBO,

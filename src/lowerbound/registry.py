@@ -61,6 +61,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "beta": likelihoods.Beta,
         "log_normal": likelihoods.LogNormal,
         "gamma": likelihoods.Gamma,
+        "von_mises": likelihoods.VonMises,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

@@ -10,6 +10,7 @@ from .mixture import Mixture
 from .one_hot import OneHot
 from .restricted import Restricted, restrict
 from .uniform import from_uniform, uniforms
+from .von_mises import VonMises
 
 __all__ = [
     "BernoulliLogits",
@@ -19,6 +20,7 @@ __all__ = [
     "Mixture",
     "OneHot",
     "Restricted",
+    "VonMises",
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",

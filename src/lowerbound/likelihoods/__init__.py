@@ -11,6 +11,7 @@ from .laplace import Laplace
 from .log_cosh import LogCosh
 from .positive import Gamma, LogNormal
 from .student_t import StudentT
+from .von_mises import VonMises
 
 __all__ = [
     "Bernoulli",
@@ -27,4 +28,5 @@ __all__ = [
     "LogCosh",
     "LogNormal",
     "StudentT",
+    "VonMises",
 ]
