@@ -20,6 +20,7 @@ from lowerbound.likelihoods import (
     Laplace,
     LogCosh,
     LogNormal,
+    Ordinal,
     StudentT,
     VonMises,
 )
@@ -148,6 +149,8 @@ LIKELIHOODS = {
     "log_normal": (_narrow(LogNormal, -1.5), (*NOT_REAL, 0.0, -1.0)),
     "gamma": (_narrow(Gamma, 2.0), (*NOT_REAL, 0.0, -1.0)),
     "von_mises": (VonMises, (*NOT_REAL, 3.2, -3.2)),
+    "ordinal": (lambda shape: Ordinal(shape, categories=5), (*NOT_REAL, -1.0, 5.0, 1.5)),
+    "ordinal_two": (lambda shape: Ordinal(shape, categories=2), (*NOT_REAL, 2.0)),
 }
 OBJECTIVES = {
     "elbo": ELBO,

@@ -62,6 +62,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "log_normal": likelihoods.LogNormal,
         "gamma": likelihoods.Gamma,
         "von_mises": likelihoods.VonMises,
+        "ordinal": likelihoods.Ordinal,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

@@ -9,6 +9,7 @@ from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
 from .laplace import Laplace
 from .log_cosh import LogCosh
+from .ordinal import Ordinal
 from .positive import Gamma, LogNormal
 from .student_t import StudentT
 from .von_mises import VonMises
@@ -27,6 +28,7 @@ __all__ = [
     "Likelihood",
     "LogCosh",
     "LogNormal",
+    "Ordinal",
     "StudentT",
     "VonMises",
 ]
