@@ -13,6 +13,7 @@ from lowerbound.likelihoods import (
     Bernoulli,
     Beta,
     Categorical,
+    CensoredGaussian,
     ContinuousBernoulli,
     DiscretisedLogistic,
     Gamma,
@@ -151,6 +152,10 @@ LIKELIHOODS = {
     "von_mises": (VonMises, (*NOT_REAL, 3.2, -3.2)),
     "ordinal": (lambda shape: Ordinal(shape, categories=5), (*NOT_REAL, -1.0, 5.0, 1.5)),
     "ordinal_two": (lambda shape: Ordinal(shape, categories=2), (*NOT_REAL, 2.0)),
+    "censored_gaussian": (
+        lambda shape: CensoredGaussian(shape, limit=0.4, scale="predicted"),
+        (*NOT_REAL, 0.5),
+    ),
 }
 OBJECTIVES = {
     "elbo": ELBO,

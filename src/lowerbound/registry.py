@@ -63,6 +63,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gamma": likelihoods.Gamma,
         "von_mises": likelihoods.VonMises,
         "ordinal": likelihoods.Ordinal,
+        "censored_gaussian": likelihoods.CensoredGaussian,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

@@ -1,6 +1,7 @@
 """Distributions that torch lacks, or computes too slowly or too coarsely for our purpose."""
 
 from .bernoulli import BernoulliLogits
+from .censored import CensoredNormal
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
@@ -14,6 +15,7 @@ from .von_mises import VonMises
 
 __all__ = [
     "BernoulliLogits",
+    "CensoredNormal",
     "ContinuousBernoulliLogits",
     "DiscretisedLogistic",
     "LogCosh",

@@ -4,6 +4,7 @@ from .base import Likelihood
 from .bernoulli import Bernoulli, ContinuousBernoulli
 from .beta import Beta
 from .categorical import Categorical
+from .censored_gaussian import CensoredGaussian
 from .columns import Columns, ColumnsDistribution
 from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
@@ -18,6 +19,7 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
+    "CensoredGaussian",
     "Columns",
     "ColumnsDistribution",
     "ContinuousBernoulli",
