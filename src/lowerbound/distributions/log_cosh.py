@@ -1,9 +1,10 @@
 r"""The density whose negative logarithm is log cosh: like a Gaussian near its middle, like a Laplace law far from it.
 
-.. math:: p(x) = \frac{\Gamma(\frac{a + 1}{2})}{\sqrt\pi\, \Gamma(\frac a2)\, s} \cosh\left(\frac{x - \mu}{s}\right)^{-a}
+.. math:: p(x) = \frac{\Gamma(\frac{a + 1}{2})}{\sqrt\pi\, \Gamma(\frac a2)\, s}
+    \cosh\left(\frac{x - \mu}{s}\right)^{-a}
 
-With t = (x − μ) / s, (1 + tanh t) / 2 is Beta(a/2, a/2): so it is drawn. For a = 1 it is the hyperbolic secant law, for
-a = 2 the logistic one.
+With t = (x − μ) / s, (1 + tanh t) / 2 is Beta(a/2, a/2): so it is drawn. For a = 1 it is the hyperbolic secant law,
+for a = 2 the logistic one.
 """
 
 from __future__ import annotations

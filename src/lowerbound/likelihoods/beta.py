@@ -5,8 +5,8 @@ r"""Beta likelihood of shares and grey levels strictly between 0 and 1.
 with mean m = a / (a + b) and concentration c = a + b from the decoder.
 
 Reference:
-    The continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019), https://arxiv.org/abs/1907.06845, section 5, where it
-    stands beside that one
+    The continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019), https://arxiv.org/abs/1907.06845, section 5,
+    where it stands beside that one
 """
 
 from __future__ import annotations

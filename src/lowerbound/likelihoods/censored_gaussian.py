@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ class CensoredGaussian(LocationScale):
 
     standardised = False
     bound: Tensor
+    middle: Tensor
+    unit: Tensor
 
     def __init__(
         self,
@@ -58,10 +61,27 @@ class CensoredGaussian(LocationScale):
         self.register_buffer(
             "bound", c.expand(numel(self.event_shape)).reshape(self.event_shape), persistent=False
         )
+        # Units of its own, those of the data: a transform would have to take the limit along.
+        self.register_buffer("middle", torch.zeros(self.event_shape))
+        self.register_buffer("unit", torch.ones(self.event_shape))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return x in units of the data's spread."""
+        return (x - self.middle) / self.unit
+
+    @torch.no_grad()
+    def start(self, u: Tensor, model: Any) -> Tensor:
+        """Take middle and spread of the data as units; the rest as ``LocationScale``."""
+        self.middle.copy_(u.mean(0))
+        self.unit.copy_(u.std(0, correction=0).clamp(min=1e-12))
+        return super().start(self.features(u), model)
 
     def law(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Return the censored Gaussian of each element."""
-        return CensoredNormal(loc, scale, self.bound.to(loc) if loc.ndim else loc.new_full((), math.inf))
+        if not loc.ndim:
+            return CensoredNormal(loc, scale, torch.full_like(loc, math.inf))
+        middle, unit, bound = (t.to(loc) for t in (self.middle, self.unit, self.bound))
+        return CensoredNormal(middle + unit * loc, unit * scale, bound)
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless x is finite and nowhere above its limit."""

@@ -9,8 +9,8 @@ for each element, with the step δ between levels, and with the tails given to t
 References:
     Improving variational inference with inverse autoregressive flow (Kingma et al., 2016), one component,
     https://arxiv.org/abs/1606.04934, section 5.2
-    PixelCNN++ (Salimans et al., 2017), several, https://arxiv.org/abs/1701.05517, section 2.1; there the three colours
-    of a pixel depend on one another
+    PixelCNN++ (Salimans et al., 2017), several, https://arxiv.org/abs/1701.05517, section 2.1; there the three
+    colours of a pixel depend on one another
 """
 
 from __future__ import annotations

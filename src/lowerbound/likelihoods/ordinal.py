@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ class Ordinal(Likelihood):
         super().__init__(event_shape)
         self.categories = categories
         start = torch.arange(categories - 1) - (categories - 2) / 2
-        raw = torch.full((categories - 1, *self.event_shape), 0.5413)  # softplus gives 1
+        raw = torch.full((categories - 1, *self.event_shape), math.log(math.e - 1))  # softplus gives 1
         raw[0] = start[0]
         self.thresholds = nn.Parameter(raw)
 

@@ -28,6 +28,8 @@ from ..distributions import bounded_exp
 from ..shapes import full_precision
 from .base import Likelihood
 
+_FAR = 60.0  # logarithm of a mean that float32 still holds, divided by a shape
+
 
 class _Positive(Likelihood):
     """Positive numbers, two parameters each; the encoder sees their logarithms."""
@@ -88,7 +90,7 @@ class Gamma(_Positive):
     def law(self, first: Tensor, second: Tensor) -> Distribution:
         """Return the gamma distribution of each element."""
         a = bounded_exp(second)
-        return TorchGamma(a, a * torch.exp(-first), validate_args=False)
+        return TorchGamma(a, a * torch.exp(-first.clamp(-_FAR, _FAR)), validate_args=False)
 
     def start(self, u: Tensor, model: Any) -> Tensor:
         """Return log-mean and log-shape by the data's moments."""
