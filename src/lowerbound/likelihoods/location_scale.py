@@ -5,9 +5,7 @@ r"""What likelihoods of a location and a scale have in common: where the scale c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,7 +14,7 @@ from torch.distributions import Distribution, Independent
 
 from ..distributions import bounded_exp
 from ..errors import ConfigError, suggest
-from ..shapes import full_precision
+from ..shapes import full_precision, is_positive
 from .base import Likelihood, refuse_non_finite
 
 Scale = Literal["learned", "per_dimension", "predicted"]
@@ -39,8 +37,7 @@ class LocationScale(Likelihood):
 
     def __init__(self, event_shape: int | Sequence[int], scale: float | Scale = "per_dimension") -> None:
         words = get_args(Scale)
-        number = isinstance(scale, Real) and not isinstance(scale, bool) and 0 < scale < math.inf
-        if not number and scale not in words:
+        if not is_positive(scale) and scale not in words:
             raise ConfigError(
                 f"{type(self).__name__} needs a positive number as scale, or a word; got {scale!r}; "
                 f"{suggest(str(scale), words)}"

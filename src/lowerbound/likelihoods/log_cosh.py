@@ -11,15 +11,14 @@ Reference:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions import LogCosh as Law
 from ..errors import ConfigError
+from ..shapes import is_positive
 from .location_scale import LocationScale, Scale
 
 
@@ -41,7 +40,7 @@ class LogCosh(LocationScale):
         scale: float | Scale = "per_dimension",
         power: float = 1.0,
     ) -> None:
-        if not isinstance(power, Real) or isinstance(power, bool) or not 0 < power < math.inf:
+        if not is_positive(power):
             raise ConfigError(f"LogCosh needs a power > 0; got {power!r}")
         self.power = power
         super().__init__(event_shape, scale)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Literal
 
 import torch
@@ -22,6 +21,7 @@ from torch.distributions import StudentT as TorchStudentT
 
 from ..distributions import bounded_exp
 from ..errors import ConfigError
+from ..shapes import is_positive
 from .location_scale import LocationScale, Scale
 
 _START = 10.0  # where ν begins if it is learned
@@ -45,8 +45,7 @@ class StudentT(LocationScale):
         scale: float | Scale = "per_dimension",
         df: float | Literal["learned"] = "learned",
     ) -> None:
-        number = isinstance(df, Real) and not isinstance(df, bool) and 0 < df < math.inf
-        if not number and df != "learned":
+        if not is_positive(df) and df != "learned":
             raise ConfigError(
                 f"StudentT needs a positive number of degrees of freedom, or 'learned'; got {df!r}"
             )
