@@ -176,14 +176,20 @@ def every(table):
 @every(POSTERIORS)
 def test_posterior(build, device):
     posterior = build()
-    cells = {"cells": posterior.cells} if isinstance(posterior, CellGaussian) else {}
-    prior = CellPrior if cells else StandardNormal
-    check_posterior(build, prior=lambda: prior(posterior.event_shape, **cells), device=device)
+    prior = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]
+    agreed = {name: getattr(posterior, name) for name in posterior.agree}
+    check_posterior(build, prior=lambda: prior(posterior.event_shape, **agreed), device=device)
+
+
+def _encode(u):
+    """q(z | u) of pseudo-inputs (K, 2, 2)."""
+    flat = u.flatten(-2)
+    return Independent(Normal(flat[..., :2], 0.5 + flat[..., 2:].sigmoid(), validate_args=False), 1)
 
 
 @every(PRIORS)
 def test_prior(build, device):
-    check_prior(build, device=device)
+    check_prior(build, encode=_encode, device=device)
 
 
 @every(CONDITIONS)
