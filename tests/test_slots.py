@@ -27,7 +27,7 @@ from lowerbound.likelihoods import (
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
-from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
+from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, GaussianMixture, StandardNormal
 from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
     check_condition,
@@ -62,6 +62,10 @@ PRIORS = {
     "cell_affine": lambda: CellPrior(3, cells=2, hidden=(), context=1),
     "cell_map": lambda: CellPrior(8, cells=6, hidden=(5,), map_shape=(2, 3, 2), context=12),
     "cell_map_beside": lambda: CellPrior(7, cells=6, hidden=(5, 5), map_shape=(2, 2, 3), context=15),
+    "gaussian_mixture": lambda: GaussianMixture(3, components=2),
+    "gaussian_mixture_one": lambda: GaussianMixture(2, components=1),
+    "gaussian_mixture_context": lambda: GaussianMixture(2, components=3, hidden=(5,), context=4),
+    "gaussian_mixture_map": lambda: GaussianMixture((2, 1, 2), components=2, hidden=(), context=1),
 }
 
 

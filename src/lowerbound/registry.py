@@ -47,6 +47,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "standard_normal": priors.StandardNormal,
         "conditional_gaussian": priors.ConditionalGaussian,
         "flow": priors.Flow,
+        "gaussian_mixture": priors.GaussianMixture,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -5,6 +5,7 @@ from .base import Encode, Prior
 from .cell import CellPrior
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
+from .mixture import GaussianMixture
 from .normal import StandardNormal
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Encode",
     "Flow",
     "FlowDistribution",
+    "GaussianMixture",
     "Level",
     "Prior",
     "StandardNormal",
