@@ -27,7 +27,7 @@ from lowerbound.likelihoods import (
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
-from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, GaussianMixture, StandardNormal
+from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, GaussianMixture, StandardNormal, VampPrior
 from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
     check_condition,
@@ -66,6 +66,8 @@ PRIORS = {
     "gaussian_mixture_one": lambda: GaussianMixture(2, components=1),
     "gaussian_mixture_context": lambda: GaussianMixture(2, components=3, hidden=(5,), context=4),
     "gaussian_mixture_map": lambda: GaussianMixture((2, 1, 2), components=2, hidden=(), context=1),
+    "vamp": lambda: VampPrior(2, (2, 2), components=3),
+    "vamp_weighted": lambda: VampPrior(2, (2, 2), components=4, weighted=True),
 }
 
 

@@ -48,6 +48,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "conditional_gaussian": priors.ConditionalGaussian,
         "flow": priors.Flow,
         "gaussian_mixture": priors.GaussianMixture,
+        "vamp": priors.VampPrior,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

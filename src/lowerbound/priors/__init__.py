@@ -7,6 +7,7 @@ from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
 from .mixture import GaussianMixture
 from .normal import StandardNormal
+from .vamp import VampPrior
 
 __all__ = [
     "CellPrior",
@@ -18,4 +19,5 @@ __all__ = [
     "Level",
     "Prior",
     "StandardNormal",
+    "VampPrior",
 ]
