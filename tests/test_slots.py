@@ -27,7 +27,16 @@ from lowerbound.likelihoods import (
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
-from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, GaussianMixture, StandardNormal, VampPrior
+from lowerbound.priors import (
+    MAF,
+    NSF,
+    CellPrior,
+    ConditionalGaussian,
+    Flow,
+    GaussianMixture,
+    StandardNormal,
+    VampPrior,
+)
 from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
     check_condition,
@@ -68,6 +77,10 @@ PRIORS = {
     "gaussian_mixture_map": lambda: GaussianMixture((2, 1, 2), components=2, hidden=(), context=1),
     "vamp": lambda: VampPrior(2, (2, 2), components=3),
     "vamp_weighted": lambda: VampPrior(2, (2, 2), components=4, weighted=True),
+    "maf": lambda: MAF(3, transforms=2, hidden=(8,)),
+    "maf_context": lambda: MAF(2, transforms=1, hidden=(8,), context=3),
+    "nsf": lambda: NSF(2, transforms=1, hidden=(8,), bins=4),
+    "nsf_context": lambda: NSF(2, transforms=2, hidden=(8,), bins=3, context=2),
 }
 
 

@@ -49,6 +49,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "flow": priors.Flow,
         "gaussian_mixture": priors.GaussianMixture,
         "vamp": priors.VampPrior,
+        "maf": priors.MAF,
+        "nsf": priors.NSF,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -12,6 +12,7 @@ from .one_hot import OneHot
 from .restricted import Restricted, restrict
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
+from .zuko import gentle, zuko
 
 __all__ = [
     "BernoulliLogits",
@@ -27,8 +28,10 @@ __all__ = [
     "closed_form_kl",
     "diagonal_gaussian",
     "from_uniform",
+    "gentle",
     "kl_per_dimension",
     "log_between",
     "restrict",
     "uniforms",
+    "zuko",
 ]

@@ -1,6 +1,7 @@
 """Priors p(z) and p(z | c): the distribution that new latent codes are drawn from."""
 
 from ..slots import Level
+from .autoregressive_flow import MAF, NSF
 from .base import Encode, Prior
 from .cell import CellPrior
 from .conditional import ConditionalGaussian
@@ -10,6 +11,8 @@ from .normal import StandardNormal
 from .vamp import VampPrior
 
 __all__ = [
+    "MAF",
+    "NSF",
     "CellPrior",
     "ConditionalGaussian",
     "Encode",
