@@ -34,6 +34,7 @@ from lowerbound.priors import (
     ConditionalGaussian,
     Flow,
     GaussianMixture,
+    Sphere,
     StandardNormal,
     VampPrior,
 )
@@ -81,6 +82,8 @@ PRIORS = {
     "maf_context": lambda: MAF(2, transforms=1, hidden=(8,), context=3),
     "nsf": lambda: NSF(2, transforms=1, hidden=(8,), bins=4),
     "nsf_context": lambda: NSF(2, transforms=2, hidden=(8,), bins=3, context=2),
+    "sphere": lambda: Sphere(3),
+    "sphere_circle": lambda: Sphere(2),
 }
 
 

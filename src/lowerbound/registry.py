@@ -51,6 +51,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "vamp": priors.VampPrior,
         "maf": priors.MAF,
         "nsf": priors.NSF,
+        "sphere": priors.Sphere,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

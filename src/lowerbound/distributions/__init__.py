@@ -1,6 +1,7 @@
 """Distributions that torch lacks, or computes too slowly or too coarsely for our purpose."""
 
 from .bernoulli import BernoulliLogits
+from .bessel import log_bessel_i
 from .censored import CensoredNormal
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .divergence import closed_form_kl, kl_per_dimension
@@ -10,6 +11,7 @@ from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
 from .one_hot import OneHot
 from .restricted import Restricted, restrict
+from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
 from .zuko import gentle, zuko
@@ -23,13 +25,16 @@ __all__ = [
     "Mixture",
     "OneHot",
     "Restricted",
+    "UniformSphere",
     "VonMises",
+    "VonMisesFisher",
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",
     "from_uniform",
     "gentle",
     "kl_per_dimension",
+    "log_bessel_i",
     "log_between",
     "restrict",
     "uniforms",

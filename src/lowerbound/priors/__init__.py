@@ -8,6 +8,7 @@ from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
 from .mixture import GaussianMixture
 from .normal import StandardNormal
+from .sphere import Sphere
 from .vamp import VampPrior
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianMixture",
     "Level",
     "Prior",
+    "Sphere",
     "StandardNormal",
     "VampPrior",
 ]
