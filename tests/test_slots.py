@@ -26,7 +26,13 @@ from lowerbound.likelihoods import (
     VonMises,
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
-from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
+from lowerbound.posteriors import (
+    CellGaussian,
+    DiagonalGaussian,
+    FullCovarianceGaussian,
+    Posterior,
+    VonMisesFisher,
+)
 from lowerbound.priors import (
     MAF,
     NSF,
@@ -57,6 +63,9 @@ POSTERIORS = {
     "full_covariance_gaussian_one": lambda: FullCovarianceGaussian(1),
     "cell_gaussian": lambda: CellGaussian(7, cells=4),
     "cell_gaussian_one": lambda: CellGaussian(2, cells=1),
+    "von_mises_fisher": lambda: VonMisesFisher(3),
+    "von_mises_fisher_circle": lambda: VonMisesFisher(2),
+    "von_mises_fisher_many": lambda: VonMisesFisher(12),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

@@ -41,6 +41,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "cell_gaussian": posteriors.CellGaussian,
         "diagonal_gaussian": posteriors.DiagonalGaussian,
         "full_covariance_gaussian": posteriors.FullCovarianceGaussian,
+        "von_mises_fisher": posteriors.VonMisesFisher,
     },
     "prior": {
         "cell": priors.CellPrior,

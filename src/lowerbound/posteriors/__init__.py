@@ -3,5 +3,6 @@
 from .base import Posterior
 from .cell import CellGaussian
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
+from .von_mises_fisher import VonMisesFisher
 
-__all__ = ["CellGaussian", "DiagonalGaussian", "FullCovarianceGaussian", "Posterior"]
+__all__ = ["CellGaussian", "DiagonalGaussian", "FullCovarianceGaussian", "Posterior", "VonMisesFisher"]
