@@ -30,6 +30,7 @@ from lowerbound.posteriors import (
     CellGaussian,
     DiagonalGaussian,
     FullCovarianceGaussian,
+    LowRankGaussian,
     Posterior,
     VonMisesFisher,
 )
@@ -66,6 +67,8 @@ POSTERIORS = {
     "von_mises_fisher": lambda: VonMisesFisher(3),
     "von_mises_fisher_circle": lambda: VonMisesFisher(2),
     "von_mises_fisher_many": lambda: VonMisesFisher(12),
+    "low_rank_gaussian": lambda: LowRankGaussian(3),
+    "low_rank_gaussian_one": lambda: LowRankGaussian(2, rank=1),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

@@ -42,6 +42,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "diagonal_gaussian": posteriors.DiagonalGaussian,
         "full_covariance_gaussian": posteriors.FullCovarianceGaussian,
         "von_mises_fisher": posteriors.VonMisesFisher,
+        "low_rank_gaussian": posteriors.LowRankGaussian,
     },
     "prior": {
         "cell": priors.CellPrior,

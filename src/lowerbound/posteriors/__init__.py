@@ -3,6 +3,14 @@
 from .base import Posterior
 from .cell import CellGaussian
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
+from .low_rank import LowRankGaussian
 from .von_mises_fisher import VonMisesFisher
 
-__all__ = ["CellGaussian", "DiagonalGaussian", "FullCovarianceGaussian", "Posterior", "VonMisesFisher"]
+__all__ = [
+    "CellGaussian",
+    "DiagonalGaussian",
+    "FullCovarianceGaussian",
+    "LowRankGaussian",
+    "Posterior",
+    "VonMisesFisher",
+]
