@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from lowerbound import posteriors
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
 from lowerbound.likelihoods import (
@@ -69,6 +70,8 @@ POSTERIORS = {
     "von_mises_fisher_many": lambda: VonMisesFisher(12),
     "low_rank_gaussian": lambda: LowRankGaussian(3),
     "low_rank_gaussian_one": lambda: LowRankGaussian(2, rank=1),
+    "student_t": lambda: posteriors.StudentT(3),
+    "student_t_map": lambda: posteriors.StudentT((2, 1, 2), df=9),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

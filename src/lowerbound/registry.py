@@ -43,6 +43,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "full_covariance_gaussian": posteriors.FullCovarianceGaussian,
         "von_mises_fisher": posteriors.VonMisesFisher,
         "low_rank_gaussian": posteriors.LowRankGaussian,
+        "student_t": posteriors.StudentT,
     },
     "prior": {
         "cell": priors.CellPrior,

@@ -4,6 +4,7 @@ from .base import Posterior
 from .cell import CellGaussian
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .low_rank import LowRankGaussian
+from .student_t import StudentT
 from .von_mises_fisher import VonMisesFisher
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "FullCovarianceGaussian",
     "LowRankGaussian",
     "Posterior",
+    "StudentT",
     "VonMisesFisher",
 ]
