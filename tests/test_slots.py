@@ -28,7 +28,9 @@ from lowerbound.likelihoods import (
 )
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
 from lowerbound.posteriors import (
+    IAF,
     CellGaussian,
+    Coupling,
     DiagonalGaussian,
     FullCovarianceGaussian,
     LowRankGaussian,
@@ -72,6 +74,8 @@ POSTERIORS = {
     "low_rank_gaussian_one": lambda: LowRankGaussian(2, rank=1),
     "student_t": lambda: posteriors.StudentT(3),
     "student_t_map": lambda: posteriors.StudentT((2, 1, 2), df=9),
+    "iaf": lambda: IAF(3, hidden=(8,), features=4),
+    "coupling": lambda: Coupling(3, transforms=2, hidden=(8,), features=4),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

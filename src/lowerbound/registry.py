@@ -44,6 +44,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "von_mises_fisher": posteriors.VonMisesFisher,
         "low_rank_gaussian": posteriors.LowRankGaussian,
         "student_t": posteriors.StudentT,
+        "iaf": posteriors.IAF,
+        "coupling": posteriors.Coupling,
     },
     "prior": {
         "cell": priors.CellPrior,

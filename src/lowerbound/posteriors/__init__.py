@@ -2,13 +2,16 @@
 
 from .base import Posterior
 from .cell import CellGaussian
+from .flow import IAF, Coupling
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .low_rank import LowRankGaussian
 from .student_t import StudentT
 from .von_mises_fisher import VonMisesFisher
 
 __all__ = [
+    "IAF",
     "CellGaussian",
+    "Coupling",
     "DiagonalGaussian",
     "FullCovarianceGaussian",
     "LowRankGaussian",
