@@ -34,7 +34,9 @@ from lowerbound.posteriors import (
     DiagonalGaussian,
     FullCovarianceGaussian,
     LowRankGaussian,
+    Planar,
     Posterior,
+    Sylvester,
     VonMisesFisher,
 )
 from lowerbound.priors import (
@@ -76,6 +78,10 @@ POSTERIORS = {
     "student_t_map": lambda: posteriors.StudentT((2, 1, 2), df=9),
     "iaf": lambda: IAF(3, hidden=(8,), features=4),
     "coupling": lambda: Coupling(3, transforms=2, hidden=(8,), features=4),
+    "sylvester": lambda: Sylvester(3, transforms=2),
+    "sylvester_full": lambda: Sylvester(2, transforms=2, columns=2),
+    "planar": lambda: Planar(3, transforms=3),
+    "planar_one": lambda: Planar(1, transforms=2),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

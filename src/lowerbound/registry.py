@@ -46,6 +46,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "student_t": posteriors.StudentT,
         "iaf": posteriors.IAF,
         "coupling": posteriors.Coupling,
+        "sylvester": posteriors.Sylvester,
+        "planar": posteriors.Planar,
     },
     "prior": {
         "cell": priors.CellPrior,

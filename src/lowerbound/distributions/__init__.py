@@ -10,6 +10,7 @@ from .log_cosh import LogCosh
 from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
 from .one_hot import OneHot
+from .pushforward import Pushforward
 from .restricted import Restricted, restrict
 from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
@@ -24,6 +25,7 @@ __all__ = [
     "LogCosh",
     "Mixture",
     "OneHot",
+    "Pushforward",
     "Restricted",
     "UniformSphere",
     "VonMises",

@@ -6,6 +6,7 @@ from .flow import IAF, Coupling
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .low_rank import LowRankGaussian
 from .student_t import StudentT
+from .sylvester import Planar, Sylvester
 from .von_mises_fisher import VonMisesFisher
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "DiagonalGaussian",
     "FullCovarianceGaussian",
     "LowRankGaussian",
+    "Planar",
     "Posterior",
     "StudentT",
+    "Sylvester",
     "VonMisesFisher",
 ]
