@@ -48,6 +48,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "coupling": posteriors.Coupling,
         "sylvester": posteriors.Sylvester,
         "planar": posteriors.Planar,
+        "deterministic": posteriors.Deterministic,
     },
     "prior": {
         "cell": priors.CellPrior,

@@ -10,6 +10,7 @@ from .log_cosh import LogCosh
 from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
 from .one_hot import OneHot
+from .point import Point, through
 from .pushforward import Pushforward
 from .restricted import Restricted, restrict
 from .sphere import UniformSphere, VonMisesFisher
@@ -25,6 +26,7 @@ __all__ = [
     "LogCosh",
     "Mixture",
     "OneHot",
+    "Point",
     "Pushforward",
     "Restricted",
     "UniformSphere",
@@ -39,6 +41,7 @@ __all__ = [
     "log_bessel_i",
     "log_between",
     "restrict",
+    "through",
     "uniforms",
     "zuko",
 ]

@@ -2,6 +2,7 @@
 
 from .base import Posterior
 from .cell import CellGaussian
+from .deterministic import Deterministic
 from .flow import IAF, Coupling
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .low_rank import LowRankGaussian
@@ -13,6 +14,7 @@ __all__ = [
     "IAF",
     "CellGaussian",
     "Coupling",
+    "Deterministic",
     "DiagonalGaussian",
     "FullCovarianceGaussian",
     "LowRankGaussian",

@@ -49,10 +49,9 @@ class IAF(Posterior):
         shape = event_shape_of(event_shape)
         if len(shape) != 1:
             raise ConfigError(f"{type(self).__name__} needs a vector latent (L,); got {shape}")
-        self_features = size("features", features)
-        super().__init__(shape, (2 * shape[0] + self_features,))
+        super().__init__(shape, (2 * shape[0] + size("features", features),))
         self.transforms, self.hidden = size("transforms", transforms), sizes("hidden", hidden)
-        self.features = self_features
+        self.features = features
         self.flow = gentle(self._build())
 
     def _build(self) -> Any:
