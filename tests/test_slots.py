@@ -43,6 +43,7 @@ from lowerbound.priors import (
     MAF,
     NSF,
     CellPrior,
+    Codebook,
     ConditionalGaussian,
     Flow,
     GaussianMixture,
@@ -109,6 +110,12 @@ PRIORS = {
     "nsf_context": lambda: NSF(2, transforms=2, hidden=(8,), bins=3, context=2),
     "sphere": lambda: Sphere(3),
     "sphere_circle": lambda: Sphere(2),
+    "codebook": lambda: Codebook(4, codes=5),
+    "codebook_gradient": lambda: Codebook(6, codes=5, width=3, learning="gradient"),
+    "codebook_residual": lambda: Codebook(8, codes=5, depth=2),
+    "codebook_order": lambda: Codebook(6, codes=4, order=5),
+    "codebook_order_context": lambda: Codebook(8, codes=4, depth=2, order=5, context=3),
+    "codebook_order_residual": lambda: Codebook(8, codes=4, depth=2, order=5),
 }
 
 

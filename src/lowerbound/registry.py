@@ -60,6 +60,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "maf": priors.MAF,
         "nsf": priors.NSF,
         "sphere": priors.Sphere,
+        "codebook": priors.Codebook,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

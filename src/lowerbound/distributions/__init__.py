@@ -13,6 +13,7 @@ from .one_hot import OneHot
 from .point import Point, through
 from .pushforward import Pushforward
 from .restricted import Restricted, restrict
+from .rows import Rows
 from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
@@ -29,6 +30,7 @@ __all__ = [
     "Point",
     "Pushforward",
     "Restricted",
+    "Rows",
     "UniformSphere",
     "VonMises",
     "VonMisesFisher",

@@ -4,6 +4,7 @@ from ..slots import Level
 from .autoregressive_flow import MAF, NSF
 from .base import Encode, Prior
 from .cell import CellPrior
+from .codebook import Codebook
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
 from .mixture import GaussianMixture
@@ -15,6 +16,7 @@ __all__ = [
     "MAF",
     "NSF",
     "CellPrior",
+    "Codebook",
     "ConditionalGaussian",
     "Encode",
     "Flow",
