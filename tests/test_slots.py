@@ -37,6 +37,7 @@ from lowerbound.posteriors import (
     Planar,
     Posterior,
     Sylvester,
+    VectorQuantised,
     VonMisesFisher,
 )
 from lowerbound.priors import (
@@ -83,6 +84,9 @@ POSTERIORS = {
     "sylvester_full": lambda: Sylvester(2, transforms=2, columns=2),
     "planar": lambda: Planar(3, transforms=3),
     "planar_one": lambda: Planar(1, transforms=2),
+    "vq": lambda: VectorQuantised(4),
+    "vq_residual": lambda: VectorQuantised(8, depth=2),
+    "vq_rotation": lambda: VectorQuantised(4, gradient="rotation"),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

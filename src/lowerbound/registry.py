@@ -49,6 +49,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "sylvester": posteriors.Sylvester,
         "planar": posteriors.Planar,
         "deterministic": posteriors.Deterministic,
+        "vq": posteriors.VectorQuantised,
     },
     "prior": {
         "cell": priors.CellPrior,

@@ -9,6 +9,7 @@ from .low_rank import LowRankGaussian
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
 from .von_mises_fisher import VonMisesFisher
+from .vq import VectorQuantised
 
 __all__ = [
     "IAF",
@@ -22,5 +23,6 @@ __all__ = [
     "Posterior",
     "StudentT",
     "Sylvester",
+    "VectorQuantised",
     "VonMisesFisher",
 ]
