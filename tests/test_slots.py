@@ -48,6 +48,7 @@ from lowerbound.priors import (
     ConditionalGaussian,
     Flow,
     GaussianMixture,
+    Lattice,
     Sphere,
     StandardNormal,
     VampPrior,
@@ -120,6 +121,8 @@ PRIORS = {
     "codebook_order": lambda: Codebook(6, codes=4, order=5),
     "codebook_order_context": lambda: Codebook(8, codes=4, depth=2, order=5, context=3),
     "codebook_order_residual": lambda: Codebook(8, codes=4, depth=2, order=5),
+    "lattice": lambda: Lattice(4),
+    "lattice_order": lambda: Lattice(6, steps=(3, 2), order=4),
 }
 
 

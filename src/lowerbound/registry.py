@@ -62,6 +62,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "nsf": priors.NSF,
         "sphere": priors.Sphere,
         "codebook": priors.Codebook,
+        "lattice": priors.Lattice,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -7,6 +7,7 @@ from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
+from .lattice import Lattice
 from .mixture import GaussianMixture
 from .normal import StandardNormal
 from .sphere import Sphere
@@ -22,6 +23,7 @@ __all__ = [
     "Flow",
     "FlowDistribution",
     "GaussianMixture",
+    "Lattice",
     "Level",
     "Prior",
     "Sphere",
