@@ -32,6 +32,7 @@ from lowerbound.posteriors import (
     CellGaussian,
     Coupling,
     DiagonalGaussian,
+    FiniteScalar,
     FullCovarianceGaussian,
     LowRankGaussian,
     Planar,
@@ -88,6 +89,7 @@ POSTERIORS = {
     "vq": lambda: VectorQuantised(4),
     "vq_residual": lambda: VectorQuantised(8, depth=2),
     "vq_rotation": lambda: VectorQuantised(4, gradient="rotation"),
+    "fsq": lambda: FiniteScalar(8),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

@@ -50,6 +50,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "planar": posteriors.Planar,
         "deterministic": posteriors.Deterministic,
         "vq": posteriors.VectorQuantised,
+        "fsq": posteriors.FiniteScalar,
     },
     "prior": {
         "cell": priors.CellPrior,

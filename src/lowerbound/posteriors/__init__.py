@@ -4,6 +4,7 @@ from .base import Posterior
 from .cell import CellGaussian
 from .deterministic import Deterministic
 from .flow import IAF, Coupling
+from .fsq import FiniteScalar
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .low_rank import LowRankGaussian
 from .student_t import StudentT
@@ -17,6 +18,7 @@ __all__ = [
     "Coupling",
     "Deterministic",
     "DiagonalGaussian",
+    "FiniteScalar",
     "FullCovarianceGaussian",
     "LowRankGaussian",
     "Planar",
