@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from lowerbound import posteriors
+from lowerbound import posteriors, priors
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
 from lowerbound.likelihoods import (
@@ -125,6 +125,8 @@ PRIORS = {
     "codebook_order_residual": lambda: Codebook(8, codes=4, depth=2, order=5),
     "lattice": lambda: Lattice(4),
     "lattice_order": lambda: Lattice(6, steps=(3, 2), order=4),
+    "categorical": lambda: priors.Categorical(6, categories=3),
+    "categorical_context": lambda: priors.Categorical(4, categories=2, hidden=(), context=3),
 }
 
 

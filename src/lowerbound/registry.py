@@ -64,6 +64,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "sphere": priors.Sphere,
         "codebook": priors.Codebook,
         "lattice": priors.Lattice,
+        "categorical": priors.Categorical,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

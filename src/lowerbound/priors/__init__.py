@@ -3,6 +3,7 @@
 from ..slots import Level
 from .autoregressive_flow import MAF, NSF
 from .base import Encode, Prior
+from .categorical import Categorical
 from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
@@ -16,6 +17,7 @@ from .vamp import VampPrior
 __all__ = [
     "MAF",
     "NSF",
+    "Categorical",
     "CellPrior",
     "Codebook",
     "ConditionalGaussian",
