@@ -34,6 +34,7 @@ from lowerbound.posteriors import (
     DiagonalGaussian,
     FiniteScalar,
     FullCovarianceGaussian,
+    GumbelSoftmax,
     LowRankGaussian,
     Planar,
     Posterior,
@@ -90,6 +91,8 @@ POSTERIORS = {
     "vq_residual": lambda: VectorQuantised(8, depth=2),
     "vq_rotation": lambda: VectorQuantised(4, gradient="rotation"),
     "fsq": lambda: FiniteScalar(8),
+    "gumbel_softmax": lambda: GumbelSoftmax(20),
+    "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

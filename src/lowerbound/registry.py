@@ -51,6 +51,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "deterministic": posteriors.Deterministic,
         "vq": posteriors.VectorQuantised,
         "fsq": posteriors.FiniteScalar,
+        "gumbel_softmax": posteriors.GumbelSoftmax,
     },
     "prior": {
         "cell": priors.CellPrior,

@@ -12,6 +12,7 @@ from .mixture import Mixture
 from .one_hot import OneHot
 from .point import Point, through
 from .pushforward import Pushforward
+from .relaxed import GumbelOneHot
 from .restricted import Restricted, restrict
 from .rows import Rows
 from .sphere import UniformSphere, VonMisesFisher
@@ -24,6 +25,7 @@ __all__ = [
     "CensoredNormal",
     "ContinuousBernoulliLogits",
     "DiscretisedLogistic",
+    "GumbelOneHot",
     "LogCosh",
     "Mixture",
     "OneHot",

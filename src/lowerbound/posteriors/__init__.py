@@ -6,6 +6,7 @@ from .deterministic import Deterministic
 from .flow import IAF, Coupling
 from .fsq import FiniteScalar
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
+from .gumbel_softmax import GumbelSoftmax
 from .low_rank import LowRankGaussian
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
@@ -20,6 +21,7 @@ __all__ = [
     "DiagonalGaussian",
     "FiniteScalar",
     "FullCovarianceGaussian",
+    "GumbelSoftmax",
     "LowRankGaussian",
     "Planar",
     "Posterior",
