@@ -130,6 +130,8 @@ PRIORS = {
     "lattice_order": lambda: Lattice(6, steps=(3, 2), order=4),
     "categorical": lambda: priors.Categorical(6, categories=3),
     "categorical_context": lambda: priors.Categorical(4, categories=2, hidden=(), context=3),
+    "poincare": lambda: priors.Poincare(2),
+    "poincare_context": lambda: priors.Poincare(2, curvature=0.7, hidden=(5,), context=3),
 }
 
 

@@ -66,6 +66,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "codebook": priors.Codebook,
         "lattice": priors.Lattice,
         "categorical": priors.Categorical,
+        "poincare": priors.Poincare,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -10,6 +10,7 @@ from .log_cosh import LogCosh
 from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
 from .one_hot import OneHot
+from .poincare import WrappedNormal, from_middle, within_reach
 from .point import Point, through
 from .pushforward import Pushforward
 from .relaxed import GumbelOneHot
@@ -36,9 +37,11 @@ __all__ = [
     "UniformSphere",
     "VonMises",
     "VonMisesFisher",
+    "WrappedNormal",
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",
+    "from_middle",
     "from_uniform",
     "gentle",
     "kl_per_dimension",
@@ -47,5 +50,6 @@ __all__ = [
     "restrict",
     "through",
     "uniforms",
+    "within_reach",
     "zuko",
 ]

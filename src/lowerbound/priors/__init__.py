@@ -11,6 +11,7 @@ from .flow import Flow, FlowDistribution
 from .lattice import Lattice
 from .mixture import GaussianMixture
 from .normal import StandardNormal
+from .poincare import Poincare
 from .sphere import Sphere
 from .vamp import VampPrior
 
@@ -27,6 +28,7 @@ __all__ = [
     "GaussianMixture",
     "Lattice",
     "Level",
+    "Poincare",
     "Prior",
     "Sphere",
     "StandardNormal",
