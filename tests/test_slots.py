@@ -93,6 +93,8 @@ POSTERIORS = {
     "fsq": lambda: FiniteScalar(8),
     "gumbel_softmax": lambda: GumbelSoftmax(20),
     "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
+    "poincare": lambda: posteriors.Poincare(2),
+    "poincare_three": lambda: posteriors.Poincare(3, curvature=1.0),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

@@ -52,6 +52,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "vq": posteriors.VectorQuantised,
         "fsq": posteriors.FiniteScalar,
         "gumbel_softmax": posteriors.GumbelSoftmax,
+        "poincare": posteriors.Poincare,
     },
     "prior": {
         "cell": priors.CellPrior,

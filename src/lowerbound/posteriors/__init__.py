@@ -8,6 +8,7 @@ from .fsq import FiniteScalar
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .gumbel_softmax import GumbelSoftmax
 from .low_rank import LowRankGaussian
+from .poincare import Poincare
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
 from .von_mises_fisher import VonMisesFisher
@@ -24,6 +25,7 @@ __all__ = [
     "GumbelSoftmax",
     "LowRankGaussian",
     "Planar",
+    "Poincare",
     "Posterior",
     "StudentT",
     "Sylvester",
