@@ -27,6 +27,7 @@ from .registry import (
     describe,
     lookup,
     options_of,
+    plain,
 )
 
 # A sample to start from: so many examples, or so many values.
@@ -174,7 +175,7 @@ def _check_partners(chosen: Mapping[str, Options]) -> None:
                 )
             for option in getattr(cls, "agree", ()):
                 mine, theirs = (_option_of(k, o, option) for k, o in ((kind, options), (other, came)))
-                if None not in (mine, theirs) and mine != theirs:
+                if None not in (mine, theirs) and plain(mine) != plain(theirs):
                     raise ConfigError(
                         f"{kind} and {other} disagree on {option}: {mine} and {theirs}; "
                         f"set the option {option} of both"

@@ -11,7 +11,7 @@ from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
 from .one_hot import OneHot
 from .poincare import WrappedNormal, from_middle, within_reach
-from .point import Point, through
+from .point import NO_DENSITY, Point, through
 from .pushforward import Pushforward
 from .relaxed import GumbelOneHot
 from .restricted import Restricted, restrict
@@ -22,6 +22,7 @@ from .von_mises import VonMises
 from .zuko import gentle, zuko
 
 __all__ = [
+    "NO_DENSITY",
     "BernoulliLogits",
     "CensoredNormal",
     "ContinuousBernoulliLogits",

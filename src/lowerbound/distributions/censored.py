@@ -58,7 +58,9 @@ class CensoredNormal(Distribution):
         """Return log p(value) below the limit, on it the log-probability, elementwise, in nats."""
         z = (value - self.loc) / self.scale
         density = -0.5 * z.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
-        return torch.where(value >= self.limit, torch.special.log_ndtr(-self._z), density)
+        at = value >= self.limit
+        # Where it is not asked for, the tail's logarithm may be infinite, and so its slope.
+        return torch.where(at, torch.special.log_ndtr(torch.where(at, -self._z, 0.0)), density)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:

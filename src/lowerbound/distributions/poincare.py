@@ -7,8 +7,8 @@ r"""A normal law on the Poincaré ball, the ball of radius 1/√c with the geome
     \log q(z) = \log \mathcal{N}(v; 0, \sigma) + (n - 1) \log \frac{\sqrt c\, r}{\sinh \sqrt c\, r}
         + n \log \frac{2}{1 - c \|z\|^2}
 
-with Möbius addition ⊕. This is the density with respect to the numbers of z, not to the geometry's volume, whose factor is
-the last term; divergences and importance weights are the same by either.
+with Möbius addition ⊕. This is the density with respect to the numbers of z, not to the geometry's volume, whose
+factor is the last term; divergences and importance weights are the same by either.
 
 References:
     Continuous hierarchical representations with Poincaré variational auto-encoders (Mathieu et al., 2019),

@@ -11,6 +11,11 @@ from torch.distributions.kl import register_kl
 
 from ..errors import ConfigError
 
+NO_DENSITY = (
+    "a deterministic code has no density, so there is neither a bound nor log p(x): train with an objective that "
+    "needs none, as 'elbo' with its closed form, judge by reconstructions and samples, or choose another posterior"
+)
+
 
 class Point(Distribution):
     """All probability on one value.
@@ -51,11 +56,7 @@ class Point(Distribution):
             ConfigError: the value is a real number.
         """
         if not self.discrete:
-            raise ConfigError(
-                "a deterministic code has no density, so there is neither a bound nor log p(x): train with an "
-                "objective that needs none, as 'elbo' with its closed form, judge by reconstructions and samples, or "
-                "choose another posterior"
-            )
+            raise ConfigError(NO_DENSITY)
         return value.new_zeros(value.shape[: value.ndim - len(self.event_shape)])
 
 

@@ -1,7 +1,7 @@
 r"""One of K, drawn so that a gradient reaches its probabilities.
 
-.. math:: y = \operatorname{softmax}\left(\frac{\log p + g}{\tau}\right), \qquad z = \operatorname{argmax} (\log p + g),
-    \quad g_k = -\log(-\log u_k)
+.. math:: y = \operatorname{softmax}\left(\frac{\log p + g}{\tau}\right), \qquad
+    z = \operatorname{argmax} (\log p + g), \quad g_k = -\log(-\log u_k)
 
 z has the probabilities p whatever τ is; y nears it for small τ, and lends it its gradient.
 

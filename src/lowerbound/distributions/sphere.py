@@ -4,9 +4,10 @@ r"""Laws of directions: the uniform one and that of von Mises and Fisher, on the
     p(z) = \frac{\Gamma(d/2)}{2 \pi^{d/2}}, \qquad
     q(z) = \frac{\kappa^{\nu}}{(2\pi)^{d/2} I_{\nu}(\kappa)} e^{\kappa \mu^\top z}, \quad \nu = \tfrac d2 - 1
 
-Densities are with respect to the sphere's surface. The cosine :math:`w = \mu^\top z` is drawn by rejection (Wood, 1994) and
-differentiated in κ implicitly, :math:`\partial w / \partial \kappa = -(\partial F / \partial \kappa) / p(w)`, with the
-distribution function's derivative by quadrature over the angle; the rest of z is uniform and turned by a reflection.
+Densities are with respect to the sphere's surface. The cosine :math:`w = \mu^\top z` is drawn by rejection (Wood,
+1994) and differentiated in κ implicitly, :math:`\partial w / \partial \kappa = -(\partial F / \partial \kappa) /
+p(w)`, with the distribution function's derivative by quadrature over the angle; the rest of z is uniform and turned
+by a reflection.
 
 References:
     Simulation of the von Mises Fisher distribution (Wood, 1994)

@@ -59,7 +59,7 @@ class CensoredGaussian(LocationScale):
         # Data come in float32: a limit of more digits would never be reached.
         c = torch.tensor(each, dtype=torch.float32).to(torch.get_default_dtype())
         self.register_buffer(
-            "bound", c.expand(numel(self.event_shape)).reshape(self.event_shape), persistent=False
+            "bound", c.expand(numel(self.event_shape)).reshape(self.event_shape).clone(), persistent=False
         )
         # Units of its own, those of the data: a transform would have to take the limit along.
         self.register_buffer("middle", torch.zeros(self.event_shape))
@@ -73,7 +73,8 @@ class CensoredGaussian(LocationScale):
     def start(self, u: Tensor, model: Any) -> Tensor:
         """Take middle and spread of the data as units; the rest as ``LocationScale``."""
         self.middle.copy_(u.mean(0))
-        self.unit.copy_(u.std(0, correction=0).clamp(min=1e-12))
+        spread = u.std(0, correction=0)
+        self.unit.copy_(torch.where(spread > 0, spread, 1.0))
         return super().start(self.features(u), model)
 
     def law(self, loc: Tensor, scale: Tensor) -> Distribution:

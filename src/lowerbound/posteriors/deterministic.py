@@ -2,9 +2,10 @@ r"""A code that is certain: the autoencoder, and what is built on it.
 
 .. math:: z = \mu(x)
 
-There is no density, hence no bound and no log p(x); evaluation says so. Under the objective ``elbo`` the finite part of
-the divergence, −log p(z), stands in its place, weighed by β: with β = 0 it is the autoencoder, and with N(0, I) and a
-small β the regularised one with ½ β |z|². A prior that is learned wants the codes in one place; give it a fixed one.
+There is no density, hence no bound and no log p(x); evaluation says so, and validation reports log p(x | z) in the
+bound's place. Under the objective ``elbo`` the finite part of the divergence, −log p(z), stands for it, weighed by
+β: with β = 0 it is the autoencoder, and with N(0, I) and a small β the regularised one with ½ β |z|². A prior that
+is learned wants the codes in one place; give it a fixed one.
 
 References:
     From variational to deterministic autoencoders (Ghosh et al., 2020), https://arxiv.org/abs/1903.12436
@@ -29,6 +30,8 @@ class Deterministic(Posterior):
     Args:
         event_shape: Shape of one latent code; an integer L stands for (L,).
     """
+
+    has_density = False
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape, event_shape_of(event_shape))

@@ -54,9 +54,13 @@ class IAF(Posterior):
         self.features = features
         self.flow = gentle(self._build())
 
-    def _build(self) -> Any:
+    def _build(self, passes: int | None = None) -> Any:
         flow = zuko().flows.MAF(
-            self.event_shape[0], self.features, transforms=self.transforms, hidden_features=self.hidden
+            self.event_shape[0],
+            self.features,
+            transforms=self.transforms,
+            hidden_features=self.hidden,
+            passes=passes,
         )
         return zuko().flows.Flow(flow.transform.inv, flow.base)
 
@@ -98,7 +102,5 @@ class Coupling(IAF):
             )
         super().__init__(event_shape, transforms, hidden, features)
 
-    def _build(self) -> Any:
-        return zuko().flows.RealNVP(
-            self.event_shape[0], self.features, transforms=self.transforms, hidden_features=self.hidden
-        )
+    def _build(self, passes: int | None = None) -> Any:
+        return super()._build(passes=2)

@@ -2,8 +2,8 @@ r"""Finite scalar quantisation: each number is bounded and rounded to one of a f
 
 .. math:: z_j = \operatorname{round}\left(h_j \tanh(e_j + s_j) - o_j\right) / \lfloor L_j / 2 \rfloor
 
-with :math:`h_j = (L_j - 1)(1 + \epsilon) / 2`, and offset o and shift s for an even number of values. There is no book and no
-further loss; a gradient passes by the rounding as if it were not there.
+with :math:`h_j = (L_j - 1)(1 + \epsilon) / 2`, and offset o and shift s for an even number of values. There is no
+book and no further loss; a gradient passes by the rounding as if it were not there.
 
 Reference:
     Finite scalar quantization: VQ-VAE made simple (Mentzer et al., 2024), https://arxiv.org/abs/2309.15505

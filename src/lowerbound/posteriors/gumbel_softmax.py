@@ -2,9 +2,10 @@ r"""Posterior over choices, with gradients by the Gumbel-softmax.
 
 .. math:: q(z \mid x) = \prod_i \operatorname{Cat}(z_i; \operatorname{softmax} h_i(x))
 
-The divergence from the prior is a sum in closed form. Training and evaluation see choices, so that the reported bound
-is one; a gradient takes the way of the relaxed draw beside them and is a little wrong, the more so the smaller its noise.
-Relaxed draws themselves may stand in training for them, as published; then the bound that training reports is none.
+The divergence from the prior is a sum in closed form. Training and evaluation see choices, so that the reported
+bound is one; a gradient takes the way of the relaxed draw beside them and is a little wrong, the more so the
+smaller its noise. Relaxed draws themselves may stand in training for them, as published; then the bound that
+training reports is none.
 
 References:
     Categorical reparameterization with Gumbel-softmax (Jang, Gu and Poole, 2017), https://arxiv.org/abs/1611.01144
@@ -53,8 +54,8 @@ class GumbelSoftmax(Posterior):
         shape = event_shape_of(event_shape)
         if len(shape) != 1 or shape[0] % size("categories", categories) or not is_positive(temperature):
             raise ConfigError(
-                f"GumbelSoftmax needs a multiple of categories={categories} numbers and a temperature > 0; got {shape} "
-                f"and {temperature!r}"
+                f"GumbelSoftmax needs a multiple of categories={categories} numbers and a temperature > 0; got "
+                f"{shape} and {temperature!r}"
             )
         level = (shape[0] // categories, categories)
         super().__init__(shape, level, [Level(level, "simplex")])

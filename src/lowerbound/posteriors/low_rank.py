@@ -2,7 +2,8 @@ r"""Gaussian posterior with few directions of correlation.
 
 .. math:: q(z \mid x) = \mathcal{N}(z; \mu(x), \operatorname{diag} \sigma(x)^2 + F(x) F(x)^\top)
 
-with F of r columns: between the factorised Gaussian and the one of full covariance, at a cost linear in the dimensions.
+with F of r columns: between the factorised Gaussian and the one of full covariance, at a cost linear in the
+dimensions.
 
 Reference:
     Gaussian variational approximation with a factor covariance structure (Ong, Nott and Smith, 2018),

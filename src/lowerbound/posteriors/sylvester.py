@@ -3,9 +3,10 @@ r"""Posteriors by flows whose every number is of the example: Sylvester and plan
 .. math:: f(z) = z + Q R\, h(\tilde R Q^\top z + b), \qquad
     \log |\det \partial f| = \sum_i \log (1 + R_{ii} \tilde R_{ii} h'_i)
 
-with Q of m orthogonal columns, by Householder reflections, and R, R̃ upper triangular; of one column it is the planar map
-z + u h(wᵀz + b). The product of the diagonals is kept above −1, so that f is one to one. In the coordinates y = Qᵀz the
-inverse is found from the last number to the first, each by bisection; its gradient is that of one step of Newton's.
+with Q of m orthogonal columns, by Householder reflections, and R, R̃ upper triangular; of one column it is the
+planar map z + u h(wᵀz + b). The product of the diagonals is kept above −1, so that f is one to one. In the
+coordinates y = Qᵀz the inverse is found from the last number to the first, each by bisection; its gradient is that
+of one step of Newton's.
 
 References:
     Sylvester normalizing flows for variational inference (van den Berg et al., 2018), https://arxiv.org/abs/1803.05649

@@ -2,8 +2,9 @@ r"""Vector quantisation: each place takes the nearest row of the codebook, layer
 
 .. math:: k_{il} = \operatorname{argmin}_k \left\| e_i(x) - \textstyle\sum_{m<l} z_{im} - \text{book}^l_k \right\|
 
-q names one code with certainty, so the divergence is −log p(k), and −log p(x) is reported as an upper bound that counts
-this code only. A gradient passes by the choice as if it were not there, or turned and stretched as the vector was.
+q names one code with certainty, so the divergence is −log p(k), and −log p(x) is reported as an upper bound that
+counts this code only. A gradient passes by the choice as if it were not there, or turned and stretched as the
+vector was.
 
 References:
     Neural discrete representation learning (van den Oord, Vinyals and Kavukcuoglu, 2017), https://arxiv.org/abs/1711.00937
@@ -34,8 +35,8 @@ class VectorQuantised(Posterior):
     Args:
         event_shape: (depth · P · D,), as the codebook's.
         depth: Number of layers.
-        commitment: Weight of the encoder's distance from its rows in the loss; where the book learns by gradients, its
-            own distance has weight 1.
+        commitment: Weight of the encoder's distance from its rows in the loss; where the book learns by gradients,
+            its own distance has weight 1.
         gradient: "straight_through" or "rotation".
 
     Raises:

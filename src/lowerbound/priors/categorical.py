@@ -9,7 +9,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,9 @@ class Categorical(Prior):
     Raises:
         ConfigError: a code is no multiple of K numbers.
     """
+
+    partners: ClassVar = {"posterior": "gumbel_softmax"}
+    agree: ClassVar = ("categories",)
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, distributed, nn
@@ -28,7 +28,7 @@ _LEAST = 1e-5  # share of use that a mean is divided by
 
 
 class Codebook(Codes):
-    """Books of K rows of D numbers, one a layer; a code is P rows of each, a sequence of which P is set by ``latent``.
+    """Books of K rows of D numbers, one a layer; a code is P rows of each, and ``latent`` sets P.
 
     Args:
         event_shape: (depth · P · D,).
@@ -45,6 +45,8 @@ class Codebook(Codes):
         ConfigError: an option has an impossible value.
     """
 
+    partners: ClassVar = {"posterior": "vq"}
+    agree: ClassVar = ("depth",)
     book: Tensor
     use: Tensor
     total: Tensor

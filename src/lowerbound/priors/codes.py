@@ -110,7 +110,8 @@ class _Order(nn.Module):
 
     def __init__(self, width: int, codes: int, hidden: int, context: int, below: bool) -> None:
         super().__init__()
-        self.first = nn.Linear(context, hidden) if context else nn.Parameter(torch.zeros(hidden))
+        self.first = nn.Parameter(torch.zeros(hidden))
+        self.reading = nn.Linear(context, hidden) if context else None
         self.network = nn.GRU(width * (2 if below else 1), hidden, batch_first=True)
         self.output = nn.Linear(hidden, codes)
 
@@ -120,7 +121,7 @@ class _Order(nn.Module):
         seen = torch.cat([torch.zeros_like(rows[..., :1, :]), rows[..., :-1, :]], -2)
         if above is not None:
             seen = torch.cat([seen, above.expand_as(seen)], -1)
-        first = self.first(context) if context is not None else self.first
+        first = self.first if self.reading is None else self.first + self.reading(context)
         first = first.expand(*lead, -1).reshape(1, -1, first.shape[-1]).contiguous()
         out, _ = self.network(seen.reshape(-1, places, seen.shape[-1]), first)
         return self.output(out).reshape(*lead, places, -1)

@@ -1,6 +1,7 @@
 r"""The prior of finite scalar quantisation: the points of a lattice, of which none has to be learned.
 
-.. math:: z_{ij} \in \left\{ -\lfloor L_j / 2 \rfloor, \dots \right\} / \lfloor L_j / 2 \rfloor, \qquad K = \prod_j L_j
+.. math:: z_{ij} \in \left\{ -\lfloor L_j / 2 \rfloor, \dots \right\} / \lfloor L_j / 2 \rfloor, \qquad
+    K = \prod_j L_j
 
 Reference:
     Finite scalar quantization: VQ-VAE made simple (Mentzer et al., 2024), https://arxiv.org/abs/2309.15505
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +36,8 @@ class Lattice(Codes):
         ConfigError: there are too many points, or the numbers of a code cannot be divided so.
     """
 
+    partners: ClassVar = {"posterior": "fsq"}
+    agree: ClassVar = ("steps",)
     points: Tensor
 
     def __init__(

@@ -3,8 +3,8 @@ r"""A prior with several hills: a mixture of factorised Gaussians.
 .. math:: p(z \mid c) = \sum_k \pi_k(c) \, \mathcal{N}(z; m_k(c), \operatorname{diag} s_k(c)^2)
 
 Reference:
-    Approximate inference for deep latent Gaussian mixtures (Nalisnick, Hertel and Smyth, 2016); under a condition it is
-    a mixture density network (Bishop, 1994)
+    Approximate inference for deep latent Gaussian mixtures (Nalisnick, Hertel and Smyth, 2016); under a condition
+    it is a mixture density network (Bishop, 1994)
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Poincare(Prior):
         ConfigError: a code is no vector, or the curvature is not positive.
     """
 
+    partners: ClassVar = {"posterior": "poincare"}
+    agree: ClassVar = ("curvature",)
     zeros: Tensor
 
     def __init__(

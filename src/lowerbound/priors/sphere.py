@@ -9,6 +9,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class Sphere(Prior):
         ConfigError: a code is no vector of at least two numbers.
     """
 
+    partners: ClassVar = {"posterior": "von_mises_fisher"}
     like: Tensor
 
     def __init__(self, event_shape: int | Sequence[int]) -> None:

@@ -2,7 +2,8 @@ r"""A prior made of the posterior: the mixture of the posteriors of learned pseu
 
 .. math:: p(z \mid c) = \frac1K \sum_k q(z \mid u_k, c)
 
-The best prior for the bound is the aggregate of q(z | x) over the data; this is one over few examples that are learned.
+The best prior for the bound is the aggregate of q(z | x) over the data; this is one over few examples that are
+learned.
 
 Reference:
     VAE with a VampPrior (Tomczak and Welling, 2018), https://arxiv.org/abs/1705.07120
