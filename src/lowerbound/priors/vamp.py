@@ -56,6 +56,9 @@ class VampPrior(Prior):
         Raises:
             ConfigError: what the encoder sees of an example has no gradient in it, as of classes.
         """
+        with torch.no_grad():
+            few = len(u) < self.components
+            self.inputs.copy_(u[torch.multinomial(torch.ones(len(u)), self.components, replacement=few)])
         with torch.enable_grad():
             moves = model.features(self.inputs[:1]).requires_grad
         if not moves:
@@ -63,14 +66,6 @@ class VampPrior(Prior):
                 "the prior 'vamp' moves its pseudo-inputs by gradients, which classes and the columns of a table do "
                 "not have; use 'gaussian_mixture' or 'flow'"
             )
-        with torch.no_grad():
-            few = len(u) < self.components
-            chosen = (
-                torch.randint(len(u), (self.components,))
-                if few
-                else torch.randperm(len(u))[: self.components]
-            )
-            self.inputs.copy_(u[chosen])
 
     def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
         """Return p(z | c), batch (B,) with a context (B, E), else ()."""
