@@ -83,7 +83,7 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
             chosen[slot] = _with_conditions(spec, overrides.get(slot, {}))
             continue
         if slot == "transform" and spec.values == "real":
-            family = _class_of("likelihood", chosen["likelihood"], modules)
+            family = REGISTRY["likelihood"].get(chosen["likelihood"]["type"])  # None of the user's own
             if getattr(family, "standardised", False):
                 usual[slot] = {"type": "standardize"}
         value = overrides.get(slot, {})
