@@ -47,12 +47,22 @@ WITH_CELLS = {
 }
 
 
+IN_PARTS = ("vq", "codebook", "fsq", "lattice", "gumbel_softmax", "categorical")
+
+
 def shapes(kind, name, options=None):
     if kind == "condition":
         return CONDITIONS[name]
     cells = options_of(kind, REGISTRY[kind][name]).get("cells")
     if cells is None:
-        return SHAPES[kind]
+        own = (
+            {"data_shape": (1, 8, 8)}
+            if "data_shape" in inspect.signature(REGISTRY[kind][name]).parameters
+            else {}
+        )
+        # As many numbers as can be divided by whatever a code is made of.
+        divided = {"event_shape": (20,)} if kind in ("posterior", "prior") and name in IN_PARTS else {}
+        return SHAPES[kind] | divided | own
     return WITH_CELLS[kind]((options or {}).get("cells", cells.default))
 
 
@@ -84,6 +94,45 @@ OPTIONS = {
     ("prior", "cell"): {"cells": 6, "hidden": [5]},
     ("posterior", "diagonal_gaussian"): {},
     ("posterior", "full_covariance_gaussian"): {},
+    ("posterior", "low_rank_gaussian"): {"rank": 1},
+    ("posterior", "student_t"): {"df": 5.0},
+    ("posterior", "iaf"): {"transforms": 1, "hidden": [5], "features": 4},
+    ("posterior", "coupling"): {"transforms": 1, "hidden": [5], "features": 4},
+    ("posterior", "sylvester"): {"transforms": 2, "columns": 1},
+    ("posterior", "planar"): {"transforms": 3},
+    ("posterior", "von_mises_fisher"): {},
+    ("posterior", "poincare"): {"curvature": 0.5},
+    ("posterior", "deterministic"): {},
+    ("posterior", "vq"): {"depth": 2, "commitment": 0.5, "gradient": "rotation"},
+    ("posterior", "fsq"): {"steps": [3, 4]},
+    ("posterior", "gumbel_softmax"): {"categories": 4, "temperature": 0.7, "hard": False},
+    ("prior", "gaussian_mixture"): {"components": 3, "hidden": [5]},
+    ("prior", "vamp"): {"components": 3, "weighted": True},
+    ("prior", "maf"): {"transforms": 1, "hidden": [5]},
+    ("prior", "nsf"): {"transforms": 1, "hidden": [5], "bins": 4},
+    ("prior", "sphere"): {},
+    ("prior", "poincare"): {"curvature": 0.5, "hidden": [5]},
+    ("prior", "categorical"): {"categories": 4, "hidden": [5]},
+    ("prior", "codebook"): {
+        "codes": 6,
+        "width": 1,
+        "depth": 2,
+        "order": 3,
+        "learning": "means",
+        "decay": 0.9,
+        "revive": 0.1,
+    },
+    ("prior", "lattice"): {"steps": [3, 4], "order": 3},
+    ("likelihood", "laplace"): {"scale": "predicted"},
+    ("likelihood", "student_t"): {"scale": "predicted", "df": 5.0},
+    ("likelihood", "log_cosh"): {"scale": "predicted", "power": 2.0},
+    ("likelihood", "censored_gaussian"): {"limit": 3.0, "scale": "predicted"},
+    ("likelihood", "discretised_logistic"): {"levels": 16, "components": 2},
+    ("likelihood", "beta"): {},
+    ("likelihood", "log_normal"): {},
+    ("likelihood", "gamma"): {},
+    ("likelihood", "von_mises"): {},
+    ("likelihood", "ordinal"): {"categories": 5},
     ("prior", "standard_normal"): {},
     ("prior", "conditional_gaussian"): {"hidden": [5]},
     ("prior", "flow"): {"couplings": 2, "hidden": [5]},
@@ -366,7 +415,7 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
         ({"encoder": {"dropout": 1.5}}, "dropout must be a number in [0, 1)"),
         ({"encoder": {"activation": "geluu"}}, "did you mean 'gelu'"),
         ({"encoder": {"residual": "yes"}}, "residual must be true or false; got 'yes'"),
-        ({"posterior": {"rank": 2}}, "posterior has no option 'rank'; options: cells"),
+        ({"posterior": {"ranks": 2}}, "posterior has no option 'ranks'; did you mean 'rank'?"),
         ({"likelihood": {"scale": "optimall"}}, "did you mean 'optimal'"),
         ({"likelihood": {"scale": -1}}, "positive number as scale"),
         ({"likelihood": {"scale": True}}, "scale"),

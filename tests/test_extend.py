@@ -65,14 +65,14 @@ def digits(labels=False):
 
 # The data, the choices, whether the bound may be one on log p(x, k(x)).
 CASES = {
-    "mixture": (digits, {"prior": {"type": "gaussian_mixture", "components": 4}}, "elbo"),
-    "vamp": (digits, {"prior": {"type": "vamp", "components": 6}}, "elbo"),
+    "mixture": (digits, {"prior": {"type": "my_mixture", "components": 4}}, "elbo"),
+    "vamp": (digits, {"prior": {"type": "my_vamp", "components": 6}}, "elbo"),
     "flow": (
         digits,
         {"posterior": {"type": "flow", "features": 16, "hidden": [16]}},
         {"type": "importance_weighted", "samples": 3, "gradient": "dreg"},
     ),
-    "codebook": (digits, {"prior": {"type": "codebook", "codes": 8}, "posterior": "nearest"}, "elbo"),
+    "codebook": (digits, {"prior": {"type": "my_codebook", "codes": 8}, "posterior": "nearest"}, "elbo"),
     "ladder": (
         digits,
         {"prior": {"type": "ladder", "top": 2}, "posterior": {"type": "ladder", "top": 2, "features": 16}},

@@ -7,12 +7,54 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from lowerbound import posteriors, priors
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
-from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
+from lowerbound.likelihoods import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    CensoredGaussian,
+    ContinuousBernoulli,
+    DiscretisedLogistic,
+    Gamma,
+    Gaussian,
+    Laplace,
+    LogCosh,
+    LogNormal,
+    Ordinal,
+    StudentT,
+    VonMises,
+)
 from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
-from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
-from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
+from lowerbound.posteriors import (
+    IAF,
+    CellGaussian,
+    Coupling,
+    DiagonalGaussian,
+    FiniteScalar,
+    FullCovarianceGaussian,
+    GumbelSoftmax,
+    LowRankGaussian,
+    Planar,
+    Posterior,
+    Sylvester,
+    VectorQuantised,
+    VonMisesFisher,
+)
+from lowerbound.priors import (
+    MAF,
+    NSF,
+    CellPrior,
+    Codebook,
+    ConditionalGaussian,
+    Flow,
+    GaussianMixture,
+    Lattice,
+    Sphere,
+    StandardNormal,
+    VampPrior,
+)
 from lowerbound.registry import REGISTRY
 from lowerbound.testing import (
     check_condition,
@@ -32,6 +74,27 @@ POSTERIORS = {
     "full_covariance_gaussian_one": lambda: FullCovarianceGaussian(1),
     "cell_gaussian": lambda: CellGaussian(7, cells=4),
     "cell_gaussian_one": lambda: CellGaussian(2, cells=1),
+    "von_mises_fisher": lambda: VonMisesFisher(3),
+    "von_mises_fisher_circle": lambda: VonMisesFisher(2),
+    "von_mises_fisher_many": lambda: VonMisesFisher(12),
+    "low_rank_gaussian": lambda: LowRankGaussian(3),
+    "low_rank_gaussian_one": lambda: LowRankGaussian(2, rank=1),
+    "student_t": lambda: posteriors.StudentT(3),
+    "student_t_map": lambda: posteriors.StudentT((2, 1, 2), df=9),
+    "iaf": lambda: IAF(3, hidden=(8,), features=4),
+    "coupling": lambda: Coupling(3, transforms=2, hidden=(8,), features=4),
+    "sylvester": lambda: Sylvester(3, transforms=2),
+    "sylvester_full": lambda: Sylvester(2, transforms=2, columns=2),
+    "planar": lambda: Planar(3, transforms=3),
+    "planar_one": lambda: Planar(1, transforms=2),
+    "vq": lambda: VectorQuantised(4),
+    "vq_residual": lambda: VectorQuantised(8, depth=2),
+    "vq_rotation": lambda: VectorQuantised(4, gradient="rotation"),
+    "fsq": lambda: FiniteScalar(8),
+    "gumbel_softmax": lambda: GumbelSoftmax(20),
+    "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
+    "poincare": lambda: posteriors.Poincare(2),
+    "poincare_three": lambda: posteriors.Poincare(3, curvature=1.0),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),
@@ -47,6 +110,30 @@ PRIORS = {
     "cell_affine": lambda: CellPrior(3, cells=2, hidden=(), context=1),
     "cell_map": lambda: CellPrior(8, cells=6, hidden=(5,), map_shape=(2, 3, 2), context=12),
     "cell_map_beside": lambda: CellPrior(7, cells=6, hidden=(5, 5), map_shape=(2, 2, 3), context=15),
+    "gaussian_mixture": lambda: GaussianMixture(3, components=2),
+    "gaussian_mixture_one": lambda: GaussianMixture(2, components=1),
+    "gaussian_mixture_context": lambda: GaussianMixture(2, components=3, hidden=(5,), context=4),
+    "gaussian_mixture_map": lambda: GaussianMixture((2, 1, 2), components=2, hidden=(), context=1),
+    "vamp": lambda: VampPrior(2, (2, 2), components=3),
+    "vamp_weighted": lambda: VampPrior(2, (2, 2), components=4, weighted=True),
+    "maf": lambda: MAF(3, transforms=2, hidden=(8,)),
+    "maf_context": lambda: MAF(2, transforms=1, hidden=(8,), context=3),
+    "nsf": lambda: NSF(2, transforms=1, hidden=(8,), bins=4),
+    "nsf_context": lambda: NSF(2, transforms=2, hidden=(8,), bins=3, context=2),
+    "sphere": lambda: Sphere(3),
+    "sphere_circle": lambda: Sphere(2),
+    "codebook": lambda: Codebook(4, codes=5),
+    "codebook_gradient": lambda: Codebook(6, codes=5, width=3, learning="gradient"),
+    "codebook_residual": lambda: Codebook(8, codes=5, depth=2),
+    "codebook_order": lambda: Codebook(6, codes=4, order=5),
+    "codebook_order_context": lambda: Codebook(8, codes=4, depth=2, order=5, context=3),
+    "codebook_order_residual": lambda: Codebook(8, codes=4, depth=2, order=5),
+    "lattice": lambda: Lattice(4),
+    "lattice_order": lambda: Lattice(6, steps=(3, 2), order=4),
+    "categorical": lambda: priors.Categorical(6, categories=3),
+    "categorical_context": lambda: priors.Categorical(4, categories=2, hidden=(), context=3),
+    "poincare": lambda: priors.Poincare(2),
+    "poincare_context": lambda: priors.Poincare(2, curvature=0.7, hidden=(5,), context=3),
 }
 
 
@@ -93,6 +180,20 @@ CONDITIONS = {
         observed(1, 4, 3),
     ),
 }
+
+
+def _narrow(family, second):
+    """A family of two parameters near (0, ``second``), where trapezoids and fourth moments are tame."""
+
+    class Narrow(family):
+        def forward(self, h):
+            axis = -1 - len(self.event_shape)
+            first, more = h.unbind(axis)
+            return super().forward(torch.stack([first / 4, second + more / 4], axis))
+
+    return Narrow
+
+
 LIKELIHOODS = {
     "bernoulli": (Bernoulli, (*NOT_REAL, 0.5, -1.0, 2.0, 255.0)),
     "continuous_bernoulli": (ContinuousBernoulli, (*NOT_REAL, -0.01, 1.01, 255.0)),
@@ -101,6 +202,32 @@ LIKELIHOODS = {
         f"gaussian_{scale}": (lambda shape, scale=scale: Gaussian(shape, scale=scale), NOT_REAL)
         for scale in (0.3, 1, "learned", "per_dimension", "predicted", "optimal")
     },
+    **{
+        f"laplace_{scale}": (lambda shape, scale=scale: Laplace(shape, scale=scale), NOT_REAL)
+        for scale in (0.3, "learned", "per_dimension", "predicted")
+    },
+    "student_t": (lambda shape: StudentT(shape, "predicted", df=9), NOT_REAL),
+    "student_t_learned": (StudentT, NOT_REAL),
+    "log_cosh": (lambda shape: LogCosh(shape, "predicted"), NOT_REAL),
+    "log_cosh_power": (lambda shape: LogCosh(shape, 0.5, power=3), NOT_REAL),
+    "discretised_logistic": (
+        lambda shape: DiscretisedLogistic(shape, levels=5),
+        (*NOT_REAL, 0.3, -0.25, 1.25),
+    ),
+    "discretised_logistic_mixture": (
+        lambda shape: DiscretisedLogistic(shape, levels=7, components=3),
+        (*NOT_REAL, 0.3),
+    ),
+    "beta": (_narrow(Beta, 2.0), (*NOT_REAL, -0.01, 1.01)),
+    "log_normal": (_narrow(LogNormal, -1.5), (*NOT_REAL, 0.0, -1.0)),
+    "gamma": (_narrow(Gamma, 2.0), (*NOT_REAL, 0.0, -1.0)),
+    "von_mises": (VonMises, (*NOT_REAL, 3.2, -3.2)),
+    "ordinal": (lambda shape: Ordinal(shape, categories=5), (*NOT_REAL, -1.0, 5.0, 1.5)),
+    "ordinal_two": (lambda shape: Ordinal(shape, categories=2), (*NOT_REAL, 2.0)),
+    "censored_gaussian": (
+        lambda shape: CensoredGaussian(shape, limit=0.4, scale="predicted"),
+        (*NOT_REAL, 0.5),
+    ),
 }
 OBJECTIVES = {
     "elbo": ELBO,
@@ -121,14 +248,20 @@ def every(table):
 @every(POSTERIORS)
 def test_posterior(build, device):
     posterior = build()
-    cells = {"cells": posterior.cells} if isinstance(posterior, CellGaussian) else {}
-    prior = CellPrior if cells else StandardNormal
-    check_posterior(build, prior=lambda: prior(posterior.event_shape, **cells), device=device)
+    prior = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]
+    agreed = {name: getattr(posterior, name) for name in posterior.agree}
+    check_posterior(build, prior=lambda: prior(posterior.event_shape, **agreed), device=device)
+
+
+def _encode(u):
+    """q(z | u) of pseudo-inputs (K, 2, 2)."""
+    flat = u.flatten(-2)
+    return Independent(Normal(flat[..., :2], 0.5 + flat[..., 2:].sigmoid(), validate_args=False), 1)
 
 
 @every(PRIORS)
 def test_prior(build, device):
-    check_prior(build, device=device)
+    check_prior(build, encode=_encode, device=device)
 
 
 @every(CONDITIONS)

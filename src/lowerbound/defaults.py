@@ -27,6 +27,7 @@ from .registry import (
     describe,
     lookup,
     options_of,
+    plain,
 )
 
 # A sample to start from: so many examples, or so many values.
@@ -81,8 +82,10 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         if slot == "condition":
             chosen[slot] = _with_conditions(spec, overrides.get(slot, {}))
             continue
-        if slot == "transform" and spec.values == "real" and chosen["likelihood"]["type"] == "gaussian":
-            usual[slot] = {"type": "standardize"}
+        if slot == "transform" and spec.values == "real":
+            family = REGISTRY["likelihood"].get(chosen["likelihood"]["type"])  # None of the user's own
+            if getattr(family, "standardised", False):
+                usual[slot] = {"type": "standardize"}
         value = overrides.get(slot, {})
         options = describe(slot, value) if slot in modules else as_options(slot, value)
         chosen[slot] = merge(usual, {slot: options})[slot]
@@ -172,7 +175,7 @@ def _check_partners(chosen: Mapping[str, Options]) -> None:
                 )
             for option in getattr(cls, "agree", ()):
                 mine, theirs = (_option_of(k, o, option) for k, o in ((kind, options), (other, came)))
-                if None not in (mine, theirs) and mine != theirs:
+                if None not in (mine, theirs) and plain(mine) != plain(theirs):
                     raise ConfigError(
                         f"{kind} and {other} disagree on {option}: {mine} and {theirs}; "
                         f"set the option {option} of both"

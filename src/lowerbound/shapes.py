@@ -6,7 +6,8 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from numbers import Integral
+from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ def event_shape_of(event_shape: int | Sequence[int], name: str = "event_shape") 
     if not sizes or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sizes):
         raise ConfigError(f"{name} must be one or more positive integers; got {event_shape!r}")
     return tuple(int(s) for s in sizes)
+
+
+def is_positive(value: Any) -> bool:
+    """Return whether this is a finite number above 0."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
 def numel(shape: Sequence[int]) -> int:

@@ -607,6 +607,10 @@ def _check_element(p: Distribution) -> None:
         widths[1:] += values.diff() / 2
         widths[:-1] += values.diff() / 2
         mass = p.log_prob(values.unsqueeze(-1)).exp() * widths
+        atoms = getattr(getattr(p, "base_dist", p), "atoms", None)  # what has a probability, and no density
+        if atoms is not None:
+            mass = torch.cat([mass * (values != atoms), p.log_prob(atoms).exp().reshape(1)])
+            values = torch.cat([values, atoms.reshape(1)])
     total = mass.sum().item()
     _require(abs(total - 1) < 2e-3, f"the likelihood's total mass is {total:.4f}, not 1")
     for power in (1, 2):

@@ -5,28 +5,39 @@ r"""Kullback-Leibler divergences in closed form.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    StudentT,
+    kl_divergence,
+)
+
+# Of these, torch knows entropy, mean and variance, but no divergence from a factorised Gaussian.
+_WITH_MOMENTS = (MultivariateNormal, LowRankMultivariateNormal, StudentT)
 
 
 def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
     r"""Return KL(q || p) in nats with the batch shape of q and p, or None where no closed form is known.
 
-    Besides torch's own pairs it knows a full-covariance Gaussian against a factorised one, for which
+    Besides torch's own pairs it knows a full-covariance, a low-rank or a Student-t law against a factorised Gaussian:
+    the cross-entropy needs the mean μ and the variances v of q alone,
 
-    .. math::
-        KL = \tfrac12 \left[\operatorname{tr} D^{-1} \Sigma + (\mu - m)^\top D^{-1} (\mu - m) - k
-             + \log\det D - \log\det \Sigma\right]
-
-    and with p = N(0, I) this is ½[tr Σ + μᵀμ − k − log det Σ].
+    .. math:: KL = \sum_d \frac{v_d + (\mu_d - m_d)^2}{2 s_d^2} + \log s_d \sqrt{2 \pi} \; - H[q]
     """
-    if isinstance(q, MultivariateNormal) and isinstance(p, Independent) and isinstance(p.base_dist, Normal):
-        scale = p.base_dist.scale
-        tril = q.scale_tril / scale.unsqueeze(-1)
-        shift = (q.loc - p.base_dist.loc) / scale
-        log_det = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return 0.5 * (tril.square().sum((-2, -1)) + shift.square().sum(-1) - shift.shape[-1]) - log_det
+    factorised = p.base_dist if isinstance(p, Independent) else p
+    family = q.base_dist if isinstance(q, Independent) else q
+    if isinstance(factorised, Normal) and isinstance(family, _WITH_MOMENTS):
+        square = (q.variance + (q.mean - factorised.loc).square()) / factorised.scale.square()
+        cross = 0.5 * square + factorised.scale.log() + 0.5 * math.log(2 * math.pi)
+        axes = len(p.event_shape)
+        return (cross.flatten(cross.ndim - axes).sum(-1) if axes else cross) - q.entropy()
     try:
         return kl_divergence(q, p)
     except NotImplementedError:

@@ -54,6 +54,8 @@ class Mixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density in nats, (*sample, *batch), of values (*sample, *batch, *event)."""
         axis = -1 - len(self.batch_shape)
+        lead = torch.broadcast_shapes(value.shape[: value.ndim - len(self.event_shape)], self.batch_shape)
+        value = value.expand(*lead, *self.event_shape)
         each = self.parts.log_prob(value.unsqueeze(axis - len(self.event_shape)))
         return (each + self.log_share.to(each)).logsumexp(axis)
 

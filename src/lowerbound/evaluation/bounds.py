@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ..data import Split
+from ..distributions import NO_DENSITY
+from ..errors import ConfigError
 from ..model import VAE
 from .stream import Options, Passes, check_samples, standard_error
 
@@ -63,6 +65,8 @@ def bound(
         SupportError: they lie outside the likelihood's support.
     """
     check_samples("bound", samples)
+    if not model.posterior.has_density:
+        raise ConfigError(NO_DENSITY)
     passes = Passes(model, split, **options)
     terms: list[tuple[Tensor, Tensor]] = []
     per_dimension: list[Tensor] = []

@@ -68,7 +68,9 @@ def summary(
         "kl": terms.kl,
         "kl_per_dimension": None if of_each is None else of_each.flatten().tolist(),
         # How many values are scored differs between the examples where the others are given.
-        "bits_per_dim": bits_per_dim(result.value, spec) if spec and scored is None else None,
+        "bits_per_dim": bits_per_dim(result.value, spec, model.likelihood.discrete)
+        if spec and scored is None
+        else None,
         "error": None if error is None else error.value,
         "error_stderr": None if error is None else error.stderr,
         "condition": None if condition is None else list(condition.names),
@@ -116,14 +118,15 @@ def _other_codes_warning(result: NLL, naive: NLL) -> str | None:
     )
 
 
-def bits_per_dim(nll: float, spec: DataSpec) -> float | None:
+def bits_per_dim(nll: float, spec: DataSpec, discrete: bool = False) -> float | None:
     """Return NLL / (D ln 2) of discrete data: grey levels, binary values, classes; None for a density.
 
     Args:
         nll: Nats per example of the original data.
         spec: What one example is.
+        discrete: What was scored is discrete whatever the data say.
     """
-    discrete = spec.levels is not None or spec.values in ("binary", "categorical")
+    discrete = discrete or spec.levels is not None or spec.values in ("binary", "categorical")
     return nll / (spec.dimensions * math.log(2)) if discrete else None
 
 

@@ -2,16 +2,35 @@
 
 from .base import Likelihood
 from .bernoulli import Bernoulli, ContinuousBernoulli
+from .beta import Beta
 from .categorical import Categorical
+from .censored_gaussian import CensoredGaussian
 from .columns import Columns, ColumnsDistribution
+from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
+from .laplace import Laplace
+from .log_cosh import LogCosh
+from .ordinal import Ordinal
+from .positive import Gamma, LogNormal
+from .student_t import StudentT
+from .von_mises import VonMises
 
 __all__ = [
     "Bernoulli",
+    "Beta",
     "Categorical",
+    "CensoredGaussian",
     "Columns",
     "ColumnsDistribution",
     "ContinuousBernoulli",
+    "DiscretisedLogistic",
+    "Gamma",
     "Gaussian",
+    "Laplace",
     "Likelihood",
+    "LogCosh",
+    "LogNormal",
+    "Ordinal",
+    "StudentT",
+    "VonMises",
 ]

@@ -32,11 +32,15 @@ class Likelihood(Family, ABC):
         scores: Kinds of value (``DataSpec.values``) that it can score; empty if the class does not say, and then
             ``check`` alone decides.
         scores_missing: Its distributions score a missing value (NaN) themselves.
+        standardised: Real values are standardised for it, unless another transform is chosen.
+        discrete: Its values are discrete whatever the data say, so that log p(x) is that of a probability.
         inside: A value in the support, which stands where x has none; its density is not counted.
     """
 
     scores: ClassVar[frozenset[str]] = frozenset()
     scores_missing: ClassVar[bool] = False
+    standardised: ClassVar[bool] = False
+    discrete: ClassVar[bool] = False
     inside: ClassVar[float] = 0.0
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:

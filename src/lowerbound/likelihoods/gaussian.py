@@ -52,6 +52,7 @@ class Gaussian(Likelihood):
     seen: Tensor
 
     scores = frozenset({"binary", "unit", "real"})
+    standardised = True
 
     def __init__(self, event_shape: int | Sequence[int], scale: float | Scale = "optimal") -> None:
         if isinstance(scale, str) and scale not in SCALES:

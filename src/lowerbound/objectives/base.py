@@ -92,7 +92,8 @@ class Objective(nn.Module):
 
         Of "bound" the mean over the split chooses the weights to keep. Here it is the importance-weighted bound,
         :math:`\log \frac1S \sum_s w_s`, beside the two terms of the evidence lower bound; with a classifier also
-        whether it is wrong, where the label is known. Where it is not, the bound is that of the class found.
+        whether it is wrong, where the label is known. Where it is not, the bound is that of the class found. Of a
+        posterior without a density "bound" is log p(x | z) of its code.
 
         Args:
             model: The model, in evaluation mode.
@@ -110,6 +111,8 @@ class Objective(nn.Module):
             c = {**c, name: torch.where(known, c[name], found)}
         out = model(x, c, samples)
         reconstruction = out.log_likelihood.mean(0)
+        if not model.posterior.has_density:
+            return {"bound": reconstruction, "reconstruction": reconstruction, "kl": out.kl(), **values}
         return {
             "bound": out.log_weight.logsumexp(0) - math.log(samples),
             "reconstruction": reconstruction,

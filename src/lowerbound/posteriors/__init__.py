@@ -2,6 +2,33 @@
 
 from .base import Posterior
 from .cell import CellGaussian
+from .deterministic import Deterministic
+from .flow import IAF, Coupling
+from .fsq import FiniteScalar
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
+from .gumbel_softmax import GumbelSoftmax
+from .low_rank import LowRankGaussian
+from .poincare import Poincare
+from .student_t import StudentT
+from .sylvester import Planar, Sylvester
+from .von_mises_fisher import VonMisesFisher
+from .vq import VectorQuantised
 
-__all__ = ["CellGaussian", "DiagonalGaussian", "FullCovarianceGaussian", "Posterior"]
+__all__ = [
+    "IAF",
+    "CellGaussian",
+    "Coupling",
+    "Deterministic",
+    "DiagonalGaussian",
+    "FiniteScalar",
+    "FullCovarianceGaussian",
+    "GumbelSoftmax",
+    "LowRankGaussian",
+    "Planar",
+    "Poincare",
+    "Posterior",
+    "StudentT",
+    "Sylvester",
+    "VectorQuantised",
+    "VonMisesFisher",
+]

@@ -10,7 +10,7 @@ prior has found of the levels above: its state, and its own p(z_l | z_<l, c).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -26,7 +26,12 @@ class Posterior(Family):
         event_shape: Shape of one latent code, as the prior's.
         input_shape: Shape of what it reads of the encoder, per example.
         levels: The levels, coarse to fine, as the prior's; one of ``event_shape`` with real numbers if not given.
+
+    Attributes:
+        has_density: Whether q has a density; without one there is neither a bound nor log p(x).
     """
+
+    has_density: ClassVar[bool] = True
 
     def __init__(
         self, event_shape: int | Sequence[int], input_shape: Sequence[int], levels: Sequence[Level] = ()

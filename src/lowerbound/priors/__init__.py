@@ -1,19 +1,36 @@
 """Priors p(z) and p(z | c): the distribution that new latent codes are drawn from."""
 
 from ..slots import Level
+from .autoregressive_flow import MAF, NSF
 from .base import Encode, Prior
+from .categorical import Categorical
 from .cell import CellPrior
+from .codebook import Codebook
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
+from .lattice import Lattice
+from .mixture import GaussianMixture
 from .normal import StandardNormal
+from .poincare import Poincare
+from .sphere import Sphere
+from .vamp import VampPrior
 
 __all__ = [
+    "MAF",
+    "NSF",
+    "Categorical",
     "CellPrior",
+    "Codebook",
     "ConditionalGaussian",
     "Encode",
     "Flow",
     "FlowDistribution",
+    "GaussianMixture",
+    "Lattice",
     "Level",
+    "Poincare",
     "Prior",
+    "Sphere",
     "StandardNormal",
+    "VampPrior",
 ]

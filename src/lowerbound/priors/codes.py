@@ -1,0 +1,127 @@
+"""What priors of discrete codes share: rows of a book at several places, in one or more layers, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import Rows
+from ..errors import ConfigError
+from ..nn.network import size
+from ..shapes import event_shape_of, full_precision
+from ..slots import Level
+from .base import Encode, Prior
+
+
+class Codes(Prior):
+    """Base of these. A layer is a level of the latent; what the decoder reads is the sum of the layers.
+
+    Args:
+        event_shape: (depth · P · D,).
+        codes: Number K of rows.
+        width: Numbers D of a row.
+        depth: Number of layers.
+        order: Width of the recurrent network that predicts each place from those before, from the condition and from
+            the layers above; 0 for none, then all codes are alike.
+        context: Size of the context vector.
+
+    Raises:
+        ConfigError: the numbers of a code cannot be divided so.
+    """
+
+    def __init__(
+        self, event_shape: int | Sequence[int], codes: int, width: int, depth: int, order: int, context: int
+    ) -> None:
+        shape = event_shape_of(event_shape)
+        layer = shape[0] // size("depth", depth)
+        if len(shape) != 1 or shape[0] % (depth * size("width", width)):
+            raise ConfigError(
+                f"a code of rows is a vector of depth · places · width numbers; got {shape} for depth={depth} and "
+                f"width={width}: let latent be a multiple of {depth * width}"
+            )
+        super().__init__(
+            shape, context if order else 0, [Level((layer,), "embedding")] * depth, code_shape=(layer,)
+        )
+        self.codes, self.width, self.depth = size("codes", codes), width, depth
+        self.order = size("order", order) if order else 0
+        self.places = layer // width
+        self.orders = nn.ModuleList(
+            _Order(width, codes, order, self.context, below=n > 0) for n in range(depth if order else 0)
+        )
+
+    def rows(self, number: int) -> Tensor:
+        """Return the book of a layer, (K, D)."""
+        raise NotImplementedError
+
+    def index(self, number: int, rows: Tensor) -> Tensor:
+        """Return the numbers (...) of the nearest rows of a layer to vectors (..., D)."""
+        return (
+            torch.cdist(rows.reshape(-1, self.width), self.rows(number)).argmin(-1).reshape(rows.shape[:-1])
+        )
+
+    def begin(self, context: Tensor | None, encode: Encode | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the context, and the sum of the layers so far: none."""
+        return context if self.context else None, None
+
+    def level(self, number: int, state: Any) -> Distribution:
+        """Return p of a layer: batch (), (B,) or (S, B)."""
+        context, above = state
+
+        def index(rows: Tensor) -> Tensor:
+            return self.index(number, rows)
+
+        book = full_precision(self.rows(number))
+        if not self.order:
+            return _Layer(book, self.places, index, owner=self, number=number, above=above)
+        order = self.orders[number]
+        places = None if above is None else above.detach().unflatten(-1, (self.places, -1))
+        batch = context.shape[:-1] if above is None and context is not None else ()
+        batch = batch if above is None else above.shape[:-1]
+
+        def scores(rows: Tensor) -> Tensor:
+            return order(rows, places, context)
+
+        return _Layer(book, self.places, index, batch, scores, owner=self, number=number, above=above)
+
+    def absorb(self, number: int, state: Any, z: Tensor) -> Any:
+        """Return the sum so far, after the last layer alone: what the decoder reads."""
+        context, above = state
+        total = z if above is None else above + z
+        return total if number == self.depth - 1 else (context, total)
+
+    def learn(self, number: int, e: Tensor) -> None:
+        """Take in what the encoder gave for a layer in a step of training, (..., P, D); most books need nothing."""
+
+
+class _Layer(Rows):
+    """The law of a layer, with what its posterior asks for: the book's owner, and the layers above."""
+
+    def __init__(self, *arguments: Any, owner: Codes, number: int, above: Tensor | None) -> None:
+        super().__init__(*arguments)
+        self.owner, self.number, self.above = owner, number, above
+
+
+class _Order(nn.Module):
+    """Scores of the rows at each place, by a recurrent network over the places before."""
+
+    def __init__(self, width: int, codes: int, hidden: int, context: int, below: bool) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(hidden))
+        self.reading = nn.Linear(context, hidden) if context else None
+        self.network = nn.GRU(width * (2 if below else 1), hidden, batch_first=True)
+        self.output = nn.Linear(hidden, codes)
+
+    def forward(self, rows: Tensor, above: Tensor | None, context: Tensor | None) -> Tensor:
+        """Return (..., P, K) from the rows (..., P, D) that the places hold; of each only those before are seen."""
+        lead, places = rows.shape[:-2], rows.shape[-2]
+        seen = torch.cat([torch.zeros_like(rows[..., :1, :]), rows[..., :-1, :]], -2)
+        if above is not None:
+            seen = torch.cat([seen, above.expand_as(seen)], -1)
+        first = self.first if self.reading is None else self.first + self.reading(context)
+        first = first.expand(*lead, -1).reshape(1, -1, first.shape[-1]).contiguous()
+        out, _ = self.network(seen.reshape(-1, places, seen.shape[-1]), first)
+        return self.output(out).reshape(*lead, places, -1)

@@ -1,0 +1,70 @@
+r"""The prior of finite scalar quantisation: the points of a lattice, of which none has to be learned.
+
+.. math:: z_{ij} \in \left\{ -\lfloor L_j / 2 \rfloor, \dots \right\} / \lfloor L_j / 2 \rfloor, \qquad
+    K = \prod_j L_j
+
+Reference:
+    Finite scalar quantization: VQ-VAE made simple (Mentzer et al., 2024), https://arxiv.org/abs/2309.15505
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..nn.network import sizes
+from .codes import Codes
+
+_MOST = 2**16
+
+
+class Lattice(Codes):
+    """Places of as many numbers as there are sizes, number j of each of L_j values.
+
+    Args:
+        event_shape: (P · number of sizes,).
+        steps: The sizes L_j, at least 2 each.
+        order: Width of the recurrent network that predicts each place; 0 for none, then all codes are alike.
+        context: Size of the context vector.
+
+    Raises:
+        ConfigError: there are too many points, or the numbers of a code cannot be divided so.
+    """
+
+    partners: ClassVar = {"posterior": "fsq"}
+    agree: ClassVar = ("steps",)
+    points: Tensor
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        steps: Sequence[int] = (8, 5, 5, 5),
+        order: int = 0,
+        context: int = 0,
+    ) -> None:
+        self_steps = sizes("steps", steps)
+        codes = math.prod(self_steps)
+        if min(self_steps) < 2 or codes > _MOST:
+            raise ConfigError(
+                f"a lattice needs steps of at least 2 and at most {_MOST} points; got {steps!r}"
+            )
+        super().__init__(event_shape, codes, len(self_steps), 1, order, context)
+        self.steps = steps
+        axes = [(torch.arange(n) - n // 2) / (n // 2) for n in self_steps]
+        self.register_buffer("points", torch.cartesian_prod(*axes).reshape(codes, -1), persistent=False)
+
+    def rows(self, number: int) -> Tensor:
+        """Return the points, (K, D)."""
+        return self.points
+
+    def index(self, number: int, rows: Tensor) -> Tensor:
+        """Return the numbers (...) of points (..., D), the last axis running fastest."""
+        k = torch.zeros(rows.shape[:-1], dtype=torch.long, device=rows.device)
+        for j, n in enumerate(self.steps):
+            k = k * n + ((rows[..., j] * (n // 2)).round().long() + n // 2).clamp(0, n - 1)
+        return k
