@@ -10,7 +10,18 @@ from torch.distributions import Independent, Normal
 from lowerbound.conditions import Image, Label, Map, Observed, PointSet, Vector
 from lowerbound.distributions import OneHot
 from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, Gaussian
-from lowerbound.objectives import ELBO, Cosine, ImportanceWeighted, Linear, ObjectiveOutput, Switch
+from lowerbound.objectives import (
+    DIP,
+    ELBO,
+    Capacity,
+    Cosine,
+    FactorVAE,
+    ImportanceWeighted,
+    Linear,
+    ObjectiveOutput,
+    Switch,
+    TotalCorrelation,
+)
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
 from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
 from lowerbound.registry import REGISTRY
@@ -110,6 +121,12 @@ OBJECTIVES = {
     "importance_weighted": ImportanceWeighted,
     "sticking_the_landing": lambda: ImportanceWeighted(samples=1, gradient="stl"),
     "doubly_reparameterised": lambda: ImportanceWeighted(samples=4, gradient="dreg"),
+    "capacity": lambda: Capacity(Linear(0.0, 5.0, 5, "steps"), gamma=10.0),
+    "total_correlation": TotalCorrelation,
+    "total_correlation_mws": lambda: TotalCorrelation(2.0, 4.0, 0.5, aggregate="mws"),
+    "factor_vae": lambda: FactorVAE(hidden=(16,)),
+    "dip_i": lambda: DIP("i", 3.0, 30.0),
+    "dip_ii": DIP,
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }
 

@@ -69,6 +69,10 @@ REGISTRY: dict[str, dict[str, type]] = {
         "elbo": objectives.ELBO,
         "importance_weighted": objectives.ImportanceWeighted,
         "semi_supervised": objectives.SemiSupervised,
+        "capacity": objectives.Capacity,
+        "total_correlation": objectives.TotalCorrelation,
+        "factor_vae": objectives.FactorVAE,
+        "dip": objectives.DIP,
         "switch": objectives.Switch,
     },
     "schedule": {

@@ -1,17 +1,24 @@
 """What training maximises: bounds on log p(x) or log p(x | c), and schedules for their weights."""
 
 from .base import Move, Objective, ObjectiveOutput
+from .capacity import Capacity
+from .dip import DIP
 from .elbo import ELBO
 from .estimators import reparameterised_surrogate, score_function_surrogate
+from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
 from .switch import Switch
+from .total_correlation import TotalCorrelation
 
 __all__ = [
+    "DIP",
     "ELBO",
+    "Capacity",
     "Constant",
     "Cosine",
+    "FactorVAE",
     "ImportanceWeighted",
     "Linear",
     "Move",
@@ -21,6 +28,7 @@ __all__ = [
     "Schedule",
     "SemiSupervised",
     "Switch",
+    "TotalCorrelation",
     "reparameterised_surrogate",
     "score_function_surrogate",
 ]
