@@ -17,10 +17,12 @@ from lowerbound.objectives import (
     Cosine,
     FactorVAE,
     ImportanceWeighted,
+    InfoVAE,
     Linear,
     ObjectiveOutput,
     Switch,
     TotalCorrelation,
+    Wasserstein,
 )
 from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
 from lowerbound.priors import CellPrior, ConditionalGaussian, Flow, StandardNormal
@@ -127,6 +129,10 @@ OBJECTIVES = {
     "factor_vae": lambda: FactorVAE(hidden=(16,)),
     "dip_i": lambda: DIP("i", 3.0, 30.0),
     "dip_ii": DIP,
+    "info_vae": InfoVAE,
+    "info_vae_sliced": lambda: InfoVAE(0.9, 5.0, distance="sliced_wasserstein"),
+    "wasserstein_mmd": Wasserstein,
+    "wasserstein_sliced": lambda: Wasserstein(distance="sliced_wasserstein"),
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }
 

@@ -73,6 +73,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "total_correlation": objectives.TotalCorrelation,
         "factor_vae": objectives.FactorVAE,
         "dip": objectives.DIP,
+        "info_vae": objectives.InfoVAE,
+        "wasserstein": objectives.Wasserstein,
         "switch": objectives.Switch,
     },
     "schedule": {

@@ -1,16 +1,18 @@
 """What training maximises: bounds on log p(x) or log p(x | c), and schedules for their weights."""
 
-from .base import Move, Objective, ObjectiveOutput
+from .base import Criterion, Move, Objective, ObjectiveOutput
 from .capacity import Capacity
 from .dip import DIP
 from .elbo import ELBO
 from .estimators import reparameterised_surrogate, score_function_surrogate
 from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
+from .info_vae import InfoVAE
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
 from .switch import Switch
 from .total_correlation import TotalCorrelation
+from .wasserstein import Wasserstein
 
 __all__ = [
     "DIP",
@@ -18,8 +20,10 @@ __all__ = [
     "Capacity",
     "Constant",
     "Cosine",
+    "Criterion",
     "FactorVAE",
     "ImportanceWeighted",
+    "InfoVAE",
     "Linear",
     "Move",
     "Objective",
@@ -29,6 +33,7 @@ __all__ = [
     "SemiSupervised",
     "Switch",
     "TotalCorrelation",
+    "Wasserstein",
     "reparameterised_surrogate",
     "score_function_surrogate",
 ]
