@@ -75,6 +75,9 @@ REGISTRY: dict[str, dict[str, type]] = {
         "dip": objectives.DIP,
         "info_vae": objectives.InfoVAE,
         "wasserstein": objectives.Wasserstein,
+        "multiply_weighted": objectives.MultiplyWeighted,
+        "combined": objectives.Combined,
+        "renyi": objectives.Renyi,
         "switch": objectives.Switch,
     },
     "schedule": {

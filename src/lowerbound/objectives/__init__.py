@@ -2,12 +2,15 @@
 
 from .base import Criterion, Move, Objective, ObjectiveOutput
 from .capacity import Capacity
+from .combined import Combined
 from .dip import DIP
 from .elbo import ELBO
 from .estimators import reparameterised_surrogate, score_function_surrogate
 from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
 from .info_vae import InfoVAE
+from .multiply_weighted import MultiplyWeighted
+from .renyi import Renyi
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
 from .switch import Switch
@@ -18,6 +21,7 @@ __all__ = [
     "DIP",
     "ELBO",
     "Capacity",
+    "Combined",
     "Constant",
     "Cosine",
     "Criterion",
@@ -26,9 +30,11 @@ __all__ = [
     "InfoVAE",
     "Linear",
     "Move",
+    "MultiplyWeighted",
     "Objective",
     "ObjectiveOutput",
     "Progress",
+    "Renyi",
     "Schedule",
     "SemiSupervised",
     "Switch",
