@@ -22,6 +22,7 @@ from lowerbound.objectives import (
     Linear,
     MultiplyWeighted,
     ObjectiveOutput,
+    Regularised,
     Renyi,
     Switch,
     TotalCorrelation,
@@ -140,6 +141,8 @@ OBJECTIVES = {
     "partially_weighted": lambda: MultiplyWeighted(2, 3, decoder="all"),
     "combined": Combined,
     "renyi": Renyi,
+    "regularised": Regularised,
+    "regularised_gradient": lambda: Regularised(0.1, "gradient", 0.1),
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }
 

@@ -78,6 +78,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "multiply_weighted": objectives.MultiplyWeighted,
         "combined": objectives.Combined,
         "renyi": objectives.Renyi,
+        "regularised": objectives.Regularised,
         "switch": objectives.Switch,
     },
     "schedule": {

@@ -10,6 +10,7 @@ from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
 from .info_vae import InfoVAE
 from .multiply_weighted import MultiplyWeighted
+from .regularised import Regularised
 from .renyi import Renyi
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
@@ -34,6 +35,7 @@ __all__ = [
     "Objective",
     "ObjectiveOutput",
     "Progress",
+    "Regularised",
     "Renyi",
     "Schedule",
     "SemiSupervised",
