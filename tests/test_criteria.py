@@ -8,8 +8,9 @@ from exact import linear_gaussian, linear_vae
 from torch import nn
 
 from lowerbound.errors import ConfigError
-from lowerbound.objectives import Progress, Regularised
+from lowerbound.objectives import Adversarial, Progress, Regularised, Wasserstein
 from lowerbound.objectives.regularised import gradient_norm
+from lowerbound.priors import Flow
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -62,10 +63,57 @@ def test_a_criterion_validates_by_its_own_loss_without_gradients(model):
     assert not any(v.requires_grad for v in judged.values())
 
 
+# ------------------------------------------------------------------------------------------ AAE, WAE-GAN
+class LogRatio(nn.Module):
+    """log p(z) / q(z) of two Gaussians N(0, 1) and N(m, 1), times a factor."""
+
+    def __init__(self, m, factor=1.0):
+        super().__init__()
+        self.m, self.factor = m, factor
+
+    def forward(self, z):
+        return self.factor * (0.5 * (z - self.m) ** 2 - 0.5 * z**2)
+
+
+def test_the_best_critic_has_the_loss_of_the_jensen_shannon_divergence():
+    m, n = 1.5, 40_000
+    truth = linear_gaussian(3, 1, orthogonal=True, sigma=0.6)
+    model = linear_vae(truth)
+    with torch.no_grad():  # q(z) = N(m, 1): a posterior that ignores x
+        model.encoder.output.weight.zero_()
+        model.encoder.output.bias.copy_(torch.tensor([m, 0.0]))
+    q = model.infer(torch.zeros(1, 3))
+    assert (q.mean.item(), q.stddev.item()) == pytest.approx((m, 1.0), abs=1e-2)
+    t = torch.linspace(-12, 14, 20_001)
+    p, r = torch.distributions.Normal(0.0, 1.0), torch.distributions.Normal(m, 1.0)
+    middle = torch.log((p.log_prob(t).exp() + r.log_prob(t).exp()) / 2)
+    divergence = 0.5 * sum(torch.trapezoid(d.log_prob(t).exp() * (d.log_prob(t) - middle), t) for d in (p, r))
+    losses = []
+    for factor in (0.0, 0.7, 1.0, 1.4):
+        objective = Adversarial(weight=2.0)
+        objective.start(model)
+        objective.critic = LogRatio(q.mean.item(), factor)
+        torch.manual_seed(0)
+        mine, critics = objective.moves(model, torch.zeros(n, 3), None, START)
+        losses.append(critics.loss.item())
+        torch.testing.assert_close(mine.loss, 2 * mine.terms["fooled"] - mine.terms["reconstruction"])
+    assert losses[0] == pytest.approx(2 * math.log(2))
+    assert losses[2] == pytest.approx(2 * math.log(2) - 2 * divergence.item(), abs=0.01)
+    assert min(losses) == losses[2]
+
+
+def test_a_prior_that_would_learn_nothing_is_refused(model):
+    model.prior = Flow(2)
+    for objective in (Regularised(), Adversarial(), Wasserstein()):
+        with pytest.raises(ConfigError, match="prior Flow would learn nothing from .*ex_post"):
+            objective.check(model, START)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: Regularised(beta=-1.0), "finite beta >= 0"),
+        (lambda: Adversarial(weight=-1.0), "finite weight >= 0"),
         (lambda: Regularised(penalty="l1"), "unknown penalty 'l1'"),
     ],
 )

@@ -79,6 +79,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "combined": objectives.Combined,
         "renyi": objectives.Renyi,
         "regularised": objectives.Regularised,
+        "adversarial": objectives.Adversarial,
         "switch": objectives.Switch,
     },
     "schedule": {

@@ -1,5 +1,6 @@
 """What training maximises: bounds on log p(x) or log p(x | c), and schedules for their weights."""
 
+from .adversarial import Adversarial
 from .base import Criterion, Move, Objective, ObjectiveOutput
 from .capacity import Capacity
 from .combined import Combined
@@ -21,6 +22,7 @@ from .wasserstein import Wasserstein
 __all__ = [
     "DIP",
     "ELBO",
+    "Adversarial",
     "Capacity",
     "Combined",
     "Constant",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
@@ -165,6 +166,31 @@ def check_weights(owner: Objective, **weights: float) -> None:
     for name, value in weights.items():
         if not 0 <= value < math.inf:
             raise ConfigError(f"{type(owner).__name__} needs a finite {name} >= 0; got {value!r}")
+
+
+def check_fixed_prior(owner: Objective, model: VAE) -> None:
+    """Raise ConfigError if the prior has parameters: without a KL they would stay as they are."""
+    if any(p.requires_grad for p in model.prior.parameters()):
+        raise ConfigError(
+            f"prior {type(model.prior).__name__} would learn nothing from {type(owner).__name__}, which has no KL; "
+            "train with prior='standard_normal' and fit another one to the codes afterwards: lowerbound.ex_post"
+        )
+
+
+def decoded_mean(p_x: Distribution, out: VAEOutput) -> Tensor:
+    """Return the mean of p(x | z) in the units of the model, for objectives that look at nothing else of it.
+
+    Raises:
+        ConfigError: the likelihood has none, or values of x may be missing.
+    """
+    model = out.view.model
+    name = type(model.likelihood).__name__
+    if model.missing:
+        raise ConfigError("this objective compares whole examples, but some values of the data are missing")
+    try:
+        return p_x.mean
+    except NotImplementedError:
+        raise ConfigError(f"this objective needs a likelihood with a mean; {name} has none") from None
 
 
 def mean_penalty(out: VAEOutput) -> Tensor | float:

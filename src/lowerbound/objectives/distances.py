@@ -76,9 +76,13 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def to_prior(out: VAEOutput, distance: str) -> Tensor:
     """Return the distance of the codes of a pass from as many draws of the prior under its condition."""
-    view, z = out.view, out.z[0].flatten(1)
-    y = view.model.prior.join(view.generate(1, len(z)).z)[0].flatten(1)
-    return DISTANCES[distance](z, y)
+    z = out.z[0]
+    return DISTANCES[distance](z.flatten(1), from_prior(out).flatten(1))
+
+
+def from_prior(out: VAEOutput) -> Tensor:
+    """Return as many draws of the prior, (B, *latent), under its condition, as a pass has codes."""
+    return out.view.model.prior.join(out.view.generate(1, out.z.shape[1]).z)[0]
 
 
 def check_distance(name: str) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, suggest
 from ..model import VAE, VAEOutput
-from .base import Criterion, ObjectiveOutput, check_weights, mean_penalty
+from .base import Criterion, ObjectiveOutput, check_fixed_prior, check_weights, decoded_mean, mean_penalty
 from .schedules import Progress
 
 Penalty = Literal["l2", "gradient", "none"]
@@ -62,6 +62,10 @@ class Regularised(Criterion):
             terms[self.penalty] = smooth.detach()
         return ObjectiveOutput(loss, -loss, terms)
 
+    def check(self, model: VAE, progress: Progress) -> None:
+        """Raise ConfigError unless the prior has nothing to learn."""
+        check_fixed_prior(self, model)
+
 
 def decoder_norm(out: VAEOutput) -> Tensor:
     """Return the squared norm of the decoder's parameters."""
@@ -75,10 +79,6 @@ def gradient_norm(out: VAEOutput) -> Tensor:
         ConfigError: the likelihood has no mean.
     """
     z = [level.detach().requires_grad_() for level in out.draw.z]
-    try:
-        mean = out.view.likelihood(out.draw.walk.along(z).code).mean
-    except NotImplementedError:
-        name = type(out.view.model.likelihood).__name__
-        raise ConfigError(f"the gradient penalty needs a likelihood with a mean; {name} has none") from None
+    mean = decoded_mean(out.view.likelihood(out.draw.walk.along(z).code), out)
     gradients = torch.autograd.grad(mean, z, torch.randn_like(mean), create_graph=True)
     return torch.stack([g.flatten(2).square().sum(2).mean() for g in gradients]).sum()

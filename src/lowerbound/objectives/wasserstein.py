@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..model import VAE
-from .base import Criterion, ObjectiveOutput, check_weights, mean_penalty
+from .base import Criterion, ObjectiveOutput, check_fixed_prior, check_weights, mean_penalty
 from .distances import Distance, check_distance, check_real, to_prior
 from .schedules import Progress
 
@@ -49,5 +49,6 @@ class Wasserstein(Criterion):
         return ObjectiveOutput(loss, -loss, terms)
 
     def check(self, model: VAE, progress: Progress) -> None:
-        """Raise ConfigError unless codes are real numbers."""
+        """Raise ConfigError unless codes are real numbers and the prior has nothing to learn."""
         check_real(self, model)
+        check_fixed_prior(self, model)
