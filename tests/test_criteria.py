@@ -8,7 +8,7 @@ from exact import linear_gaussian, linear_vae
 from torch import nn
 
 from lowerbound.errors import ConfigError
-from lowerbound.objectives import Adversarial, Progress, Regularised, Wasserstein
+from lowerbound.objectives import VAEGAN, Adversarial, Progress, Regularised, Wasserstein
 from lowerbound.objectives.regularised import gradient_norm
 from lowerbound.priors import Flow
 
@@ -102,10 +102,45 @@ def test_the_best_critic_has_the_loss_of_the_jensen_shannon_divergence():
     assert min(losses) == losses[2]
 
 
+# ------------------------------------------------------------------------------------------ VAE-GAN
+def test_with_identity_features_the_distance_is_half_the_squared_error_and_the_encoder_plays_no_game(model):
+    x = torch.randn(9, 4)
+    objective = VAEGAN(weight=1e3, beta=0.5, features=4)
+    objective.start(model)
+    objective.critic[0] = nn.Identity()
+    torch.manual_seed(1)
+    out = model(x)
+    got = run(objective, model, x)
+    error = 0.5 * (x - out.p_x.mean[0]).square().sum(1).mean()
+    torch.testing.assert_close(got.terms["features"], error.detach())
+    torch.testing.assert_close(got.loss, 0.5 * out.kl().mean() + error + 1e3 * got.terms["fooled"])
+    # The game's weight of a thousand is nothing to the encoder, and all to the decoder.
+    for part, plays in (("encoder", False), ("decoder", True)):
+        parameters = list(getattr(model, part).parameters())
+        quiet = VAEGAN(weight=0.0, beta=0.5, features=4)
+        quiet.critic = objective.critic
+        both = [torch.autograd.grad(run(o, model, x).loss, parameters) for o in (objective, quiet)]
+        assert torch.allclose(both[0][0], both[1][0]) != plays
+
+
+def test_the_critic_learns_data_against_both_kinds_of_decoded(model):
+    objective = VAEGAN(features=4)
+    objective.start(model)
+    x = torch.randn(9, 4)
+    torch.manual_seed(1)
+    _, critics = objective.moves(model, x, None, START)
+    torch.manual_seed(1)
+    _, decoded = objective._pass(model(x))
+    d = [torch.sigmoid(objective.critic[1](objective.critic[0](v))) for v in (x, *decoded)]
+    by_hand = -d[0].log().mean() - ((1 - d[1]).log().mean() + (1 - d[2]).log().mean()) / 2
+    torch.testing.assert_close(critics.loss, by_hand)
+    assert not any(v.requires_grad for v in decoded)
+
+
 def test_a_prior_that_would_learn_nothing_is_refused(model):
     model.prior = Flow(2)
     for objective in (Regularised(), Adversarial(), Wasserstein()):
-        with pytest.raises(ConfigError, match="prior Flow would learn nothing from .*ex_post"):
+        with pytest.raises(ConfigError, match=r"prior Flow would learn nothing from .*ex_post"):
             objective.check(model, START)
 
 
@@ -114,6 +149,8 @@ def test_a_prior_that_would_learn_nothing_is_refused(model):
     [
         (lambda: Regularised(beta=-1.0), "finite beta >= 0"),
         (lambda: Adversarial(weight=-1.0), "finite weight >= 0"),
+        (lambda: VAEGAN(network="cnn"), "one of mlp, conv, resnet"),
+        (lambda: VAEGAN(features=0), "features >= 1"),
         (lambda: Regularised(penalty="l1"), "unknown penalty 'l1'"),
     ],
 )

@@ -13,6 +13,7 @@ from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, 
 from lowerbound.objectives import (
     DIP,
     ELBO,
+    VAEGAN,
     Adversarial,
     Capacity,
     Combined,
@@ -145,6 +146,7 @@ OBJECTIVES = {
     "regularised": Regularised,
     "regularised_gradient": lambda: Regularised(0.1, "gradient", 0.1),
     "adversarial": lambda: Adversarial(hidden=(8,)),
+    "vae_gan": lambda: VAEGAN(features=8),
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }
 

@@ -80,6 +80,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "renyi": objectives.Renyi,
         "regularised": objectives.Regularised,
         "adversarial": objectives.Adversarial,
+        "vae_gan": objectives.VAEGAN,
         "switch": objectives.Switch,
     },
     "schedule": {

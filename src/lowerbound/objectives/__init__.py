@@ -17,11 +17,13 @@ from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
 from .switch import Switch
 from .total_correlation import TotalCorrelation
+from .vae_gan import VAEGAN
 from .wasserstein import Wasserstein
 
 __all__ = [
     "DIP",
     "ELBO",
+    "VAEGAN",
     "Adversarial",
     "Capacity",
     "Combined",
