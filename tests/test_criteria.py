@@ -2,13 +2,24 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from exact import linear_gaussian, linear_vae
 from torch import nn
 
 from lowerbound.errors import ConfigError
-from lowerbound.objectives import VAEGAN, Adversarial, Progress, Regularised, Wasserstein
+from lowerbound.objectives import (
+    VAEGAN,
+    Adversarial,
+    FeatureDistance,
+    Progress,
+    Regularised,
+    StructuralSimilarity,
+    Wasserstein,
+)
+from lowerbound.objectives.perceptual import ms_ssim
 from lowerbound.objectives.regularised import gradient_norm
 from lowerbound.priors import Flow
 
@@ -137,6 +148,74 @@ def test_the_critic_learns_data_against_both_kinds_of_decoded(model):
     assert not any(v.requires_grad for v in decoded)
 
 
+# ------------------------------------------------------------------------------------------ pictures
+def similarity(x, y, radius=5):
+    """Structural similarity and its second factor, mean over one image, by scipy's filter."""
+
+    def local(image):
+        filtered = scipy.ndimage.gaussian_filter(image, 1.5, radius=radius)
+        return filtered[radius:-radius, radius:-radius]
+
+    mx, my = local(x), local(y)
+    vx, vy, cov = local(x * x) - mx**2, local(y * y) - my**2, local(x * y) - mx * my
+    second = (2 * cov + 0.03**2) / (vx + vy + 0.03**2)
+    return ((2 * mx * my + 0.01**2) / (mx**2 + my**2 + 0.01**2) * second).mean(), second.mean()
+
+
+def halved(image):
+    return (image[::2, ::2] + image[1::2, ::2] + image[::2, 1::2] + image[1::2, 1::2]) / 4
+
+
+def test_ms_ssim_is_that_of_another_implementation():
+    rng = np.random.default_rng(0)
+    x = scipy.ndimage.gaussian_filter(rng.random((2, 24, 24)), (0, 1, 1))
+    y = np.clip(x + 0.05 * rng.standard_normal(x.shape), 0, 1)
+    for channel in range(2):
+        a, b = x[channel], y[channel]
+        fine, coarse = similarity(a, b)[1], similarity(halved(a), halved(b))[0]
+        w = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
+        got = ms_ssim(torch.tensor(a).reshape(1, 1, 24, 24), torch.tensor(b).reshape(1, 1, 24, 24))
+        assert got.item() == pytest.approx(fine ** w[0] * coarse ** w[1], abs=1e-9)
+    both = ms_ssim(torch.tensor(x)[None], torch.tensor(y)[None])
+    each = [
+        ms_ssim(torch.tensor(x[i]).expand(1, 1, 24, 24), torch.tensor(y[i]).expand(1, 1, 24, 24))
+        for i in (0, 1)
+    ]
+    torch.testing.assert_close(both, sum(each) / 2)
+
+
+def test_ms_ssim_of_equal_images_is_one_and_of_constant_ones_their_contrast():
+    x = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(ms_ssim(x, x), torch.ones(3))
+    got = ms_ssim(torch.full((1, 1, 16, 16), 0.2), torch.full((1, 1, 16, 16), 0.6))
+    assert got.item() == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4))
+
+
+def test_a_perceptual_loss_is_kl_and_distance(model):
+    class Half(nn.Module):
+        def forward(self, x):
+            return x[:, :2]
+
+    x = torch.randn(6, 4)
+    objective = FeatureDistance(Half(), weight=3.0, beta=0.5)
+    torch.manual_seed(1)
+    out = model(x)
+    error = 0.5 * (x - out.p_x.mean[0])[:, :2].square().sum(1).mean()
+    torch.testing.assert_close(run(objective, model, x).loss, 0.5 * out.kl().mean() + 3 * error)
+    with pytest.raises(ConfigError, match=r"for images \(C, H, W\)"):
+        StructuralSimilarity().check(model, START)
+
+
+def test_features_are_never_trained(model):
+    objective = FeatureDistance(nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)))
+    objective.train()
+    before = objective.features[1].running_mean.clone()
+    loss = run(objective, model, torch.randn(6, 4)).loss
+    loss.backward()
+    assert all(p.grad is None for p in objective.features.parameters())
+    torch.testing.assert_close(objective.features[1].running_mean, before)
+
+
 def test_a_prior_that_would_learn_nothing_is_refused(model):
     model.prior = Flow(2)
     for objective in (Regularised(), Adversarial(), Wasserstein()):
@@ -151,6 +230,8 @@ def test_a_prior_that_would_learn_nothing_is_refused(model):
         (lambda: Adversarial(weight=-1.0), "finite weight >= 0"),
         (lambda: VAEGAN(network="cnn"), "one of mlp, conv, resnet"),
         (lambda: VAEGAN(features=0), "features >= 1"),
+        (lambda: StructuralSimilarity(window=10), "odd window"),
+        (lambda: FeatureDistance(nn.Identity(), weight=-1.0), "finite weight >= 0"),
         (lambda: Regularised(penalty="l1"), "unknown penalty 'l1'"),
     ],
 )

@@ -19,6 +19,7 @@ from lowerbound.objectives import (
     Combined,
     Cosine,
     FactorVAE,
+    FeatureDistance,
     ImportanceWeighted,
     InfoVAE,
     Linear,
@@ -147,6 +148,7 @@ OBJECTIVES = {
     "regularised_gradient": lambda: Regularised(0.1, "gradient", 0.1),
     "adversarial": lambda: Adversarial(hidden=(8,)),
     "vae_gan": lambda: VAEGAN(features=8),
+    "feature_distance": lambda: FeatureDistance(nn.Linear(3, 2).double()),
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }
 

@@ -81,6 +81,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "regularised": objectives.Regularised,
         "adversarial": objectives.Adversarial,
         "vae_gan": objectives.VAEGAN,
+        "structural_similarity": objectives.StructuralSimilarity,
         "switch": objectives.Switch,
     },
     "schedule": {

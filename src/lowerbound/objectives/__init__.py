@@ -11,6 +11,7 @@ from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
 from .info_vae import InfoVAE
 from .multiply_weighted import MultiplyWeighted
+from .perceptual import FeatureDistance, StructuralSimilarity
 from .regularised import Regularised
 from .renyi import Renyi
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
@@ -31,6 +32,7 @@ __all__ = [
     "Cosine",
     "Criterion",
     "FactorVAE",
+    "FeatureDistance",
     "ImportanceWeighted",
     "InfoVAE",
     "Linear",
@@ -43,6 +45,7 @@ __all__ = [
     "Renyi",
     "Schedule",
     "SemiSupervised",
+    "StructuralSimilarity",
     "Switch",
     "TotalCorrelation",
     "Wasserstein",

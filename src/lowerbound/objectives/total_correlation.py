@@ -89,7 +89,8 @@ class TotalCorrelation(Objective):
         check_weights(self, alpha=alpha, beta=beta, gamma=gamma)
         if aggregate not in get_args(Aggregate):
             raise ConfigError(f"unknown aggregate {aggregate!r}; {suggest(aggregate, get_args(Aggregate))}")
-        self.alpha, self.beta, self.gamma, self.aggregate = alpha, beta, gamma, aggregate
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        self.aggregate: Aggregate = aggregate
         self._examples: int | None = None
 
     def start(self, model: VAE, data: Data | None = None) -> None:
