@@ -3,6 +3,18 @@
 from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
 from .columns import column_log_probs, oddest
+from .factors import (
+    Disentanglement,
+    dci,
+    disentanglement,
+    factor_vae_score,
+    gaussian_total_correlation,
+    importances,
+    mig,
+    modularity,
+    mutual_information,
+    sap,
+)
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
 from .stream import Options
@@ -13,6 +25,7 @@ __all__ = [
     "ActiveUnits",
     "Bound",
     "Codes",
+    "Disentanglement",
     "ErrorRate",
     "Options",
     "active_units",
@@ -20,9 +33,18 @@ __all__ = [
     "bound",
     "classification_error",
     "column_log_probs",
+    "dci",
+    "disentanglement",
+    "factor_vae_score",
+    "gaussian_total_correlation",
+    "importances",
+    "mig",
+    "modularity",
+    "mutual_information",
     "nll",
     "oddest",
     "posterior_collapse_warning",
     "posterior_means",
+    "sap",
     "summary",
 ]
