@@ -1,7 +1,9 @@
 """How good is a model: its log-likelihood and how far to trust that, its bound, the use of its latents."""
 
+from .aggregate import AggregatePosterior, aggregate_posterior
 from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
+from .collapse import CollapseForecast, collapse_forecast
 from .columns import column_log_probs, oddest
 from .factors import (
     Disentanglement,
@@ -23,15 +25,19 @@ from .summary import bits_per_dim, summary
 __all__ = [
     "NLL",
     "ActiveUnits",
+    "AggregatePosterior",
     "Bound",
     "Codes",
+    "CollapseForecast",
     "Disentanglement",
     "ErrorRate",
     "Options",
     "active_units",
+    "aggregate_posterior",
     "bits_per_dim",
     "bound",
     "classification_error",
+    "collapse_forecast",
     "column_log_probs",
     "dci",
     "disentanglement",

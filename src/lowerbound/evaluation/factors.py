@@ -211,7 +211,7 @@ def factor_vae_score(
     """Return how often the code that varies least within a group tells which factor the group shares.
 
     A group is 64 examples that agree in one factor. Two thirds of the votes make the table of what a code's vote
-    stands for, by majority; the others are counted. Codes of a standard deviation below 0.05 have no vote; if all are, 0.
+    stands for, by majority; the others are counted. Codes of a standard deviation below 0.05 have no vote.
 
     Args:
         codes: Codes (N, L).
