@@ -19,6 +19,18 @@ from .factors import (
 )
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
+from .quality import (
+    ClassifierFeatures,
+    SampleQuality,
+    Score,
+    classifier_features,
+    compare_features,
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    sample_quality,
+)
 from .stream import Options
 from .summary import bits_per_dim, summary
 
@@ -27,23 +39,31 @@ __all__ = [
     "ActiveUnits",
     "AggregatePosterior",
     "Bound",
+    "ClassifierFeatures",
     "Codes",
     "CollapseForecast",
     "Disentanglement",
     "ErrorRate",
     "Options",
+    "SampleQuality",
+    "Score",
     "active_units",
     "aggregate_posterior",
     "bits_per_dim",
     "bound",
     "classification_error",
+    "classifier_features",
     "collapse_forecast",
     "column_log_probs",
+    "compare_features",
     "dci",
+    "density_coverage",
     "disentanglement",
     "factor_vae_score",
+    "frechet_distance",
     "gaussian_total_correlation",
     "importances",
+    "kernel_distance",
     "mig",
     "modularity",
     "mutual_information",
@@ -51,6 +71,8 @@ __all__ = [
     "oddest",
     "posterior_collapse_warning",
     "posterior_means",
+    "precision_recall",
+    "sample_quality",
     "sap",
     "summary",
 ]
