@@ -124,7 +124,7 @@ def test_features_of_a_classifier_tell_digits_apart():
     before = torch.get_rng_state()
     features = classifier_features(data.train, data.valid, epochs=4)
     assert torch.equal(torch.get_rng_state(), before)
-    assert features.accuracy > 0.9
+    assert features.accuracy > 0.8
     x, _ = next(data.test.batches(50))
     assert features(x).shape == (50, 32)
     got = compare_features(features(x), features(1 - x))

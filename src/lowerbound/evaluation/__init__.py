@@ -19,6 +19,7 @@ from .factors import (
 )
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
+from .outliers import OutlierDetection, auroc, likelihood_regret, outlier_detection
 from .quality import (
     ClassifierFeatures,
     SampleQuality,
@@ -45,10 +46,12 @@ __all__ = [
     "Disentanglement",
     "ErrorRate",
     "Options",
+    "OutlierDetection",
     "SampleQuality",
     "Score",
     "active_units",
     "aggregate_posterior",
+    "auroc",
     "bits_per_dim",
     "bound",
     "classification_error",
@@ -64,11 +67,13 @@ __all__ = [
     "gaussian_total_correlation",
     "importances",
     "kernel_distance",
+    "likelihood_regret",
     "mig",
     "modularity",
     "mutual_information",
     "nll",
     "oddest",
+    "outlier_detection",
     "posterior_collapse_warning",
     "posterior_means",
     "precision_recall",
