@@ -10,6 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from lowerbound.errors import ConfigError, DataError
 from lowerbound.evaluation import auroc, likelihood_regret, outlier_detection
+from lowerbound.likelihoods import Gaussian
+from lowerbound.model import VAE
+from lowerbound.nn import MLP
+from lowerbound.posteriors import DiagonalGaussian
+from lowerbound.priors import StandardNormal
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -77,6 +82,17 @@ def test_other_data_that_are_likelier_are_found_by_typicality_alone():
     assert far.nll.value == 1.0
     assert far.warning is None
     assert 0 <= far.regret.value <= 1
+
+
+@pytest.mark.runs
+def test_the_regret_of_a_network_in_32_bits_is_that_in_64():
+    encoder, decoder = MLP((6,), (2, 2), hidden=(16,)), MLP((2,), (1, 6), hidden=(16,))
+    model = VAE(encoder, DiagonalGaussian(2), StandardNormal(2), decoder, Gaussian(6, scale=0.3))
+    x = torch.randn(5, 6)
+    got = [likelihood_regret(model.to(t), x.to(t), steps=60) for t in (torch.float64, torch.float32)]
+    # Their noise is not the same: the generator draws other numbers for other types.
+    torch.testing.assert_close(got[1], got[0], rtol=0.1, atol=0.5)
+    assert got[0].max() > 1
 
 
 def test_bad_options_are_refused():

@@ -29,7 +29,8 @@ from torch import Tensor
 from ..data import Split
 from ..errors import ConfigError, DataError
 from ..model import VAE
-from ..shapes import draws
+from ..progress import progress_bar
+from ..shapes import draws, full_precision
 from .importance import nll
 from .quality import Score
 from .stream import Options, Passes, frozen
@@ -155,10 +156,17 @@ def likelihood_regret(
         )
     passes = Passes(model, split, **options)
     regrets: list[Tensor] = []
-    with passes.running("likelihood regret") as advance:
+    shown = False if passes.progress is False else None
+    # Not ``running``, whose packed weights have no gradient.
+    with (
+        progress_bar("likelihood regret", passes.n, shown, unit="examples", after=0.5) as advance,
+        model.evaluating(),
+        draws(model.device, passes.seed),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         for x, c in passes.batches(max(1, passes.rows // _SAME)):
-            with torch.inference_mode(False), torch.enable_grad():
-                regrets.append(_regret(model, x.clone(), c, steps, learning_rate, passes.seed))
+            regrets.append(_regret(model, x, c, steps, learning_rate, passes.seed))
             advance(len(x))
     return torch.cat(regrets)
 
@@ -166,11 +174,10 @@ def likelihood_regret(
 def _regret(
     model: VAE, x: Tensor, c: dict[str, Tensor] | None, steps: int, learning_rate: float, seed: int
 ) -> Tensor:
-    c = c and {name: value.clone() for name, value in c.items()}
     with torch.no_grad():
         view = model.under(c)
         u = view.to_model(x)[0]
-        first = model.run(model.encoder, model.features(u), view.context)
+        first = full_precision(model.run(model.encoder, model.features(u), view.context))
 
     def bounds(h: Tensor, samples: int = 1) -> Tensor:
         draw = view.infer(model.posterior.read(h, view.context), len(x), samples)
