@@ -71,6 +71,7 @@ def test_a_criterion_validates_by_its_own_loss_without_gradients(model):
         torch.manual_seed(1)
         judged = objective.validate(model, x, None, 4)
     torch.testing.assert_close(judged["bound"], -run(objective, model, x).loss.detach().expand(7))
+    torch.testing.assert_close(judged["criterion"], -judged["bound"])
     assert not any(v.requires_grad for v in judged.values())
 
 

@@ -72,8 +72,7 @@ class Adversarial(Criterion):
             y = from_prior(out)
         fooled, reconstruction = softplus(-self.critic(z)).mean(), out.log_likelihood.mean()
         loss = self.weight * fooled - reconstruction + mean_penalty(out)
-        terms = {"reconstruction": reconstruction.detach(), "fooled": fooled.detach()}
-        return ObjectiveOutput(loss, -loss, terms), z.detach(), y
+        return self.judged(loss, reconstruction=reconstruction, fooled=fooled), z.detach(), y
 
     def moves(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress

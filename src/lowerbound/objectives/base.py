@@ -130,10 +130,16 @@ class Criterion(Objective):
     """An objective that is no bound on log p(x), for models that have no density or are not trained for it.
 
     ``forward`` gives its loss; what stands as the "bound" in a run's records, and chooses the weights to keep, is
-    minus that loss. The likelihood of a model with a stochastic posterior is still ``evaluate.nll``'s to say.
+    minus that loss, which stands beside it as the "criterion". The likelihood of a model with a stochastic posterior
+    is still ``evaluate.nll``'s to say.
     """
 
     is_bound = False
+
+    def judged(self, loss: Tensor, **terms: Tensor) -> ObjectiveOutput:
+        """Return a loss with what is reported of it."""
+        named = {**terms, "criterion": loss}
+        return ObjectiveOutput(loss, -loss, {name: value.detach() for name, value in named.items()})
 
     def validate(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, samples: int

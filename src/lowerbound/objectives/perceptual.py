@@ -54,7 +54,7 @@ class _Perceptual(Criterion):
         decoded = out.view.to_data(decoded_mean(out.p_x, out))[0]
         kl, distance = out.kl().mean(), self.distance(x.to(decoded.dtype), decoded).mean()
         loss = self.beta * kl + self.weight * distance + mean_penalty(out)
-        return ObjectiveOutput(loss, -loss, {"kl": kl.detach(), "distance": distance.detach()})
+        return self.judged(loss, kl=kl, distance=distance)
 
 
 class StructuralSimilarity(_Perceptual):

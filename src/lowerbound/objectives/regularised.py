@@ -55,12 +55,12 @@ class Regularised(Criterion):
         reconstruction = out.log_likelihood.mean()
         norm = out.z.flatten(2).square().sum(2).mean()
         loss = self.beta / 2 * norm - reconstruction + mean_penalty(out)
-        terms = {"reconstruction": reconstruction.detach(), "code_norm": norm.detach()}
+        terms = {"reconstruction": reconstruction, "code_norm": norm}
         if self.penalty != "none":
             smooth = decoder_norm(out) if self.penalty == "l2" else gradient_norm(out)
             loss = loss + self.weight * smooth
-            terms[self.penalty] = smooth.detach()
-        return ObjectiveOutput(loss, -loss, terms)
+            terms[self.penalty] = smooth
+        return self.judged(loss, **terms)
 
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError unless the prior has nothing to learn."""

@@ -92,9 +92,8 @@ class VAEGAN(Criterion):
         fooled = sum(softplus(-judge(trunk(mean))).mean() for mean in means[1:])
         kl = out.kl().mean()
         loss = self.beta * kl + distance + self.weight * fooled + mean_penalty(out)
-        named = {"kl": kl, "features": distance, "fooled": fooled}
-        terms = {name: torch.as_tensor(value).detach() for name, value in named.items()}
-        return ObjectiveOutput(loss, -loss, terms), [mean.detach() for mean in means[1:]]
+        done = self.judged(loss, kl=kl, features=distance, fooled=torch.as_tensor(fooled))
+        return done, [mean.detach() for mean in means[1:]]
 
     def moves(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress

@@ -45,8 +45,7 @@ class Wasserstein(Criterion):
         out = model(x, c)
         reconstruction, distance = out.log_likelihood.mean(), to_prior(out, self.distance)
         loss = self.weight * distance - reconstruction + mean_penalty(out)
-        terms = {"reconstruction": reconstruction.detach(), self.distance: distance.detach()}
-        return ObjectiveOutput(loss, -loss, terms)
+        return self.judged(loss, reconstruction=reconstruction, **{self.distance: distance})
 
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError unless codes are real numbers and the prior has nothing to learn."""
