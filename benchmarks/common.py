@@ -101,8 +101,13 @@ def lowerbound(*arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def read_arguments(description: str | None) -> argparse.Namespace:
-    """Return the arguments of a benchmark of several runs: ``root``, ``seeds``, ``workers``, ``keep``."""
+def read_arguments(description: str | None, quick: bool = False) -> argparse.Namespace:
+    """Return the arguments of a benchmark of several runs: ``root``, ``seeds``, ``workers``, ``keep``.
+
+    Args:
+        description: What the benchmark is, in the first line.
+        quick: There is a ``--quick``, which tries the script and writes no result.
+    """
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument(
         "--root", default=os.environ.get("LOWERBOUND_DATA"), help="folder that holds MNIST/raw"
@@ -112,6 +117,8 @@ def read_arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, help="keep the finished runs' numbers here, and take up those there"
     )
+    if quick:
+        parser.add_argument("--quick", action="store_true", help="a minute, one seed; writes no result")
     return parser.parse_args()
 
 

@@ -170,6 +170,19 @@ OPTIONS = {
         "analytic_kl": True,
     },
     ("objective", "importance_weighted"): {"samples": 5, "gradient": "dreg", "kept": 2},
+    ("objective", "capacity"): {"capacity": {"type": "linear", **LINE}, "gamma": 10.0},
+    ("objective", "total_correlation"): {"alpha": 2.0, "beta": 3.0, "gamma": 0.5, "aggregate": "mws"},
+    ("objective", "factor_vae"): {"gamma": 5.0, "hidden": [7, 6]},
+    ("objective", "dip"): {"kind": "i", "off_diagonal": 2.0, "diagonal": 20.0},
+    ("objective", "info_vae"): {"alpha": 0.25, "weight": 3.0, "distance": "mmd_gaussian"},
+    ("objective", "wasserstein"): {"weight": 3.0, "distance": "sliced_wasserstein"},
+    ("objective", "multiply_weighted"): {"estimates": 2, "samples": 3, "decoder": "all"},
+    ("objective", "combined"): {"samples": 5, "beta": 0.25},
+    ("objective", "renyi"): {"alpha": 0.25, "samples": 5},
+    ("objective", "regularised"): {"beta": 0.5, "penalty": "gradient", "weight": 0.1},
+    ("objective", "adversarial"): {"weight": 3.0, "hidden": [7]},
+    ("objective", "vae_gan"): {"weight": 0.5, "beta": 2.0, "network": "conv", "features": 7},
+    ("objective", "structural_similarity"): {"weight": 9.0, "beta": 2.0, "window": 7, "white": 255.0},
     ("objective", "switch"): {
         "first": {
             "type": "elbo",
@@ -516,38 +529,6 @@ def test_for_data_refuses_unknown_slots_and_a_latent_size_that_contradicts_the_p
 
 
 # ------------------------------------------------------------------------------------------------------ presets
-SUITABLE = {"linear": "table", "sigma-vae": "grey", "continuous-bernoulli": "unit", "resnet": "large"}
-
-
-@pytest.mark.runs
-@pytest.mark.parametrize("name", presets.PRESETS)
-def test_a_preset_trains_is_saved_and_loads_to_the_same_numbers(name, tmp_path):
-    chosen = dict(presets.preset(name))
-    check_overrides(chosen)
-    data = data_of(SUITABLE.get(name, "bits"), condition="label" if name in ("cvae", "m2") else None)
-    chosen.pop("data", None)
-    objective, numbers = chosen.pop("objective", None), chosen.pop("training", {})
-    model = lb.VAE.for_data(data, latent=chosen.pop("latent", 3), **chosen)
-    run = lb.fit(
-        model,
-        data,
-        objective=objective,
-        epochs=1,
-        batch_size=-(-len(data.train) // 2),
-        precision="fp32",
-        progress=False,
-        **numbers,
-    )
-    assert run.steps == 2
-    lb.save(run.model, tmp_path / "run")
-    again = lb.load(tmp_path / "run")
-    x, c = next(data.test.batches(4))
-    one = None if c is None else {"label": 1}
-    assert torch.equal(again.log_prob(x, c, 5, seed=2), run.model.log_prob(x, c, 5, seed=2))
-    assert torch.equal(again.sample(3, one, seed=1), run.model.sample(3, one, seed=1))
-    assert again.sample(3, one, seed=1).shape == (3, *data.spec.event_shape)
-
-
 def test_an_unknown_preset_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="no preset 'betavae'; did you mean 'beta-vae'"):
         presets.preset("betavae")

@@ -35,11 +35,13 @@ if TYPE_CHECKING:
     )
     from .model import VAE
     from .persistence import fit, load, save
+    from .refit import ex_post
     from .registry import register
     from .training import Run
 
 _HOME = {
     "VAE": "model",
+    "ex_post": "refit",
     "fit": "persistence",
     "load": "persistence",
     "register": "registry",
@@ -71,6 +73,7 @@ __all__ = [
     "errors",
     "estimator",
     "evaluate",
+    "ex_post",
     "fit",
     "likelihoods",
     "load",

@@ -25,6 +25,8 @@ class Preset(NamedTuple):
     overrides: dict[str, Any]
 
 
+_TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
+
 PRESETS: dict[str, Preset] = {
     "default": Preset(
         "what suits the data (for bits: importance-weighted bound of 8 samples, DReG through 2)", "", {}
@@ -62,6 +64,86 @@ PRESETS: dict[str, Preset] = {
         "importance-weighted bound of 16 samples with the doubly reparameterised gradient",
         "Tucker et al. 2019, arXiv:1810.04152",
         {"objective": {"type": "importance_weighted", "samples": 16, "gradient": "dreg"}},
+    ),
+    "miwae": Preset(
+        "mean of 8 importance-weighted bounds of 8 samples",
+        _TIGHTER,
+        {"objective": {"type": "multiply_weighted", "estimates": 8, "samples": 8}},
+    ),
+    "piwae": Preset(
+        "8 bounds of 8 samples for the encoder, one of all 64 for the decoder",
+        _TIGHTER,
+        {"objective": {"type": "multiply_weighted", "estimates": 8, "samples": 8, "decoder": "all"}},
+    ),
+    "ciwae": Preset(
+        "half the evidence lower bound, half the importance-weighted one",
+        _TIGHTER,
+        {"objective": {"type": "combined", "samples": 8, "beta": 0.5}},
+    ),
+    "vr-iwae": Preset(
+        "Rényi's bound of order 0.5 and 8 samples",
+        "Daudel et al. 2023, arXiv:2210.06226; Li and Turner 2016, arXiv:1602.02311",
+        {"objective": {"type": "renyi", "alpha": 0.5, "samples": 8}},
+    ),
+    "disentangled-beta-vae": Preset(
+        "KL of each example drawn to a capacity that rises to 25 nats in half the run",
+        "Burgess et al. 2018, arXiv:1804.03599",
+        {
+            "objective": {
+                "type": "capacity",
+                "capacity": {"type": "linear", "start": 0.0, "end": 25.0, "length": 0.5, "unit": "fraction"},
+                "gamma": 1000.0,
+            }
+        },
+    ),
+    "beta-tcvae": Preset(
+        "total correlation of the codes weighted by 6",
+        "Chen et al. 2018, arXiv:1802.04942",
+        {"objective": {"type": "total_correlation", "beta": 6.0}},
+    ),
+    "factor-vae": Preset(
+        "total correlation of the codes, by a critic, weighted by 10",
+        "Kim and Mnih 2018, arXiv:1802.05983",
+        {"objective": {"type": "factor_vae", "gamma": 10.0}},
+    ),
+    "dip-vae-i": Preset(
+        "covariance of the posterior means drawn to the identity",
+        "Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848",
+        {"objective": {"type": "dip", "kind": "i", "off_diagonal": 10.0, "diagonal": 100.0}},
+    ),
+    "dip-vae-ii": Preset(
+        "covariance of the codes drawn to the identity",
+        "Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848",
+        {"objective": {"type": "dip", "kind": "ii", "off_diagonal": 10.0, "diagonal": 10.0}},
+    ),
+    "info-vae": Preset(
+        "half of the KL left out, the MMD of codes and prior added",
+        "Zhao, Song and Ermon 2019, arXiv:1706.02262",
+        {"objective": {"type": "info_vae", "alpha": 0.5, "weight": 100.0}},
+    ),
+    "mmd-vae": Preset(
+        "the MMD of codes and prior in place of the KL; the bound is still reported",
+        "Zhao, Song and Ermon 2019, arXiv:1706.02262",
+        {"objective": {"type": "info_vae", "alpha": 1.0, "weight": 100.0}},
+    ),
+    "vae-gan": Preset(
+        "reconstruction in the features of a critic; no bound",
+        "Larsen et al. 2016, arXiv:1512.09300",
+        {
+            "data": {"binarize": "none"},
+            "likelihood": {"type": "gaussian", "scale": 1.0},
+            "objective": {"type": "vae_gan"},
+            "training": {"keep": "last"},
+        },
+    ),
+    "ms-ssim-vae": Preset(
+        "multi-scale structural similarity in place of a likelihood; no bound; for images",
+        "Snell et al. 2017, arXiv:1511.06409",
+        {
+            "data": {"binarize": "none"},
+            "likelihood": {"type": "gaussian", "scale": 1.0},
+            "objective": {"type": "structural_similarity"},
+        },
     ),
     "sigma-vae": Preset(
         "grey levels with the Gaussian likelihood's optimal standard deviation",

@@ -1,28 +1,83 @@
 """How good is a model: its log-likelihood and how far to trust that, its bound, the use of its latents."""
 
+from .aggregate import AggregatePosterior, aggregate_posterior
 from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
+from .collapse import CollapseForecast, collapse_forecast
 from .columns import column_log_probs, oddest
+from .factors import (
+    Disentanglement,
+    dci,
+    disentanglement,
+    factor_vae_score,
+    gaussian_total_correlation,
+    importances,
+    mig,
+    modularity,
+    mutual_information,
+    sap,
+)
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
+from .outliers import OutlierDetection, auroc, likelihood_regret, outlier_detection
+from .quality import (
+    ClassifierFeatures,
+    SampleQuality,
+    Score,
+    classifier_features,
+    compare_features,
+    density_coverage,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+    sample_quality,
+)
 from .stream import Options
 from .summary import bits_per_dim, summary
 
 __all__ = [
     "NLL",
     "ActiveUnits",
+    "AggregatePosterior",
     "Bound",
+    "ClassifierFeatures",
     "Codes",
+    "CollapseForecast",
+    "Disentanglement",
     "ErrorRate",
     "Options",
+    "OutlierDetection",
+    "SampleQuality",
+    "Score",
     "active_units",
+    "aggregate_posterior",
+    "auroc",
     "bits_per_dim",
     "bound",
     "classification_error",
+    "classifier_features",
+    "collapse_forecast",
     "column_log_probs",
+    "compare_features",
+    "dci",
+    "density_coverage",
+    "disentanglement",
+    "factor_vae_score",
+    "frechet_distance",
+    "gaussian_total_correlation",
+    "importances",
+    "kernel_distance",
+    "likelihood_regret",
+    "mig",
+    "modularity",
+    "mutual_information",
     "nll",
     "oddest",
+    "outlier_detection",
     "posterior_collapse_warning",
     "posterior_means",
+    "precision_recall",
+    "sample_quality",
+    "sap",
     "summary",
 ]

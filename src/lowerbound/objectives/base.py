@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
+from ..errors import ConfigError
 from ..model import VAE, VAEOutput
 from .schedules import Progress
 
@@ -58,9 +60,11 @@ class Objective(nn.Module):
 
     Attributes:
         sums_out_labels: Whether labels may be missing where the model has a classifier.
+        is_bound: Whether what it reports as the bound is one on log p(x | c); see ``Criterion`` where not.
     """
 
     sums_out_labels: bool = False
+    is_bound: bool = True
 
     def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
@@ -123,6 +127,79 @@ class Objective(nn.Module):
     def __repr__(self) -> str:
         options = inspect.signature(type(self)).parameters
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in options)})"
+
+
+class Criterion(Objective):
+    """An objective that is no bound on log p(x), for models that have no density or are not trained for it.
+
+    ``forward`` gives its loss; what stands as the "bound" in a run's records, and chooses the weights to keep, is
+    minus that loss, which stands beside it as the "criterion". The likelihood of a model with a stochastic posterior
+    is still ``evaluate.nll``'s to say.
+    """
+
+    is_bound = False
+
+    def judged(self, loss: Tensor, **terms: Tensor) -> ObjectiveOutput:
+        """Return a loss with what is reported of it."""
+        named = {**terms, "criterion": loss}
+        return ObjectiveOutput(loss, -loss, {name: value.detach() for name, value in named.items()})
+
+    def validate(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, samples: int
+    ) -> dict[str, Tensor]:
+        """Return minus the loss of the batch at the end of training, as "bound", and its terms; (B,) of one value."""
+        with torch.enable_grad():  # a gradient may be part of the loss
+            out = self(model, x, c, Progress(fraction=1.0))
+        return {k: v.detach().expand(len(x)) for k, v in {"bound": -out.loss, **out.terms}.items()}
+
+
+def penalised(
+    out: VAEOutput, extra: Tensor | float, beta: Tensor | float = 1.0, **terms: Tensor
+) -> ObjectiveOutput:
+    """Return the loss −E[log p(x | z)] + β KL + ``extra``, whose reported bound is the evidence lower bound.
+
+    Args:
+        out: The pass.
+        extra: What is added, a scalar.
+        beta: Weight of the KL.
+        **terms: More to log.
+    """
+    reconstruction, kl = out.log_likelihood.mean(), out.kl().mean()
+    loss = beta * kl - reconstruction + extra + mean_penalty(out)
+    named = {"reconstruction": reconstruction, "kl": kl, **terms}
+    return ObjectiveOutput(loss, reconstruction - kl, {name: value.detach() for name, value in named.items()})
+
+
+def check_weights(owner: Objective, **weights: float) -> None:
+    """Raise ConfigError unless all are finite numbers that are not negative."""
+    for name, value in weights.items():
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{type(owner).__name__} needs a finite {name} >= 0; got {value!r}")
+
+
+def check_fixed_prior(owner: Objective, model: VAE) -> None:
+    """Raise ConfigError if the prior has parameters: without a KL they would stay as they are."""
+    if any(p.requires_grad for p in model.prior.parameters()):
+        raise ConfigError(
+            f"prior {type(model.prior).__name__} would learn nothing from {type(owner).__name__}, which has no KL; "
+            "train with prior='standard_normal' and fit another one to the codes afterwards: lowerbound.ex_post"
+        )
+
+
+def decoded_mean(p_x: Distribution, out: VAEOutput) -> Tensor:
+    """Return the mean of p(x | z) in the units of the model, for objectives that look at nothing else of it.
+
+    Raises:
+        ConfigError: the likelihood has none, or values of x may be missing.
+    """
+    model = out.view.model
+    name = type(model.likelihood).__name__
+    if model.missing:
+        raise ConfigError("this objective compares whole examples, but some values of the data are missing")
+    try:
+        return p_x.mean
+    except NotImplementedError:
+        raise ConfigError(f"this objective needs a likelihood with a mean; {name} has none") from None
 
 
 def mean_penalty(out: VAEOutput) -> Tensor | float:

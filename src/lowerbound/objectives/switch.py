@@ -35,6 +35,7 @@ class Switch(Objective):
         self.first = first
         self.then = then
         self.at = at
+        self.is_bound = first.is_bound and then.is_bound
         self.sums_out_labels = first.sums_out_labels and then.sums_out_labels
 
     def forward(

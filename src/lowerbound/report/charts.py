@@ -78,8 +78,9 @@ def curves(
         columns: Panels side by side; one for a narrow screen.
         write: Writes the formulas of a title.
     """
+    is_bound = not any("criterion" in record for record in history)
     panels = [
-        ("bound", "Bound on log p(x), nats"),
+        ("bound", "Bound on log p(x), nats" if is_bound else "Minus the loss, which is no bound"),
         ("reconstruction", "Reconstruction E[log p(x | z)], nats"),
         ("kl", "KL(q(z | x) ‖ p(z)), nats"),
         ("learning_rate", "Learning rate"),

@@ -43,16 +43,20 @@ class Console:
 
 
 @contextlib.contextmanager
-def console(shown: bool, length: str) -> Iterator[Console]:
+def console(shown: bool, length: str, is_bound: bool = True) -> Iterator[Console]:
     """Give the console of a run while it goes on.
 
     Args:
         shown: Say anything at all.
         length: How the run is limited, for the first line, for example "20 epochs" or "10 minutes".
+        is_bound: Whether the objective is a bound.
     """
     if shown:
+        what = (
+            "bounds on log p(x) in nats per example" if is_bound else "minus the loss, no bound on log p(x)"
+        )
         print(
-            f"training for {length}; bounds on log p(x) in nats per example; *: best",
+            f"training for {length}; {what}; *: best",
             file=sys.stderr,
             flush=True,
         )

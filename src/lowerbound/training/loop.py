@@ -88,7 +88,7 @@ def train(
     with _own_state(fabric.device), _stop_requested() as stop, kept_heap():
         session = Session(fabric, model, data, objective, settings, folder, config, stop)
         with (
-            console(progress and fabric.global_rank == 0, length) as shown,
+            console(progress and fabric.global_rank == 0, length, objective.is_bound) as shown,
             session.running(resume, shown),
         ):
             while session.stopped is None:
