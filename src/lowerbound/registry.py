@@ -54,6 +54,9 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gaussian": likelihoods.Gaussian,
         "categorical": likelihoods.Categorical,
         "columns": likelihoods.Columns,
+        "poisson": likelihoods.Poisson,
+        "negative_binomial": likelihoods.NegativeBinomial,
+        "multinomial": likelihoods.Multinomial,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

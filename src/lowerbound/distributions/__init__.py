@@ -2,6 +2,7 @@
 
 from .bernoulli import BernoulliLogits
 from .continuous_bernoulli import ContinuousBernoulliLogits
+from .counts import GivenLibrary, MultinomialLog, NegativeBinomialLog, PoissonLog, ZeroInflated
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
 from .mixture import Mixture
@@ -12,9 +13,14 @@ from .uniform import from_uniform, uniforms
 __all__ = [
     "BernoulliLogits",
     "ContinuousBernoulliLogits",
+    "GivenLibrary",
     "Mixture",
+    "MultinomialLog",
+    "NegativeBinomialLog",
     "OneHot",
+    "PoissonLog",
     "Restricted",
+    "ZeroInflated",
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",

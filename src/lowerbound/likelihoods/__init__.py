@@ -4,7 +4,9 @@ from .base import Likelihood
 from .bernoulli import Bernoulli, ContinuousBernoulli
 from .categorical import Categorical
 from .columns import Columns, ColumnsDistribution
+from .counts import NegativeBinomial, Poisson
 from .gaussian import Gaussian
+from .multinomial import Multinomial
 
 __all__ = [
     "Bernoulli",
@@ -14,4 +16,7 @@ __all__ = [
     "ContinuousBernoulli",
     "Gaussian",
     "Likelihood",
+    "Multinomial",
+    "NegativeBinomial",
+    "Poisson",
 ]

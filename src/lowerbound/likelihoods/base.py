@@ -32,12 +32,14 @@ class Likelihood(Family, ABC):
         scores: Kinds of value (``DataSpec.values``) that it can score; empty if the class does not say, and then
             ``check`` alone decides.
         scores_missing: Its distributions score a missing value (NaN) themselves.
+        given: What of x itself its density is given, in a word ("library", "total"); None if that is a density of x.
         inside: A value in the support, which stands where x has none; its density is not counted.
     """
 
     scores: ClassVar[frozenset[str]] = frozenset()
     scores_missing: ClassVar[bool] = False
     inside: ClassVar[float] = 0.0
+    given: str | None = None
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:
         super().__init__()
