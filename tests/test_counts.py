@@ -47,7 +47,10 @@ def test_zero_inflated_counts_are_mixtures_of_scipys_with_zero():
     share = 1 / (1 + np.exp(-logit.numpy()))
     for base, other in (
         (PoissonLog(mean.log()), scipy.stats.poisson.logpmf(x, mean)),
-        (NegativeBinomialLog(mean.log(), theta.log()), scipy.stats.nbinom.logpmf(x, theta, theta / (theta + mean))),
+        (
+            NegativeBinomialLog(mean.log(), theta.log()),
+            scipy.stats.nbinom.logpmf(x, theta, theta / (theta + mean)),
+        ),
     ):
         zero = np.where(x == 0, np.log(share), -np.inf)
         expected = np.logaddexp(zero, np.log1p(-share) + other)
@@ -242,7 +245,9 @@ PUBLISHED = {  # of art given all other columns, by R's glm, MASS and pscl
 
 
 @pytest.mark.runs
-@pytest.mark.skipif(not (DATA / "bioChemists.csv").is_file(), reason="LOWERBOUND_DATA holds no bioChemists.csv")
+@pytest.mark.skipif(
+    not (DATA / "bioChemists.csv").is_file(), reason="LOWERBOUND_DATA holds no bioChemists.csv"
+)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_regressions_of_counts_reach_the_published_log_likelihoods(name):
     from lowerbound import VAE
@@ -252,7 +257,9 @@ def test_regressions_of_counts_reach_the_published_log_likelihoods(name):
     from lowerbound.priors import StandardNormal
 
     build, published = PUBLISHED[name]
-    rows = [line.replace('"', "").split(",")[-6:] for line in (DATA / "bioChemists.csv").read_text().split()[1:]]
+    rows = [
+        line.replace('"', "").split(",")[-6:] for line in (DATA / "bioChemists.csv").read_text().split()[1:]
+    ]
     columns = [[r[0], r[1] == "Women", r[2] == "Married", r[3], r[4], r[5]] for r in rows]
     table = torch.tensor([[float(v) for v in row] for row in columns])
     x, c = table[:, :1], (table[:, 1:] - table[:, 1:].mean(0)) / table[:, 1:].std(0)
@@ -267,7 +274,9 @@ def test_regressions_of_counts_reach_the_published_log_likelihoods(name):
         decoder.output.weight.zero_()  # the code reaches nothing
         decoder.set_output_bias(likelihood.start(x, model))
     parameters = [decoder.output.bias, *decoder.affine.parameters(), *likelihood.parameters()]
-    optimiser = torch.optim.LBFGS(parameters, max_iter=400, line_search_fn="strong_wolfe", tolerance_change=1e-12)
+    optimiser = torch.optim.LBFGS(
+        parameters, max_iter=400, line_search_fn="strong_wolfe", tolerance_change=1e-12
+    )
     view = model.under({"vector": c})
 
     def loss():
@@ -276,5 +285,5 @@ def test_regressions_of_counts_reach_the_published_log_likelihoods(name):
         total.backward()
         return total
 
-    optimiser.step(lambda: (loss() / len(x)))
+    optimiser.step(lambda: loss() / len(x))
     assert -loss().item() == pytest.approx(published, abs=1e-3)

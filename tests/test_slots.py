@@ -112,7 +112,9 @@ LIKELIHOODS = {
             "poisson_zero_inflated": lambda shape: Poisson(shape, library="none", zero_inflated=True),
             "negative_binomial": NegativeBinomial,
             "negative_binomial_predicted": lambda shape: NegativeBinomial(shape, "none", "predicted"),
-            "negative_binomial_zero_inflated": lambda shape: NegativeBinomial(shape, "none", zero_inflated=True),
+            "negative_binomial_zero_inflated": lambda shape: NegativeBinomial(
+                shape, "none", zero_inflated=True
+            ),
             "multinomial": Multinomial,
             "multinomial_modelled": lambda shape: Multinomial(shape, "modelled"),
             "multinomial_varying": lambda shape: Multinomial(shape, "modelled", "learned"),

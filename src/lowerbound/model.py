@@ -28,6 +28,7 @@ from torch.distributions import Distribution
 
 from .conditions import Condition, Conditions, Label
 from .data.like import read_like
+from .data.sparse import is_sparse
 from .errors import ConfigError, ShapeError, SupportError
 from .likelihoods import Likelihood
 from .nn.network import context_size
@@ -354,7 +355,7 @@ class VAE(nn.Module):
             x = np.asarray(x)
         floats = (
             x.is_floating_point() if isinstance(x, Tensor) else getattr(x, "dtype", np.dtype("O")) in _FLOATS
-        )
+        ) and not is_sparse(x)
         if not floats and self.data_spec is not None:
             x = read_like(x, self.data_spec)
         return torch.as_tensor(x).to(self.device, self.dtype)

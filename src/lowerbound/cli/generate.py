@@ -213,7 +213,8 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     else:
         write_npy(task.path, rows)
     print(task.path)
-    x = "x" if task.model.condition is None else "x|c"
+    given = [*([] if task.model.condition is None else ["c"]), *filter(None, [task.model.likelihood.given])]
+    x = "|".join(["x", *([",".join(given)] if given else [])])
     spread = f" ± {result.stderr:.3f}" if len(rows) > 1 else ""
     print(f"mean log p({x}) {-result.value:.3f}{spread} nats", file=sys.stderr)
 

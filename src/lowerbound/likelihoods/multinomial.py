@@ -59,7 +59,9 @@ class Multinomial(CountLikelihood):
         log_total = getattr(self, "log_total", None)
         if self.total == "modelled":
             h, location, log_theta = h.split([h.shape[-1] - 2, 1, 1], -1)
-            total = NegativeBinomialLog(location.squeeze(-1).clamp(max=_MOST), log_theta_of(log_theta.squeeze(-1)))
+            total = NegativeBinomialLog(
+                location.squeeze(-1).clamp(max=_MOST), log_theta_of(log_theta.squeeze(-1))
+            )
             scores = h.unflatten(-1, self.event_shape)
         else:
             scores = h.squeeze(-1 - axes)
