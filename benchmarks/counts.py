@@ -105,7 +105,7 @@ def documents(root: Path) -> dict[str, scipy.sparse.csr_matrix]:
 
 
 def topics(root: Path, folder: Path, seed: int, samples: int, epochs: float | None) -> dict[str, float]:
-    """Train on the documents of the training part, of which a tenth chooses the weights, and score those of the test."""
+    """Train on the documents of the training part, of which some choose the weights, and score those of the test."""
     for part, x in documents(root).items():
         scipy.sparse.save_npz(folder / f"{part}.npz", x[np.asarray(x.sum(1)).ravel() > 0])
     data = lb.data.load(folder / "train.npz", split=[0.9, 0.09, 0.01], seed=seed)
@@ -214,7 +214,7 @@ def main() -> None:
             "samples": arguments.samples,
             "scvi": f"scvi-tools {SCVI}, all defaults but the likelihood: 10 latent dimensions, 400 epochs, on the "
             "other nine tenths, of which it sets a tenth aside itself",
-            "ours": "the defaults with 10 latent dimensions, 50 epochs; 11 % of the same cells choose the weights",
+            "ours": "the defaults with 10 latent dimensions, 50 epochs; 11 % of these cells choose the weights",
             "gap_to_scvi_nats": "ours less scvi's, the worse of nb and zinb; negative is better",
             "time_ratio_to_scvi": "CPU seconds of training, ours over scvi's, one thread each, one after the other; "
             "the worse of nb and zinb. Seconds of the clock beside it, on a machine that others used too",

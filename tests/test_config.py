@@ -93,6 +93,13 @@ OPTIONS = {
         "gaps": False,
     },
     ("likelihood", "continuous_bernoulli"): {},
+    ("likelihood", "poisson"): {"library": "none", "zero_inflated": True},
+    ("likelihood", "negative_binomial"): {
+        "library": "none",
+        "dispersion": "predicted",
+        "zero_inflated": True,
+    },
+    ("likelihood", "multinomial"): {"total": "modelled", "dispersion": "learned"},
     ("likelihood", "gaussian"): {"scale": "predicted"},
     ("likelihood", "categorical"): {"categories": 5},
     ("transform", "none"): {},

@@ -34,7 +34,7 @@ def test_negative_binomial_is_that_of_scipy():
         exact = [
             mpmath.loggamma(a + t) - mpmath.loggamma(t) - mpmath.loggamma(a + 1)
             + t * mpmath.log(t / (t + m)) + a * mpmath.log(m / (t + m))
-            for a, m, t in ([mpmath.mpf(v) for v in row] for row in zip(x.tolist(), mean.tolist(), theta.tolist()))
+            for a, m, t in (map(mpmath.mpf, row) for row in torch.stack([x, mean, theta], 1).tolist())
         ]  # fmt: skip
     np.testing.assert_allclose(ours, np.array(exact, float), rtol=1e-9)
     usual = (x <= 624) & (theta <= 100) & (mean >= 0.03)  # where scipy itself is exact

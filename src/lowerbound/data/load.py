@@ -158,7 +158,8 @@ def load(
         columns: The table's columns to use.
         label_column: The column of the table, or of the list of labels, that is the label; in shards the name in the
             .json, which else is the .cls.
-        values: "binary", "unit", "real", "count" or "categorical"; of a table "real" takes all columns as plain numbers.
+        values: "binary", "unit", "real", "count" or "categorical"; of a table "real" takes all columns as plain
+            numbers.
         schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
             other attributes of `ColumnSpec`, a table of them (or of kinds) by name, or the path of a .json with that,
             as `lowerbound inspect` writes it.

@@ -356,7 +356,7 @@ def _all_rows(source: Source, cuts: list[Any], memory: int) -> list[Rows]:
 
 def _rows(array: np.ndarray | SparseRows, index: np.ndarray | None = None) -> Rows:
     if isinstance(array, np.memmap | SparseRows):
-        return MappedRows(array, index)
+        return MappedRows(array, index)  # pyright: ignore[reportArgumentType]
     # Indexing copies, so the data do not change with the caller's array; parts of their own come from our readers.
     return TensorRows(to_tensor(array if index is None else array[index]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,28 +91,22 @@ def read_annotated(cells: Any, conditions: Sequence[str] = ()) -> Source:
     x = cells.X
     if not (is_sparse(x) or isinstance(x, np.ndarray)):
         raise DataError(
-            f"X of the AnnData is a {type(x).__name__}; read it into memory first (adata.to_memory()), or pass one of "
-            "its layers"
+            f"X of the AnnData is a {type(x).__name__}; read it into memory first (adata.to_memory()), or pass one "
+            "of its layers"
         )
     check_names(conditions, map(str, cells.obs), "obs of the AnnData has no column")
-    notes: tuple[str, ...] = ()
-    if is_sparse(x):
-        source = read_sparse(x, "X of the AnnData")
-        part, notes = source.parts[0], source.notes
-    else:
-        part = np.array(x)
+    source = read_sparse(x, "X of the AnnData") if is_sparse(x) else Source((np.array(x),), counts=True)
     layers = [str(name) for name in getattr(cells, "layers", None) or ()]
-    values = x.data if is_sparse(x) else part
+    values = np.asarray(x.data if is_sparse(x) else x)
     if layers and bool((values != np.round(values)).any()):
-        notes += (
-            f"X holds no whole numbers; counts may be in a layer: {listed(layers)}, load(adata.layers[...])",
+        note = (
+            f"X holds no whole numbers; counts may be in a layer: {listed(layers)}, load(adata.layers[...])"
         )
-    return Source(
-        (part,),
+        source = replace(source, notes=(*source.notes, note))
+    return replace(
+        source,
         columns=tuple(map(str, cells.var_names)),
         conditions={name: (np.asarray(cells.obs[name]),) for name in conditions},
-        counts=True,
-        notes=notes,
     )
 
 

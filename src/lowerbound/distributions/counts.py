@@ -6,8 +6,9 @@ Poisson with mean μ; negative binomial with mean μ and inverse dispersion θ, 
     \log p(x) = \log \frac{\Gamma(x + \theta)}{\Gamma(\theta)\, x!} + \theta \log \frac{\theta}{\theta + \mu}
               + x \log \frac{\mu}{\theta + \mu}
 
-which is Poisson for θ → ∞; and either with more zeros, :math:`\pi [x = 0] + (1 - \pi) p(x)`. How a total n falls on the
-elements, with shares ρ, is multinomial, or Dirichlet-multinomial where the shares themselves vary, with concentration α:
+which is Poisson for θ → ∞; and either with more zeros, :math:`\pi [x = 0] + (1 - \pi) p(x)`. How a total n falls on
+the elements, with shares ρ, is multinomial, or Dirichlet-multinomial where the shares themselves vary, with
+concentration α:
 
 .. math::
     \log p(x \mid n) = \log n! - \sum_d \log x_d! + \sum_d x_d \log \rho_d, \qquad
@@ -28,7 +29,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Gamma, constraints
 
 from ..errors import ConfigError
 
@@ -103,7 +104,7 @@ class NegativeBinomialLog(Counts):
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """Draw (*sample, *batch): Poisson, of a mean that is Gamma."""
         theta = self.log_theta.exp().expand(self._extended_shape(torch.Size(sample_shape)))
-        return torch.poisson(torch._standard_gamma(theta) * (self.log_mean - self.log_theta).exp())
+        return torch.poisson(_gamma(theta) * (self.log_mean - self.log_theta).exp())
 
 
 class ZeroInflated(Counts):
@@ -143,6 +144,11 @@ class ZeroInflated(Counts):
         return drawn * torch.bernoulli(torch.sigmoid(-self.logits).expand(shape))
 
 
+def _gamma(shape: Tensor) -> Tensor:
+    """Draw from Gamma(shape, 1)."""
+    return Gamma(shape, torch.ones_like(shape), validate_args=False).sample()
+
+
 def log_rising(a: Tensor, x: Tensor, log_a: Tensor | None = None) -> Tensor:
     """Return log Γ(a + x) − log Γ(a), less x log a if that is given, as the difference of large numbers is not.
 
@@ -170,12 +176,13 @@ class _Given(Distribution):
     Args:
         scores: Logits of the shares ρ, (*batch, *event).
         axes: Number of event axes.
-        log_total: Mean and standard deviation of the logarithm of the total, (2,), for draws and means.
+        log_total: Mean and standard deviation of the logarithm of the total, (2,), for draws and means; None if these
+            do without.
     """
 
     arg_constraints: ClassVar = {}  # pyright: ignore[reportIncompatibleMethodOverride,reportAssignmentType]
 
-    def __init__(self, scores: Tensor, axes: int, log_total: Tensor) -> None:
+    def __init__(self, scores: Tensor, axes: int, log_total: Tensor | None) -> None:
         self.scores, self.axes, self.log_total = scores, axes, log_total
         self.scored: Tensor | None = None
         batch = scores.shape[: scores.ndim - axes]
@@ -210,10 +217,12 @@ class _Given(Distribution):
 
     def _total(self, shape: torch.Size) -> Tensor:
         """Draw totals, (*shape, 1, ...), not rounded."""
+        assert self.log_total is not None
         location, scale = self.log_total
         return (location + scale * torch.randn(shape).to(self.scores)).exp().reshape(*shape, *[1] * self.axes)
 
     def _mean_total(self) -> Tensor:
+        assert self.log_total is not None
         location, scale = self.log_total
         return (location + scale.square() / 2).exp()
 
@@ -272,7 +281,7 @@ class MultinomialLog(_Given):
         self,
         scores: Tensor,
         axes: int,
-        log_total: Tensor,
+        log_total: Tensor | None,
         concentration: Tensor | None = None,
         total: NegativeBinomialLog | None = None,
     ) -> None:
@@ -287,8 +296,8 @@ class MultinomialLog(_Given):
         """
         if self.total is not None and self.concentration is not None:
             raise ConfigError(
-                "a multinomial with dispersion 'learned' and its total 'modelled' cannot leave elements out, as where "
-                "values are missing; set dispersion='none' or total='given'"
+                "a multinomial with dispersion 'learned' and its total 'modelled' cannot leave elements out, as "
+                "where values are missing; set dispersion='none' or total='given'"
             )
         return super().restricted(scored)
 
@@ -325,7 +334,7 @@ class MultinomialLog(_Given):
         n = self._total(lead).round() if self.total is None else self.total.sample(torch.Size(sample_shape))
         share = self.log_shares().exp().expand(*lead, *self.event_shape)
         if self.concentration is not None:
-            share = torch._standard_gamma((self.concentration * share).clamp(min=1e-30))
+            share = _gamma((self.concentration * share).clamp(min=1e-30))
         flat = share.reshape(-1, self.event_shape.numel()).clamp(min=1e-30)
         n, drawn = n.reshape(-1, 1).long(), torch.zeros_like(flat)
         for first in range(0, int(n.max()) if n.numel() else 0, _AT_ONCE):

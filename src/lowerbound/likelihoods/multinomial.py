@@ -4,8 +4,8 @@ r"""Likelihood for compositions: how many of n events fall on each element, as w
     n = \sum_d x_d, \quad \rho = \text{softmax}(h)
 
 without the first factor where the total n is given. The coefficient is part of the density; perplexities of topic
-models are published without it. Where the shares themselves vary from one document or cell to the next, a Dirichlet of
-mean ρ integrates them out.
+models are published without it. Where the shares themselves vary from one document or cell to the next, a Dirichlet
+of mean ρ integrates them out.
 
 Reference:
     Neural variational inference for text processing (Miao, Yu and Blunsom, 2016), https://arxiv.org/abs/1511.06038
