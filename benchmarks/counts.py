@@ -209,8 +209,8 @@ def main() -> None:
         protocol={
             "cells": "10x mouse brain, those with at least 20 counts, genes seen in at least 10 cells; a tenth held "
             "out by a permutation from seed 0",
-            "density": "-log p(x | library) of the held-out cells, nats, the library being each cell's own total: not "
-            "a density of x. Importance sampling with q(z | x), both sides by their own estimator",
+            "density": "-log p(x | library) of the held-out cells, nats, the library being each cell's own total: "
+            "not a density of x. Importance sampling with q(z | x), both sides by their own estimator",
             "samples": arguments.samples,
             "scvi": f"scvi-tools {SCVI}, all defaults but the likelihood: 10 latent dimensions, 400 epochs, on the "
             "other nine tenths, of which it sets a tenth aside itself",

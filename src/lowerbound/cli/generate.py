@@ -32,7 +32,7 @@ def sample(
         bool | None,
         typer.Option(
             "--draw/--mean",
-            help="Draw x from p(x|z), or give its mean; of tables drawn, of all else the mean, if not given.",
+            help="Draw x from p(x|z), or give its mean; of tables and counts drawn, of all else the mean, if not given.",
         ),
     ] = None,
     temperature: Annotated[
@@ -71,7 +71,7 @@ def sample(
                 f"{example_given(model, name)}, or train with --set condition.{name}.dropout=0.1"
             )
     spec = model.data_spec
-    draw = (spec is not None and spec.table is not None) if draw is None else draw
+    draw = (spec is not None and (spec.table is not None or spec.values == "count")) if draw is None else draw
     x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=task.seed)
     write_observations(task.path, x, model.data_spec, **layout)
     print(task.path)
