@@ -1,5 +1,6 @@
 """Names and options become the slots they say and come back as they were; wrong ones are refused with a remedy."""
 
+import inspect
 import json
 
 import numpy as np
@@ -142,6 +143,13 @@ OPTIONS = {
         "gaps": False,
     },
     ("likelihood", "continuous_bernoulli"): {},
+    ("likelihood", "poisson"): {"library": "none", "zero_inflated": True},
+    ("likelihood", "negative_binomial"): {
+        "library": "none",
+        "dispersion": "predicted",
+        "zero_inflated": True,
+    },
+    ("likelihood", "multinomial"): {"total": "modelled", "dispersion": "learned"},
     ("likelihood", "gaussian"): {"scale": "predicted"},
     ("likelihood", "categorical"): {"categories": 5},
     ("transform", "none"): {},

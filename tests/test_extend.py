@@ -78,7 +78,7 @@ CASES = {
         {"prior": {"type": "ladder", "top": 2}, "posterior": {"type": "ladder", "top": 2, "features": 16}},
         {"type": "importance_weighted", "samples": 3, "gradient": "dreg", "kept": 2},
     ),
-    "counts": (counts, {"likelihood": "negative_binomial"}, "elbo"),
+    "counts": (counts, {"likelihood": "my_counts"}, "elbo"),
     "autoregressive": (digits, {"likelihood": {"type": "autoregressive", "hidden": 8}}, "elbo"),
     "factor": (digits, {}, {"type": "factor", "hidden": [16]}),
 }

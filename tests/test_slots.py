@@ -22,7 +22,10 @@ from lowerbound.likelihoods import (
     Laplace,
     LogCosh,
     LogNormal,
+    Multinomial,
+    NegativeBinomial,
     Ordinal,
+    Poisson,
     StudentT,
     VonMises,
 )
@@ -218,6 +221,21 @@ LIKELIHOODS = {
     "bernoulli": (Bernoulli, (*NOT_REAL, 0.5, -1.0, 2.0, 255.0)),
     "continuous_bernoulli": (ContinuousBernoulli, (*NOT_REAL, -0.01, 1.01, 255.0)),
     "categorical": (lambda shape: Categorical(shape, categories=4), (*NOT_REAL, -1.0, 4.0, 1.5)),
+    **{
+        name: (lambda shape, build=build: build(shape), (*NOT_REAL, -1.0, 0.5))
+        for name, build in {
+            "poisson": Poisson,
+            "poisson_zero_inflated": lambda shape: Poisson(shape, library="none", zero_inflated=True),
+            "negative_binomial": NegativeBinomial,
+            "negative_binomial_predicted": lambda shape: NegativeBinomial(shape, "none", "predicted"),
+            "negative_binomial_zero_inflated": lambda shape: NegativeBinomial(
+                shape, "none", zero_inflated=True
+            ),
+            "multinomial": Multinomial,
+            "multinomial_modelled": lambda shape: Multinomial(shape, "modelled"),
+            "multinomial_varying": lambda shape: Multinomial(shape, "modelled", "learned"),
+        }.items()
+    },
     **{
         f"gaussian_{scale}": (lambda shape, scale=scale: Gaussian(shape, scale=scale), NOT_REAL)
         for scale in (0.3, 1, "learned", "per_dimension", "predicted", "optimal")

@@ -41,7 +41,8 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
 
     The default for images of up to 32 x 32 grey pixels and for vectors is a multi-layer perceptron, for larger
     images a convolutional network; the likelihood follows the values: Bernoulli for bits, a Gaussian with the
-    optimal σ for grey levels, a standardised Gaussian with one σ per column for tables, categorical for classes.
+    optimal σ for grey levels, a standardised Gaussian with one σ per column for tables, categorical for classes; for
+    counts negative binomial given the library size, as in scvi-tools.
     A module stands as its description, which ``build`` knows only if its class is registered.
 
     Raises:
@@ -68,6 +69,7 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
             "binary": {"type": "bernoulli"},
             "unit": {"type": "gaussian", "scale": "optimal"},
             "real": {"type": "gaussian", "scale": "optimal" if image else "per_dimension"},
+            "count": {"type": "negative_binomial", "library": "given"},
             "categorical": {"type": "categorical"},
         }[spec.values],
         "transform": {"type": "none"},
@@ -153,6 +155,7 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options], modules: Mapp
         raise ConfigError(
             f"likelihood {name!r} cannot score the {spec.values} values of {spec.source}"
             + (", unless they are binarised (binarize='dynamic')" if scores == {"binary"} else "")
+            + (", unless they are counts (values='count')" if "count" in scores else "")
             + f"; use {' or '.join(usual)}"
         )
     transform = chosen["transform"]["type"]

@@ -85,6 +85,9 @@ REGISTRY: dict[str, dict[str, type]] = {
         "von_mises": likelihoods.VonMises,
         "ordinal": likelihoods.Ordinal,
         "censored_gaussian": likelihoods.CensoredGaussian,
+        "poisson": likelihoods.Poisson,
+        "negative_binomial": likelihoods.NegativeBinomial,
+        "multinomial": likelihoods.Multinomial,
     },
     "transform": {"none": types.NoneType, "standardize": Standardize},
     "condition": {

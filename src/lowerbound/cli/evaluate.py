@@ -65,6 +65,11 @@ def evaluate(
                 else ""
             )
             print(f"condition c: {', '.join(numbers['condition'])}{of}")
+        if numbers["given"]:
+            own = numbers["given"]
+            print(
+                f"given {own}: the density is p(x | {own}) at each example's own {own}, the sum of its counts"
+            )
         print()
         print("\n".join(_table(numbers)))
     sys.stdout.flush()
@@ -114,15 +119,13 @@ def _width() -> int:
     return min(100, shutil.get_terminal_size().columns)
 
 
-def _given(text: str) -> str:
-    """Return a text whose formulas are given c."""
-    for formula, conditional in (
-        ("(x)", "(x|c)"),
-        ("(z)", "(z|c)"),
-        ("(x|z)", "(x|z,c)"),
-        ("(z|x)", "(z|x,c)"),
-    ):
-        text = text.replace(formula, conditional)
+def _given(text: str, condition: bool, own: str | None) -> str:
+    """Return a text whose formulas are given c, and x something of its own."""
+    c = ["c"] if condition else []
+    of_x = [*c, *([own] if own else [])]
+    for formula, given in (("(x)", of_x), ("(z)", c), ("(x|z)", of_x), ("(z|x)", c)):
+        if given:
+            text = text.replace(formula, f"{formula[:-1]}{',' if '|' in formula else '|'}{','.join(given)})")
     return text
 
 
@@ -141,8 +144,10 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         ("k-hat above 0.7", "khat_share_bad", 3, "share of examples not to be trusted"),
         ("naive −log p(x)", "naive_nll", 3, "nats, z from the prior; to compare only"),
     ]
-    if numbers["condition"]:
-        rows = [(_given(name), key, digits, _given(meaning)) for name, key, digits, meaning in rows]
+    given = bool(numbers["condition"]), numbers["given"]
+    rows = [
+        (_given(name, *given), key, digits, _given(meaning, *given)) for name, key, digits, meaning in rows
+    ]
     shown = []
     for name, key, digits, meaning in rows:
         if numbers[key] is not None:

@@ -32,7 +32,7 @@ def sample(
         bool | None,
         typer.Option(
             "--draw/--mean",
-            help="Draw x from p(x|z), or give its mean; of tables drawn, of all else the mean, if not given.",
+            help="Draw x from p(x|z), or give its mean; if not given, tables and counts are drawn.",
         ),
     ] = None,
     temperature: Annotated[
@@ -71,7 +71,7 @@ def sample(
                 f"{example_given(model, name)}, or train with --set condition.{name}.dropout=0.1"
             )
     spec = model.data_spec
-    draw = (spec is not None and spec.table is not None) if draw is None else draw
+    draw = (spec is not None and (spec.table is not None or spec.values == "count")) if draw is None else draw
     x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=task.seed)
     write_observations(task.path, x, model.data_spec, **layout)
     print(task.path)
@@ -211,7 +211,8 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     else:
         write_npy(task.path, rows)
     print(task.path)
-    x = "x" if task.model.condition is None else "x|c"
+    given = [*([] if task.model.condition is None else ["c"]), *filter(None, [task.model.likelihood.given])]
+    x = "|".join(["x", *([",".join(given)] if given else [])])
     spread = f" ± {result.stderr:.3f}" if len(rows) > 1 else ""
     print(f"mean log p({x}) {-result.value:.3f}{spread} nats", file=sys.stderr)
 

@@ -113,9 +113,12 @@ def _what(data: Data) -> str:
     spec = data.spec
     if spec.table is not None:
         return f"rows, {len(spec.table)} columns"
-    values = {"binary": "zeros and ones", "unit": "values in [0, 1]", "real": "real numbers"}.get(
-        spec.values, f"categories 0..{(spec.categories or 1) - 1}"
-    )
+    values = {
+        "binary": "zeros and ones",
+        "unit": "values in [0, 1]",
+        "real": "real numbers",
+        "count": "counts",
+    }.get(spec.values, f"categories 0..{(spec.categories or 1) - 1}")
     if spec.stored is not None:
         values = f"{values}, stored as {spec.stored}" + (
             f" 0..{spec.white:g}" if (spec.white or 1) > 1 else ""

@@ -323,9 +323,13 @@ class Data:
 
     def __repr__(self) -> str:
         spec = self.spec
-        values = {"binary": "binary", "unit": "in [0, 1]", "real": "real", "mixed": "of several kinds"}.get(
-            spec.values, f"categories 0..{(spec.categories or 1) - 1}"
-        )
+        values = {
+            "binary": "binary",
+            "unit": "in [0, 1]",
+            "real": "real",
+            "count": "counts",
+            "mixed": "of several kinds",
+        }.get(spec.values, f"categories 0..{(spec.categories or 1) - 1}")
         values += ", some missing" if spec.missing else ""
         how = f", binarised ({spec.binarize})" if spec.binarize != "none" else ""
         how += f", dequantised from {spec.levels} levels" if spec.levels else ""

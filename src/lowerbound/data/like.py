@@ -16,6 +16,7 @@ from ..errors import DataError, ShapeError, listed
 from .dataset import Data
 from .load import load_as
 from .objects import examples_in
+from .sparse import SparseRows, is_annotated, is_sparse
 from .spec import ConditionSpec, DataSpec
 
 
@@ -117,7 +118,9 @@ def read_examples(x: Any, spec: DataSpec | None) -> Tensor:
             f"x is a batch of examples; got the path {os.fspath(x)[:200]!r}: read it with "
             "lowerbound.data.load_like(path, model.data_spec)"
         )
-    found = x if isinstance(x, Tensor) else examples_in(x)
+    if is_sparse(x) and spec is None:
+        x = SparseRows(x, "x")[:]
+    found = x if isinstance(x, Tensor) or is_sparse(x) or is_annotated(x) else examples_in(x)
     floats = found.is_floating_point() if isinstance(found, Tensor) else _is_float(found)
     if floats or (spec is None and isinstance(found, Tensor)):
         return torch.as_tensor(found)
@@ -137,7 +140,7 @@ def read_examples(x: Any, spec: DataSpec | None) -> Tensor:
 
 
 def _is_float(found: Any) -> bool:
-    return getattr(found, "dtype", np.dtype("O")) in (np.float16, np.float32, np.float64)
+    return isinstance(found, np.ndarray) and found.dtype in (np.float16, np.float32, np.float64)
 
 
 def _check_entry(came: ConditionSpec | None, wanted: ConditionSpec | None, name: str, source: str) -> None:

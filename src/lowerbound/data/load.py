@@ -16,7 +16,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ..errors import ConfigError, DataError, brief, suggest
-from . import arrays, idx, objects, tables
+from . import arrays, idx, objects, sparse, tables
 from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
@@ -110,6 +110,7 @@ def load(
       v/255; images of floats in [0, 1] are taken as they are. All these are "unit".
     - The columns of a table are what their cells say: numbers, whole numbers, categories, dates, ...; see
       `lowerbound.data.schema` and, to change it, `schema`. Empty cells are missing values, NaN in x.
+    - Whole numbers in a sparse matrix or an AnnData, none of them negative, are counts.
     - Everything else is real: vectors too, even where they lie in [0, 1]. There too NaN, or the mask of a masked
       array, is a missing value.
 
@@ -133,7 +134,8 @@ def load(
             images, or one of them; a .npy (memory-mapped) or .npz file; a table (.csv, .tsv, .json, .xlsx, .parquet,
             ...; see `lowerbound.data.frames`); tar shards as the webdataset package writes them; a folder of .parquet
             or .tar files; or an object in memory: an array, tensor or DataFrame, a torch data set or DataLoader, a
-            data set of Hugging Face, a list, ...; see `lowerbound.data.objects`.
+            data set of Hugging Face, a list, ...; see `lowerbound.data.objects`; or a sparse matrix of scipy, in
+            memory or in its own .npz, or an AnnData, which stay sparse until a batch is drawn.
         root: Where to look for MNIST and Fashion-MNIST: a folder that holds MNIST/raw, or that folder itself. The
             default is $LOWERBOUND_DATA, then a download into the cache.
         binarize: "none"; "dynamic", a fresh draw each time with P(x = 1) = v/white; "static", one draw from the seed;
@@ -158,7 +160,8 @@ def load(
         columns: The table's columns to use.
         label_column: The column of the table, or of the list of labels, that is the label; in shards the name in the
             .json, which else is the .cls.
-        values: "binary", "unit", "real" or "categorical"; of a table "real" takes all columns as plain numbers.
+        values: "binary", "unit", "real", "count" or "categorical"; of a table "real" takes all columns as plain
+            numbers.
         axes: What the axes of an array are where the look at them is not right, a letter each: N examples, and D of
             vectors or C, H, W of pictures, like "NHWC" or "HWN".
         schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
@@ -440,6 +443,11 @@ def _open(source: Any, options: dict[str, Any]) -> Source:
     """Read the source, whatever it is."""
     if isinstance(source, str | os.PathLike):
         return _open_path(os.fspath(source), options)
+    if sparse.is_sparse(source) or sparse.is_annotated(source):
+        _check_use(options, None)
+        if sparse.is_annotated(source):
+            return sparse.read_annotated(source, _parts(options))
+        return sparse.read_sparse(source, "the matrix")
     held = objects.held(source)
     _check_use(options, held.form)
     return held.read(PictureForm.of(options), reading_of(options, _parts(options)), options["seed"])
@@ -487,11 +495,18 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
         _check_use(options, "table")
         return tables.read_table(path, reading_of(options, _parts(options)))
     _check_use(options, None)
+    if suffix == ".npz" and sparse.is_sparse_npz(path):
+        return sparse.read_sparse_npz(path)
     if suffix == ".npz":
         return arrays.read_npz(path, _parts(options))
     if suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):
         raise DataError(
             f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"
+        )
+    if suffix == ".h5ad":
+        raise DataError(
+            f"{name} is read by anndata: pass load(anndata.read_h5ad(path)), or save its counts by "
+            "scipy.sparse.save_npz('cells.npz', adata.X)"
         )
     if is_table(path):
         _check_use(options, "table")

@@ -27,6 +27,7 @@ from .reading import Reading
 from .rows import MappedRows, Rows, StreamedRows, TensorRows, chunk_length, to_tensor
 from .shared import Shared
 from .source import Source
+from .sparse import SparseRows
 from .spec import DataSpec
 from .window import Window
 
@@ -134,7 +135,7 @@ def cut_by_identity(
         equal examples share a hash, for which "split" and "seed".
     """
     array = source.parts[0]
-    assert isinstance(array, np.ndarray)
+    assert not isinstance(array, Blocks)
     of_values = hashes(array, seed)
     if at is None:
         different = len(np.unique(of_values))
@@ -345,7 +346,7 @@ def _all_rows(source: Source, cuts: list[Any], memory: int) -> list[Rows]:
         joined = blocks[0] if len(blocks) == 1 else JoinedBlocks(blocks[0].name, blocks)
         window, every = Window(joined, memory), np.arange(len(joined))
         return [StreamedRows(window, every[index]) for index in cuts]
-    held = [part for part in source.parts if isinstance(part, np.ndarray)]
+    held = [part for part in source.parts if not isinstance(part, Blocks)]
     if source.own_split:
         return [_rows(part) for part in held]
     if all(isinstance(index, slice) for index in cuts):  # all of it, three times
@@ -353,9 +354,9 @@ def _all_rows(source: Source, cuts: list[Any], memory: int) -> list[Rows]:
     return [_rows(held[0], index) for index in cuts]
 
 
-def _rows(array: np.ndarray, index: np.ndarray | None = None) -> Rows:
-    if isinstance(array, np.memmap):
-        return MappedRows(array, index)
+def _rows(array: np.ndarray | SparseRows, index: np.ndarray | None = None) -> Rows:
+    if isinstance(array, np.memmap | SparseRows):
+        return MappedRows(array, index)  # pyright: ignore[reportArgumentType]
     # Indexing copies, so the data do not change with the caller's array; parts of their own come from our readers.
     return TensorRows(to_tensor(array if index is None else array[index]))
 

@@ -22,6 +22,7 @@ class Source:
         labels: As many label arrays, or None.
         classes: Names of integer labels 0..len-1, if the source knows them.
         columns: Names of a table's columns.
+        counts: Whole numbers in it, none negative, are counts, as of reads or words.
         white: Largest grey level, if the source is known to hold grey levels.
         binarize: What binarisation is usual for this source.
         conditions: By name, as many arrays for each entry of the condition other than the labels.
@@ -35,6 +36,7 @@ class Source:
     labels: tuple[np.ndarray, ...] | None = None
     classes: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    counts: bool = False
     white: int | None = None
     binarize: Binarize = "none"
     conditions: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..errors import ConfigError, DataError, suggest
 
 Kind = Literal["image", "vector"]
-Values = Literal["binary", "unit", "real", "categorical", "mixed"]
+Values = Literal["binary", "unit", "real", "count", "categorical", "mixed"]
 ColumnKind = Literal[
     "real", "integer", "category", "ordered", "date", "constant", "identifier", "text", "empty", "ignored"
 ]
@@ -134,7 +134,7 @@ class DataSpec:
         source: Name of the data set, the path as given, or "array" for what came from memory.
         kind: "image" with event shape (C, H, W), or "vector" with event shape (D,).
         event_shape: Shape of one example.
-        values: "binary" {0, 1}, "unit" [0, 1], "real", or "categorical": integers 0..K-1.
+        values: "binary" {0, 1}, "unit" [0, 1], "real", "count" {0, 1, 2, ...}, or "categorical": integers 0..K-1.
         binarize: How grey levels became bits; part of every reported number, for the four are not comparable.
         levels: Number of grey levels :math:`L` when :math:`x = (v + u)/L` is dequantised, else None.
         categories: :math:`K` when values are categorical.

@@ -59,8 +59,8 @@ class Facts:
             )
         elif meaning.values == "real" and self.integral and self.rows and not table:
             said.append(
-                "all values are whole numbers, of which a density is learned; a DataFrame or a table gives "
-                "each a probability"
+                "all values are whole numbers, of which a density is learned; values='count', a DataFrame or a table "
+                "gives each a probability"
             )
         if meaning.values == "real" and not self.rows:
             said.append(
@@ -228,6 +228,9 @@ def interpret(
                 facts,
             )
             return Meaning("categorical", Reading("integers"), categories=int(facts.high) + 1)
+        case "count":
+            _require(facts.integral and facts.low >= 0, "count", "whole numbers, none negative", facts)
+            return Meaning("count", Reading("floats"))
         case "unit" if white is not None and white > 1:
             if dequantize:
                 return Meaning("unit", Reading("dequantise", white), levels=int(white) + 1, white=white)
@@ -283,6 +286,10 @@ def _as_known(facts: Facts, like: DataSpec, name: str) -> Meaning:
         raise DataError(
             f"{name}: {facts}, but {trained_on} of zeros and ones; binarise them, for example (x > 0.5)"
         )
+    if like.values == "count" and not (facts.integral and facts.low >= 0):
+        raise DataError(
+            f"{name}: {facts}, but {trained_on}, counts; give raw counts, whole and none negative"
+        )
     if like.values == "categorical":
         if not facts.integral or facts.missing or not 0 <= facts.low <= facts.high < (like.categories or 0):
             raise DataError(
@@ -311,6 +318,8 @@ def _usual(source: Source, facts: Facts, kind: Kind, white: float | None) -> Val
         return "real" if all(column.is_number for column in columns) else "mixed"
     if facts.binary and source.white is None:
         return "binary"
+    if source.counts and facts.integral and facts.low >= 0:
+        return "count"
     return "unit" if kind == "image" and white is not None else "real"
 
 

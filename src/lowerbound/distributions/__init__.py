@@ -4,6 +4,7 @@ from .bernoulli import BernoulliLogits
 from .bessel import log_bessel_i
 from .censored import CensoredNormal
 from .continuous_bernoulli import ContinuousBernoulliLogits
+from .counts import GivenLibrary, MultinomialLog, NegativeBinomialLog, PoissonLog, ZeroInflated
 from .divergence import closed_form_kl, kl_per_dimension
 from .gaussian import bounded_exp, diagonal_gaussian
 from .log_cosh import LogCosh
@@ -27,11 +28,15 @@ __all__ = [
     "CensoredNormal",
     "ContinuousBernoulliLogits",
     "DiscretisedLogistic",
+    "GivenLibrary",
     "GumbelOneHot",
     "LogCosh",
     "Mixture",
+    "MultinomialLog",
+    "NegativeBinomialLog",
     "OneHot",
     "Point",
+    "PoissonLog",
     "Pushforward",
     "Restricted",
     "Rows",
@@ -39,6 +44,7 @@ __all__ = [
     "VonMises",
     "VonMisesFisher",
     "WrappedNormal",
+    "ZeroInflated",
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",

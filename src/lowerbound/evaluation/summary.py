@@ -32,7 +32,8 @@ def summary(
 
     Everything is in nats per example of the original data, as ``units`` says, but for ``bits_per_dim``. What
     does not apply or has no finite value is None. With a ``condition``, by its names, all is given it; where it holds
-    the observed values, the others are ``scored``, so many on average.
+    the observed values, the others are ``scored``, so many on average. What is ``given`` of x itself is named, its
+    "library" of counts for one: −log p(x | library) lacks the density of the library.
 
     Args:
         model: The model; it is left as it was.
@@ -75,6 +76,7 @@ def summary(
         "error_stderr": None if error is None else error.stderr,
         "condition": None if condition is None else list(condition.names),
         "scored": scored,
+        "given": model.likelihood.given,
         "units": "nats",
         "samples": samples,
         "n": result.n,

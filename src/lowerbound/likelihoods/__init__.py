@@ -6,10 +6,12 @@ from .beta import Beta
 from .categorical import Categorical
 from .censored_gaussian import CensoredGaussian
 from .columns import Columns, ColumnsDistribution
+from .counts import NegativeBinomial, Poisson
 from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
 from .laplace import Laplace
 from .log_cosh import LogCosh
+from .multinomial import Multinomial
 from .ordinal import Ordinal
 from .positive import Gamma, LogNormal
 from .student_t import StudentT
@@ -30,7 +32,10 @@ __all__ = [
     "Likelihood",
     "LogCosh",
     "LogNormal",
+    "Multinomial",
+    "NegativeBinomial",
     "Ordinal",
+    "Poisson",
     "StudentT",
     "VonMises",
 ]

@@ -34,6 +34,7 @@ class Likelihood(Family, ABC):
         scores_missing: Its distributions score a missing value (NaN) themselves.
         standardised: Real values are standardised for it, unless another transform is chosen.
         discrete: Its values are discrete whatever the data say, so that log p(x) is that of a probability.
+        given: What of x itself its density is given, in a word ("library", "total"); None if that is a density of x.
         inside: A value in the support, which stands where x has none; its density is not counted.
     """
 
@@ -42,6 +43,7 @@ class Likelihood(Family, ABC):
     standardised: ClassVar[bool] = False
     discrete: ClassVar[bool] = False
     inside: ClassVar[float] = 0.0
+    given: str | None = None
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:
         super().__init__()

@@ -73,6 +73,7 @@ _PROTOCOL = (
     ("naive_n", "Examples, naive estimator"),
     ("samples", "Importance samples"),
     ("condition", "Condition"),
+    ("given", "Given of x itself"),
     ("scored", "Values scored"),
     ("binarize", "Binarisation"),
     ("seed", "Seed"),
@@ -226,6 +227,7 @@ def _summary(model: VAE, data: Data, history: Sequence[Mapping[str, Any]]) -> st
         "binary": "binary values",
         "unit": "values in [0, 1]",
         "real": "real values",
+        "count": "counts",
         "categorical": f"categories 0 to {(spec.categories or 1) - 1}",
     }[spec.values]
     if spec.binarize != "none":
