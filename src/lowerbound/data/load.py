@@ -450,10 +450,12 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     path = user_path(name)
     if not path.exists():
         raise DataError(_not_found(name, path))
-    if (path / "config.json").is_file() and any((path / part).exists() for part in _OF_A_RUN):
+    if run := _run_in(path):
+        what = "is the folder of a run" if run == path else f"holds the folders of runs ({run.name}, ...)"
         raise DataError(
-            f"{name} is the folder of a run, and its pictures are no data; name the data that are meant, or a single "
-            f"file in it; `lowerbound evaluate {name}` and `lowerbound report {name}` are about the run itself"
+            f"{name} {what}, and its pictures are no data; name the data that are meant, or a single file in it; "
+            f"`lowerbound compare RUN {run}` puts runs side by side, `lowerbound evaluate {run}` and `lowerbound "
+            f"report {run}` are about the run itself"
         )
     # A list of the pictures' labels may lie among them, and be a .parquet.
     files = None if path.is_dir() and _is_list(options["labels"]) else find(path)
@@ -494,6 +496,16 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     raise DataError(
         f"{name} has no known type; readable are {_SUFFIXES}, a folder of images, or {', '.join(NAMES)}"
     )
+
+
+def _run_in(path: Path) -> Path | None:
+    """The path if it is the folder of a run, or else the first such folder in it."""
+    for folder in (
+        (path, *sorted(child for child in path.iterdir() if child.is_dir())) if path.is_dir() else ()
+    ):
+        if (folder / "config.json").is_file() and any((folder / part).exists() for part in _OF_A_RUN):
+            return folder
+    return None
 
 
 def _parts(options: dict[str, Any]) -> list[str]:
