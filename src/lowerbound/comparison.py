@@ -11,6 +11,7 @@ the standard error is smaller than that of either value, for what makes an examp
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _BOUND_SAMPLES = 10
 _LONGEST_NAME = 24  # letters
 _WIDTH = 80
+_LESS = ("time", "bits/dim", "active", "KL")  # columns that make room for options, in this order
 _SECTIONS = ("lowerbound", "model", "objective", "training")
 _TRAINED = {"epochs": "epoch", "seconds": "seconds"}
 _WHERE = ("root", "split_by")  # what of a run's data says where they lie
@@ -151,29 +153,42 @@ class Comparison:
         return list(shown), rows
 
     def __str__(self) -> str:
-        lines = [*_filled(self.heading), "", *_aligned(*self.cells()), "", *_filled(f"{self.verdict}.")]
-        lines += self._differences() + [
-            line for w in self.warnings for line in ("", *_filled(f"warning: {w}"))
-        ]
-        return "\n".join(lines)
+        table, *more = self._laid_out()
+        lines = [*_filled(self.heading), "", *table, "", *_filled(f"{self.verdict}.")]
+        for part in more:
+            lines += ["", *part]
+        return "\n".join(lines + [line for w in self.warnings for line in ("", *_filled(f"warning: {w}"))])
 
     __repr__ = __str__
 
-    def _differences(self) -> list[str]:
+    def _laid_out(self) -> list[list[str]]:
+        """Return the table and what differs as lines that fit: below it by run, as columns of it, or by value."""
+        heads, rows = self.cells()
+        table, names = _aligned(heads, rows), [r.name for r in self.rows]
         if not self.differences:
-            return ["", "The configurations do not differ."] if self.protocol["source"] else []
-        names = [r.name for r in self.rows]
-        rows = [[key, *(_shown(values[name]) for name in names)] for key, values in self.differences.items()]
-        table = _aligned(["configuration", *names], rows)
-        if max(map(len, table)) <= _WIDTH:
-            return ["", *table]
-        lines = ["", "configuration"]  # each value with the runs that have it
-        for key, values in self.differences.items():
+            return [table, *([["The configurations do not differ."]] if self.protocol["source"] else [])]
+        shown = {key: [_shown(values[name]) for name in names] for key, values in self.differences.items()}
+        below = _aligned(["configuration", *names], [[key, *texts] for key, texts in shown.items()])
+        if max(map(len, below)) <= _WIDTH:
+            return [table, below]
+        ends = [key.split(".")[-1] for key in shown]
+        keys = ends if len(set(ends)) == len(ends) else list(shown)
+        for left_out in itertools.accumulate([(), *((name,) for name in _LESS)], lambda a, b: a + b):
+            kept = [i for i, head in enumerate(heads) if head not in left_out]
+            wide = [
+                [*(row[i] for i in kept), *own]
+                for row, own in zip(rows, zip(*shown.values(), strict=True), strict=True)
+            ]
+            lines = _aligned([*(heads[i] for i in kept), *keys], wide)
+            if max(map(len, lines)) <= _WIDTH:
+                return [lines]
+        lines = ["configuration"]  # each value with the runs that have it
+        for key, texts in shown.items():
             having: dict[str, list[str]] = {}
-            for name in names:
-                having.setdefault(_shown(values[name]), []).append(name)
+            for name, text in zip(names, texts, strict=True):
+                having.setdefault(text, []).append(name)
             lines += _filled(f"  {key}: " + "; ".join(f"{v} ({listed(who, 8)})" for v, who in having.items()))
-        return lines
+        return [table, lines]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it; what is not finite is None."""
@@ -625,9 +640,9 @@ def _json(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return (
-        "—" if value is None else brief(value, 40) if not isinstance(value, str) else brief(value, 40)[1:-1]
-    )
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "—" if value is None else brief(value, 40)[1:-1] if isinstance(value, str) else brief(value, 40)
 
 
 def _digits(errors: Sequence[float]) -> int:

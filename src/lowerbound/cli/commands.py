@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import compare, complete, evaluate, generate, inspect, listing, plan, report, train
+from . import compare, complete, evaluate, generate, inspect, listing, plan, report, sweep, train
 
 app = typer.Typer(
     name="lowerbound",
@@ -21,6 +21,7 @@ app.command()(train.train)
 app.command()(inspect.inspect)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
+app.command()(sweep.sweep)
 app.command()(report.report)
 app.command()(generate.sample)
 app.command()(generate.reconstruct)
