@@ -228,8 +228,7 @@ def test_the_command(runs, tmp_path, capsys):
 
 
 def test_a_folder_of_runs_is_no_data_either(runs):
-    for place in (runs[0], runs[0].parent):
-        (runs[0] / "metrics.jsonl").write_text("")
+    for place in (runs[0], runs[0].parent, runs[0].parents[1]):  # at any depth
         with pytest.raises(DataError, match="lowerbound compare RUN"):
             lb.data.load(place)
 

@@ -208,7 +208,7 @@ def test_the_command(source, tmp_path, capsys):
     assert "lowerbound evaluate" in capsys.readouterr().err
     assert ended("sweep", "--set", "latent=1,2") == 2
     assert "name the data" in capsys.readouterr().err
-    with pytest.raises(lb.errors.DataError, match="holds the folders of runs"):
+    with pytest.raises(lb.errors.DataError, match="is the folder of a run"):
         lb.data.load(out)
 
 

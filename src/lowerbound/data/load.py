@@ -24,7 +24,7 @@ from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
 from .frames import TABLE_SUFFIXES
-from .images import pictures_in, read_folder
+from .images import pictures_in, read_folder, refuse_run
 from .lists import TYPES
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
@@ -38,7 +38,6 @@ from .values import interpret, scan
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
 _FEW = 10  # training examples
-_OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
 _SUFFIXES = (
     ".npy, .npz, .csv, .tsv, .txt, .data, .json, .xlsx, .parquet (tables also packed: .csv.gz, ...), .tar"
 )
@@ -450,13 +449,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     path = user_path(name)
     if not path.exists():
         raise DataError(_not_found(name, path))
-    if run := _run_in(path):
-        what = "is the folder of a run" if run == path else f"holds the folders of runs ({run.name}, ...)"
-        raise DataError(
-            f"{name} {what}, and its pictures are no data; name the data that are meant, or a single file in it; "
-            f"`lowerbound compare RUN {run}` puts runs side by side, `lowerbound evaluate {run}` and `lowerbound "
-            f"report {run}` are about the run itself"
-        )
+    if path.is_dir():
+        refuse_run(path)
     # A list of the pictures' labels may lie among them, and be a .parquet.
     files = None if path.is_dir() and _is_list(options["labels"]) else find(path)
     if files is not None:
@@ -496,16 +490,6 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     raise DataError(
         f"{name} has no known type; readable are {_SUFFIXES}, a folder of images, or {', '.join(NAMES)}"
     )
-
-
-def _run_in(path: Path) -> Path | None:
-    """The path if it is the folder of a run, or else the first such folder in it."""
-    for folder in (
-        (path, *sorted(child for child in path.iterdir() if child.is_dir())) if path.is_dir() else ()
-    ):
-        if (folder / "config.json").is_file() and any((folder / part).exists() for part in _OF_A_RUN):
-            return folder
-    return None
 
 
 def _parts(options: dict[str, Any]) -> list[str]:
