@@ -1,6 +1,7 @@
 """Runs side by side: paired by hand-made numbers, and what may not stand in one column is refused."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -81,6 +82,11 @@ def test_runs_are_evaluated_like_nll(runs):
         assert row.latent == {"a": 2, "b": 3}[row.name]
         assert row.bits_per_dim == pytest.approx(row.nll / 64 / math.log(2))
     assert found.protocol["n"] == 40
+
+
+def test_a_bound_is_called_one(tmp_path):
+    paths = [saved(tmp_path / name, binarize="none", seed=i) for i, name in enumerate("ab")]
+    assert compare(paths, **FEW).heading.endswith("; nats, an upper bound")
 
 
 def test_a_value_that_is_not_finite_is_last():
@@ -210,7 +216,11 @@ def test_many_runs_of_long_names_stay_within_80_columns(tmp_path):
     found = compare(paths, **FEW)
     assert max(map(len, str(found).splitlines())) <= 80
     assert len({row.name for row in found.rows}) == 4
-    assert "training.seed: " in str(found)
+    assert str(found).splitlines()[2].endswith("  seed")  # what differs as a column, as there is room
+    many = {f"model.an_option_{i}": {row.name: i + k for k, row in enumerate(found.rows)} for i in range(9)}
+    text = str(dataclasses.replace(found, differences=many))
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"  model.an_option_2: 2 ({found.best}); 3 (" in text
 
 
 def test_the_command(runs, tmp_path, capsys):

@@ -133,7 +133,9 @@ class Comparison:
             (None if of["binarize"] in (None, "none") else of["binarize"], " binarisation"),
             (of["samples"], " importance samples" + (" from the prior" if of["proposal"] == "prior" else "")),
         )
-        return ", ".join(f"{value}{words}" for value, words in named if value is not None) + "; nats"
+        return ", ".join(f"{value}{words}" for value, words in named if value is not None) + (
+            "; nats, an upper bound" if str(of.get("kind")).startswith("a bound") else "; nats"
+        )
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return headings and texts of the columns that have a number."""

@@ -102,7 +102,8 @@ def sweep(
 
     tell(f"{found.wanted} runs over {', '.join(found.space)}; writing to {found.folder}")
     try:
-        done = found.run(progress=not quiet, prune=prune, tell=tell)
+        # Elsewhere than on a terminal a line for each trial is enough.
+        done = found.run(progress=not quiet and sys.stderr.isatty(), prune=prune, tell=tell)
     except KeyboardInterrupt:
         done = False
     try:
