@@ -84,6 +84,27 @@ def test_runs_are_evaluated_like_nll(runs):
     assert found.protocol["n"] == 40
 
 
+def test_all_runs_see_the_same_bits_however_large_their_batches_are(monkeypatch):
+    data = lb.data.load("digits")
+    sizes = {"small": 4, "large": 3000}
+    models = {
+        name: lb.VAE.for_data(data, latent=2, network={"hidden": [size]}) for name, size in sizes.items()
+    }
+    seen, batches = {name: [] for name in sizes}, {name: [] for name in sizes}
+
+    def note(model, x):
+        name = next(name for name, one in models.items() if one is model)
+        seen[name].append(x)
+        batches[name].append(len(x))
+
+    monkeypatch.setattr(lb.VAE, "check_x", note)
+    compare(models, data.test, samples=20, memory=1)
+    small, large = (torch.cat(seen[name]) for name in sizes)
+    assert max(batches["small"]) > max(batches["large"])
+    assert torch.equal(small, large)
+    assert set(small.unique().tolist()) == {0, 1}
+
+
 def test_a_bound_is_called_one(tmp_path):
     paths = [saved(tmp_path / name, binarize="none", seed=i) for i, name in enumerate("ab")]
     assert compare(paths, **FEW).heading.endswith("; nats, an upper bound")
@@ -92,6 +113,9 @@ def test_a_bound_is_called_one(tmp_path):
 def test_a_value_that_is_not_finite_is_last():
     found = compare({"a": result([-math.inf, -2.0]), "b": result([-3.0, -4.0])})
     assert found.best == "b"
+    assert found.verdict == "b has the only finite value"
+    lost = result([-math.inf, -2.0])
+    assert compare({"a": lost, "b": lost}).verdict == "no value is finite"
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["runs"][1]["nll"] is None
 
 

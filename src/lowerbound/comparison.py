@@ -113,7 +113,13 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Which run is best, and whether the others can be told from it, in a sentence."""
-        first, *others = self.rows
+        first, *others = (r for r in self.rows if math.isfinite(r.nll) or r is self.rows[0])
+        if not others:
+            return (
+                f"{first.name} has the only finite value"
+                if math.isfinite(first.nll)
+                else "no value is finite"
+            )
         close = [r.name for r in others if not r.difference > 2 * r.difference_stderr]
         if close:
             whom = close[0] if len(close) == 1 else f"{', '.join(close[:-1])} and {close[-1]}"

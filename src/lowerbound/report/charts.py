@@ -504,7 +504,9 @@ def intervals(
                     half = half if np.isfinite(half) else 0.0
                     ax.errorbar(value, place, xerr=half, fmt="o", color=color, markersize=5, capsize=3)
                 else:
-                    _note(ax, "not finite", 0.02, place, va="center", transform=ax.get_yaxis_transform())
+                    _note(
+                        ax, "not finite", 0.02, float(place), va="center", transform=ax.get_yaxis_transform()
+                    )
             ax.set_title(title)
             ax.set_xlabel("nats; bars are intervals of 95 %" if ax is second else "lower is better")
             ax.locator_params(axis="x", nbins=5)
