@@ -55,16 +55,16 @@ def test_the_difference_is_paired_over_the_examples():
     assert [row.name for row in found.rows] == ["a", "b"]  # the best first
     a, b = found.rows
     assert (a.difference, a.difference_stderr) == (0, 0)
-    assert b.difference == pytest.approx(2.5 / 3)
+    assert b.difference == pytest.approx(-2.5 / 3)
     assert b.difference_stderr == pytest.approx(1 / 3)  # sd of 0.5, 0.5, 1.5 is 1 / √3
-    assert b.nll_stderr == pytest.approx(np.std([1.5, 2.5, 4.5], ddof=1) / 3**0.5)
+    assert b.log_p_stderr == pytest.approx(np.std([1.5, 2.5, 4.5], ddof=1) / 3**0.5)
     assert found.verdict == "a is best, by 0.83 ± 0.33 nats before b"
 
 
 def test_what_cannot_be_told_apart_is_said():
     near, nearer = result([-1.1, -2.0, -2.9]), result([-1.0, -2.05, -3.0])
     found = compare({"a": result([-1.0, -2.0, -3.0]), "b": near, "c": nearer})
-    assert found.verdict.startswith("a has the lowest value, but b and c cannot be told from it")
+    assert found.verdict.startswith("a has the highest value, but b and c cannot be told from it")
 
 
 def test_runs_are_evaluated_like_nll(runs):
@@ -76,11 +76,11 @@ def test_runs_are_evaluated_like_nll(runs):
     best = min(values, key=lambda name: values[name].value)
     assert found.best == best
     for row in found.rows:
-        assert row.nll == pytest.approx(values[row.name].value)
-        gap = (values[best].per_example - values[row.name].per_example).numpy()
+        assert row.log_p == pytest.approx(-values[row.name].value)
+        gap = (values[row.name].per_example - values[best].per_example).numpy()
         assert row.difference == pytest.approx(gap.mean())
         assert row.latent == {"a": 2, "b": 3}[row.name]
-        assert row.bits_per_dim == pytest.approx(row.nll / 64 / math.log(2))
+        assert row.bits_per_dim == pytest.approx(-row.log_p / 64 / math.log(2))
     assert found.protocol["n"] == 40
 
 
@@ -107,7 +107,7 @@ def test_all_runs_see_the_same_bits_however_large_their_batches_are(monkeypatch)
 
 def test_a_bound_is_called_one(tmp_path):
     paths = [saved(tmp_path / name, binarize="none", seed=i) for i, name in enumerate("ab")]
-    assert compare(paths, **FEW).heading.endswith("; nats, an upper bound")
+    assert compare(paths, **FEW).heading.endswith("; nats, a lower bound")
 
 
 def test_a_value_that_is_not_finite_is_last():
@@ -116,7 +116,7 @@ def test_a_value_that_is_not_finite_is_last():
     assert found.verdict == "b has the only finite value"
     lost = result([-math.inf, -2.0])
     assert compare({"a": lost, "b": lost}).verdict == "no value is finite"
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["runs"][1]["nll"] is None
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["runs"][1]["log_p"] is None
 
 
 # ------------------------------------------------------------------------------------------------ refusals
@@ -222,7 +222,7 @@ def test_the_table_in_all_its_forms(runs, tmp_path):
     assert "model.latent" in text
     assert text.count("5 samples are too few") == 1  # for both runs in one sentence
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert [float(row["nll"]) for row in rows] == [row.nll for row in found.rows]
+    assert [float(row["log_p"]) for row in rows] == [row.log_p for row in found.rows]
     assert {row["name"]: row["model.latent"] for row in rows} == {"a": "2", "b": "3"}
     assert found.to_frame().loc["a", "model.latent"] == 2
     assert found.to_markdown().splitlines()[2].startswith(f"| **{found.best}** |")

@@ -55,13 +55,13 @@ class Row:
 
     Attributes:
         name: The run.
-        nll: Minus log p(x).
-        nll_stderr: Its standard error over the examples.
-        difference: ``nll`` less that of the best run.
+        log_p: Mean of log p(x); higher is better.
+        log_p_stderr: Its standard error over the examples.
+        difference: ``log_p`` less that of the best run.
         difference_stderr: Its standard error, paired over the examples.
         elbo: The evidence lower bound, with one sample.
         kl: Its second term.
-        bits_per_dim: ``nll`` in bits per value of x, of discrete data.
+        bits_per_dim: −``log_p`` in bits per value of x, of discrete data; lower is better.
         ess_median: Median effective sample size.
         khat_share_bad: Share of the examples whose estimate is not to be trusted.
         active_units: Latent dimensions in use,
@@ -72,8 +72,8 @@ class Row:
     """
 
     name: str
-    nll: float
-    nll_stderr: float
+    log_p: float
+    log_p_stderr: float
     difference: float
     difference_stderr: float
     elbo: float | None = None
@@ -107,27 +107,27 @@ class Comparison:
 
     @property
     def best(self) -> str:
-        """The name of the run with the lowest value."""
+        """The name of the run with the highest value."""
         return self.rows[0].name
 
     @property
     def verdict(self) -> str:
         """Which run is best, and whether the others can be told from it, in a sentence."""
-        first, *others = (r for r in self.rows if math.isfinite(r.nll) or r is self.rows[0])
+        first, *others = (r for r in self.rows if math.isfinite(r.log_p) or r is self.rows[0])
         if not others:
             return (
                 f"{first.name} has the only finite value"
-                if math.isfinite(first.nll)
+                if math.isfinite(first.log_p)
                 else "no value is finite"
             )
-        close = [r.name for r in others if not r.difference > 2 * r.difference_stderr]
+        close = [r.name for r in others if not -r.difference > 2 * r.difference_stderr]
         if close:
             whom = close[0] if len(close) == 1 else f"{', '.join(close[:-1])} and {close[-1]}"
-            return f"{first.name} has the lowest value, but {whom} cannot be told from it: within two standard errors"
-        lead = _value(
-            others[0].difference, others[0].difference_stderr, _digits([others[0].difference_stderr])
-        )
-        return f"{first.name} is best, by {lead} nats before {others[0].name}"
+            said = f"{first.name} has the highest value, but {whom} cannot be told from it"
+            return f"{said}: within two standard errors"
+        second, error = others[0], others[0].difference_stderr
+        lead = _value(-second.difference, error, _digits([error]))
+        return f"{first.name} is best, by {lead} nats before {second.name}"
 
     @property
     def heading(self) -> str:
@@ -140,16 +140,18 @@ class Comparison:
             (of["samples"], " importance samples" + (" from the prior" if of["proposal"] == "prior" else "")),
         )
         return ", ".join(f"{value}{words}" for value, words in named if value is not None) + (
-            "; nats, an upper bound" if str(of.get("kind")).startswith("a bound") else "; nats"
+            "; nats, a lower bound" if str(of.get("kind")).startswith("a bound") else "; nats"
         )
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return headings and texts of the columns that have a number."""
-        d, paired = (_digits([getattr(r, f"{of}_stderr") for r in self.rows]) for of in ("nll", "difference"))
-        behind = [_value(r.difference, r.difference_stderr, paired, "+") for r in self.rows[1:]]
+        d, paired = (
+            _digits([getattr(r, f"{of}_stderr") for r in self.rows]) for of in ("log_p", "difference")
+        )
+        behind = [_value(r.difference, r.difference_stderr, paired) for r in self.rows[1:]]
         columns: dict[str, list[str | None]] = {
             "run": [r.name for r in self.rows],
-            f"−{self.protocol['quantity']}": [_value(r.nll, r.nll_stderr, d) for r in self.rows],
+            self.protocol["quantity"]: [_value(r.log_p, r.log_p_stderr, d) for r in self.rows],
             "difference": ["best", *behind],
             "bits/dim": [None if r.bits_per_dim is None else f"{r.bits_per_dim:.3f}" for r in self.rows],
             "KL": [None if r.kl is None else f"{r.kl:.1f}" for r in self.rows],
@@ -286,9 +288,9 @@ class Comparison:
         rows = self.rows
         return intervals(
             [r.name for r in rows],
-            [(r.nll, 1.96 * r.nll_stderr) for r in rows],
+            [(r.log_p, 1.96 * r.log_p_stderr) for r in rows],
             [(r.difference, 1.96 * r.difference_stderr) for r in rows],
-            f"−{self.protocol['quantity']}, nats",
+            f"{self.protocol['quantity']}, nats",
         )
 
 
@@ -306,7 +308,7 @@ def compare(
     runs: Mapping[str, Any] | Iterable[Any],
     source: Any = None,
     *,
-    samples: int = 1000,
+    samples: int = 200,
     proposal: Proposal = "posterior",
     split: str | None = None,
     changed_data: bool = False,
@@ -380,7 +382,7 @@ def compare(
         results[entry.name] = found = nll(entry.model, entry.split, samples, proposal=proposal, **options)
         others[entry.name] = _numbers(entry, found, options)
         if options.get("progress"):
-            value = f"{found.value:.2f} ± {found.stderr:.2f}".replace("-", "−")
+            value = _value(-found.value, found.stderr, _digits([found.stderr]))
             print(f"{entry.name}: {value} ({number} of {len(entries)})", file=sys.stderr, flush=True)
     configs = {entry.name: entry.config for entry in entries}
     seen = [
@@ -593,12 +595,12 @@ def _compared(
     )
     rows = []
     for name, result in results.items():
-        gap = results[best].per_example - result.per_example
+        gap = result.per_example - results[best].per_example
         rows.append(
             Row(
                 name=name,
-                nll=result.value,
-                nll_stderr=result.stderr,
+                log_p=-result.value,
+                log_p_stderr=result.stderr,
                 difference=0.0 if name == best else gap.mean().item(),
                 difference_stderr=0.0 if name == best else standard_error(gap),
                 ess_median=result.ess_median,
@@ -606,7 +608,7 @@ def _compared(
                 **others.get(name, {}),
             )
         )
-    rows.sort(key=lambda row: (row.name != best, not math.isfinite(row.nll), row.nll))
+    rows.sort(key=lambda row: (row.name != best, not math.isfinite(row.log_p), -row.log_p))
     told: dict[str, list[str]] = {}
     for name, result in results.items():
         if result.warning:
@@ -659,8 +661,8 @@ def _digits(errors: Sequence[float]) -> int:
     return min(4, max(0, 1 - math.floor(math.log10(min(known))))) if known else 2
 
 
-def _value(number: float, error: float, digits: int, sign: str = "") -> str:
-    return f"{number:{sign}.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+def _value(number: float, error: float, digits: int) -> str:
+    return f"{number:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 def _time(seconds: float) -> str:

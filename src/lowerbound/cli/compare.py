@@ -32,7 +32,7 @@ def compare(
     source: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="Other data than the runs' own, for all of them.")
     ] = None,
-    samples: SamplesOption = 1000,
+    samples: SamplesOption = 200,
     proposal: Annotated[
         str,
         typer.Option(

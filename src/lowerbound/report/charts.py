@@ -508,7 +508,7 @@ def intervals(
                         ax, "not finite", 0.02, float(place), va="center", transform=ax.get_yaxis_transform()
                     )
             ax.set_title(title)
-            ax.set_xlabel("nats; bars are intervals of 95 %" if ax is second else "lower is better")
+            ax.set_xlabel("nats; bars are intervals of 95 %" if ax is second else "higher is better")
             ax.locator_params(axis="x", nbins=5)
         second.axvline(0, color=_GREY, linewidth=1, linestyle=":")
         first.set_yticks(places, [brief(name, 30) for name in names])
