@@ -122,9 +122,10 @@ def test_a_name_needs_a_folder():
         make_loggers("csv", None)
 
 
-def test_the_command_refuses_before_it_reads(capsys, monkeypatch):
+def test_the_command_refuses_before_it_reads(capsys, monkeypatch, tmp_path):
+    (tmp_path / "x.npy").write_text("no array")
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
-    assert ended("train", "not/there.csv", "--log", "wandb") == 2
+    assert ended("train", tmp_path / "x.npy", "--log", "wandb") == 2
     assert "pip install wandb" in capsys.readouterr().err
 
 
