@@ -105,6 +105,18 @@ def test_all_runs_see_the_same_bits_however_large_their_batches_are(monkeypatch)
     assert set(small.unique().tolist()) == {0, 1}
 
 
+def test_what_several_runs_share_is_said_once():
+    good = result([-1.0, -2.0])
+    runs = {
+        k: dataclasses.replace(good, khat=torch.full_like(good.khat, 0.9), ess=good.ess + i)
+        for i, k in enumerate("ab")
+    }
+    (warning,) = compare(runs).warnings
+    assert warning.count("the proposal misses part of the posterior") == 1
+    assert "a: k-hat exceeds 0.7 for 100% of the examples" in warning
+    assert "; b: k-hat exceeds" in warning
+
+
 def test_a_bound_is_called_one(tmp_path):
     paths = [saved(tmp_path / name, binarize="none", seed=i) for i, name in enumerate("ab")]
     assert compare(paths, **FEW).heading.endswith("; nats, a lower bound")

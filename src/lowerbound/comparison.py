@@ -17,7 +17,7 @@ import math
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast, get_args
@@ -449,18 +449,17 @@ def _part(data: Data | Split, split: str | None, source: Any) -> Split:
 
 def _protocol(entries: list[_Entry], samples: int, proposal: Proposal, limit: int | None) -> dict[str, Any]:
     """Return what all have in common; refuse what would make their numbers speak of different things."""
-    _same(
-        "x has the shape",
-        {e.name: tuple(e.split.spec.event_shape) for e in entries},
-        "use runs on the same data",
-    )
-    binarize = {e.name: e.split.spec.binarize for e in entries}
-    _same("the binarisation is", binarize, "train one of them again with the other's --binarize")
-    given = {e.name: _quantity(e.model) for e in entries}
-    _same("the number is", given, "what is given to one must be given to all")
-    _same("the number is", {e.name: _kind(e, proposal) for e in entries}, _remedy(entries, proposal))
+
+    def same(what: str, of: Callable[[_Entry], Any], remedy: str) -> None:
+        _same(what, {e.name: of(e) for e in entries}, remedy)
+
+    same("the number is", lambda e: _quantity(e.model), "what is given to one must be given to all")
+    same("x has the shape", lambda e: tuple(e.split.spec.event_shape), "use runs on the same data")
+    binarize = "train one of them again with the other's --binarize"
+    same("the binarisation is", lambda e: e.split.spec.binarize, binarize)
+    same("the number is", lambda e: _kind(e, proposal), _remedy(entries, proposal))
     alike = "read the data alike, and use likelihoods of one kind"
-    _same("the unit is nats of", {e.name: _unit(e) for e in entries}, alike)
+    same("the unit is nats of", _unit, alike)
     for columns in zip(*(_columns(e.split.spec) for e in entries), strict=False):
         words = {e.name: f"{name} ({kind})" for e, (name, kind) in zip(entries, columns, strict=True)}
         _same("a column is", words, "read both with one --schema")
@@ -609,11 +608,16 @@ def _compared(
             )
         )
     rows.sort(key=lambda row: (row.name != best, not math.isfinite(row.log_p), -row.log_p))
-    told: dict[str, list[str]] = {}
+    told: dict[tuple[str, bool], dict[str, list[str]]] = {}  # what several runs share is said once
     for name, result in results.items():
         if result.warning:
-            told.setdefault(result.warning, []).append(name)
-    warnings = [f"{listed(names)}: {warning}" for warning, names in told.items()]
+            fact, colon, reason = result.warning.partition(": ")
+            told.setdefault((reason, bool(colon)), {}).setdefault(fact, []).append(name)
+    warnings = [
+        "; ".join(f"{listed(names)}: {fact}" for fact, names in facts.items())
+        + (f": {reason}" if colon else "")
+        for (reason, colon), facts in told.items()
+    ]
     return Comparison(rows, protocol, differ, [*seen, *warnings])
 
 
