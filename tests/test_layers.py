@@ -10,8 +10,14 @@ SOURCES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# Methods of the model that hand over to what is built on it; imported when they are called.
-UPWARD = {("model", "completion"), ("model", "defaults"), ("model", "using")}
+# Methods of the model, and of results that draw themselves, hand over to what is built on them when they are called.
+UPWARD = {
+    ("comparison", "report"),
+    ("model", "completion"),
+    ("model", "defaults"),
+    ("model", "using"),
+    ("training", "report"),
+}
 # Names of torch and of matplotlib for which there is no public one.
 FOREIGN = {
     ("nn.packing", "_linear_pointwise"),

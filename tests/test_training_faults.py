@@ -729,8 +729,4 @@ def test_the_model_knows_the_data_of_its_last_fit(data, tmp_path):
 
 def test_a_run_says_in_a_line_how_it_ended(data, tmp_path):
     run = lb.fit(make_model(data), data, epochs=2, out=tmp_path, **SHORT)
-    text = repr(run)
-    assert text.startswith("Run(finished after 6 steps in ")
-    assert f"best bound {run.best['bound']:.2f} at epoch 2" in text
-    assert str(tmp_path) in text
-    assert len(text) < 200 + len(str(tmp_path))
+    assert repr(run) == f"Run({tmp_path}, 2 epochs, best {run.best['bound']:.2f})".replace("best -", "best −")

@@ -1,4 +1,7 @@
-"""``lowerbound.evaluation`` by the name that it has in use: ``lb.evaluate.nll(model, data.test)``."""
+"""``lowerbound.evaluation`` and ``comparison`` by the name in use: ``lb.evaluate.nll(model, data.test)``."""
 
+from . import evaluation
+from .comparison import Comparison, compare
 from .evaluation import *  # noqa: F403
-from .evaluation import __all__ as __all__
+
+__all__ = [*evaluation.__all__, "Comparison", "compare"]  # pyright: ignore[reportUnsupportedDunderAll]

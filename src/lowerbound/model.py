@@ -27,6 +27,7 @@ from torch.distributions import Distribution
 
 from .conditions import Condition, Conditions, Label
 from .data.like import read_examples
+from .display import html_table
 from .errors import ConfigError, ShapeError, SupportError
 from .likelihoods import Likelihood
 from .nn.network import context_size
@@ -289,6 +290,11 @@ class VAE(nn.Module):
             return network(*arguments)
 
     # ------------------------------------------------------------------ the pass that objectives read
+    def _repr_html_(self) -> str:
+        slots = [(name, repr(part)) for name, part in self.named_children()]
+        latent = " x ".join(map(str, self.latent_shape))
+        return html_table(slots, f"VAE of {tuple(self.event_shape)} with a latent of {latent}", heads=False)
+
     def forward(
         self, x: Tensor, c: Mapping[str, Tensor] | None = None, samples: int = 1, *, decode: bool = True
     ) -> VAEOutput:

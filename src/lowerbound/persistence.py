@@ -38,6 +38,7 @@ from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
 from .training.engine import is_restarted
+from .training.loggers import make_loggers
 
 FORMAT = 2
 _RESTORE = "restore the file from a copy, or train again"
@@ -230,6 +231,7 @@ def fit(
     overwrite: bool = False,
     progress: bool = True,
     callback: Any = None,
+    logger: Any = None,
     changed_data: bool = False,
     **settings: Any,
 ) -> Run:
@@ -247,6 +249,8 @@ def fit(
         progress: Show progress on standard error.
         callback: Called with (model, record) after each evaluation; the model has the averaged weights and is in
             evaluation mode. Training goes on as if it had not been called.
+        logger: Where the records go beside ``metrics.jsonl``: "csv", "tensorboard", "wandb", "mlflow", a logger of
+            Lightning, or a list of these.
         changed_data: Resume although the data are not those that the run was started with.
         **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...
@@ -267,6 +271,7 @@ def fit(
     if resume and (out is None or overwrite):
         raise RunError("resume needs out=, the folder of the run to continue, and excludes overwrite")
     folder = None if out is None else RunFolder(out)
+    loggers = make_loggers(logger, folder and folder.path)
     old = None
     if folder and is_restarted(folder):  # after a process has died, with the words of the first start
         resume, overwrite = folder.checkpoint.is_file(), not folder.checkpoint.is_file()
@@ -301,6 +306,7 @@ def fit(
         resume=resume,
         progress=progress,
         callback=callback,
+        loggers=loggers,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import complete, evaluate, generate, inspect, listing, plan, report, train
+from . import compare, complete, evaluate, generate, inspect, listing, plan, report, sweep, train
 
 app = typer.Typer(
     name="lowerbound",
@@ -20,6 +20,8 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(inspect.inspect)
 app.command()(evaluate.evaluate)
+app.command()(compare.compare)
+app.command()(sweep.sweep)
 app.command()(report.report)
 app.command()(generate.sample)
 app.command()(generate.reconstruct)

@@ -96,6 +96,13 @@ def train(
         str | None,
         typer.Option(metavar="NAME", help="Of the networks: auto, fp32 or bf16."),
     ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also send the records to csv, tensorboard, wandb or mlflow; may be repeated.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
@@ -110,7 +117,9 @@ def train(
     """
     from ..persistence import fit
     from ..report import write_pictures
+    from ..training.loggers import make_loggers
 
+    make_loggers(log, Path("."))  # names and packages, before any work starts
     training = {"epochs": epochs, "minutes": minutes, "seed": seed, "precision": precision, "device": device}
     data_options = {
         "binarize": binarize,
@@ -137,6 +146,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
         progress=not quiet,
+        logger=log,
         changed_data=changed_data,
         **settings,
     )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Generator, LongTensor, Tensor
 
+from ..display import html_table
 from ..errors import ConfigError, listed
 from .entries import read_entry
 from .masks import draw_masks, observe
@@ -320,6 +321,11 @@ class Data:
         if self._moments is not None:
             moved._moments = (self._moments[0].to(device), self._moments[1].to(device))
         return moved
+
+    def _repr_html_(self) -> str:
+        first, *_ = repr(self).splitlines()
+        sizes = [(split.name, f"{len(split):,}") for split in (self.train, self.valid, self.test)]
+        return html_table(sizes[: 1 if self.whole else 3], first, heads=False)
 
     def __repr__(self) -> str:
         spec = self.spec

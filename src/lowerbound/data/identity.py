@@ -9,8 +9,10 @@ Reference:
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -84,6 +86,21 @@ def fingerprint(data: Data, path: Path | None = None) -> dict[str, Any]:
             x += mixed(entry ^ np.uint64(word))
         beside += int(mixed(x).sum(dtype=np.uint64))
     return found | {"values": f"{values % 2**64:016x}", "beside": f"{beside % 2**64:016x}"}
+
+
+def digest(split: Split, limit: int | None = None) -> str:
+    """What examples a split has and what is given of each, in their order: two splits are equal if it is.
+
+    Args:
+        split: The split.
+        limit: Look at so many of its first examples.
+    """
+    count, found = len(split) if limit is None else min(limit, len(split)), hashlib.sha256()
+    for index in torch.arange(count).split(chunk_length(split.spec.dimensions)):
+        found.update(hashes(split.rows.read(index).cpu().numpy()).tobytes())
+    for word, entry in _beside(replace(split, labels=None)):
+        found.update(entry[:count].tobytes() + word.to_bytes(4, "little"))
+    return found.hexdigest()[:16]
 
 
 def _beside(split: Split) -> Iterator[tuple[int, np.ndarray]]:

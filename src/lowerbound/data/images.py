@@ -38,6 +38,7 @@ _WORDS = re.compile(
     r"(?:[ _-]?(?:set|split|images))?(?![a-z])",
     re.IGNORECASE,
 )
+_OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
 _SHARE = 0.1  # of train, for a part that a split of its own lacks
 _NUMBER = re.compile(r"(\d+)")
 _LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx")
@@ -157,6 +158,17 @@ def _is_picture(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in SUFFIXES
 
 
+def refuse_run(folder: str | Path) -> None:
+    """Raise a DataError if the folder is that of a run: its pictures are no data."""
+    inside = Path(folder)
+    if (inside / "config.json").is_file() and any((inside / part).exists() for part in _OF_A_RUN):
+        raise DataError(
+            f"{folder} is the folder of a run, and its pictures are no data; name the data that are meant, or a "
+            f"single file in it; `lowerbound compare RUN {folder}` puts runs side by side, `lowerbound evaluate "
+            f"{folder}` and `lowerbound report {folder}` are about the run itself"
+        )
+
+
 def _walk(folder: str, inside: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
     """Paths within a folder of the files below it, in natural order; not of what is hidden or left by systems."""
     here = os.path.realpath(folder)
@@ -166,6 +178,8 @@ def _walk(folder: str, inside: str = "", above: tuple[str, ...] = ()) -> Iterato
         entries = sorted(os.scandir(here), key=lambda entry: natural(entry.name))
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error}") from error
+    if any(entry.name == "config.json" for entry in entries):
+        refuse_run(folder)
     for entry in entries:
         if entry.name[0] == "." or entry.name.lower() in _LITTER:
             continue

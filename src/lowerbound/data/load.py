@@ -21,7 +21,7 @@ from .dataset import Data
 from .entries import read_entries, read_labels
 from .files import find, read_files, reading_of, user_path
 from .frames import TABLE_SUFFIXES, is_table
-from .images import pictures_in, read_folder
+from .images import pictures_in, read_folder, refuse_run
 from .lists import TYPES
 from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
@@ -35,7 +35,6 @@ from .values import interpret, scan
 NAMES = ("digits", *idx.DATASETS)
 _FRACTIONS = (0.8, 0.1, 0.1)
 _FEW = 10  # training examples
-_OF_A_RUN = ("model.safetensors", "metrics.jsonl", "checkpoint")  # beside its config.json
 _SUFFIXES = (
     ".npy, .npz, .csv, .tsv, .txt, .data, .json, .xlsx, .parquet (tables also packed: .csv.gz, ...), .tar"
 )
@@ -460,11 +459,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     path = user_path(name)
     if not path.exists():
         raise DataError(_not_found(name, path))
-    if (path / "config.json").is_file() and any((path / part).exists() for part in _OF_A_RUN):
-        raise DataError(
-            f"{name} is the folder of a run, and its pictures are no data; name the data that are meant, or a single "
-            f"file in it; `lowerbound evaluate {name}` and `lowerbound report {name}` are about the run itself"
-        )
+    if path.is_dir():
+        refuse_run(path)
     # A list of the pictures' labels may lie among them, and be a .parquet.
     files = None if path.is_dir() and _is_list(options["labels"]) else find(path)
     if files is not None:

@@ -9,7 +9,7 @@ Reference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import torch
@@ -22,7 +22,7 @@ from ..model import VAE
 from .stream import Options, Passes, check_samples, standard_error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bound:
     """The bound and its terms, in nats per example of the original data.
 
@@ -39,8 +39,13 @@ class Bound:
     stderr: float
     reconstruction: float
     kl: float
-    kl_per_dimension: Tensor | None = field(repr=False)
+    kl_per_dimension: Tensor | None
     n: int
+
+    def __repr__(self) -> str:
+        """A line: ``ELBO −24.40 ± 0.27 (reconstruction −20.10, KL 4.30) nats (n = 180)``."""
+        terms = f"reconstruction {self.reconstruction:.2f}, KL {self.kl:.2f}"
+        return f"ELBO {self.elbo:.2f} ± {self.stderr:.2f} ({terms}) nats (n = {self.n})".replace("-", "−")
 
 
 def bound(

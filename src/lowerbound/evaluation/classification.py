@@ -17,7 +17,7 @@ from ..model import VAE
 from .stream import Options, Passes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ErrorRate:
     """Share of the examples that a classifier gets wrong.
 
@@ -30,6 +30,10 @@ class ErrorRate:
     value: float
     stderr: float
     n: int
+
+    def __repr__(self) -> str:
+        """A line: ``error 0.031 ± 0.004 (n = 1800)``."""
+        return f"error {self.value:.3f} ± {self.stderr:.3f} (n = {self.n})"
 
 
 def classification_error(model: VAE, split: Split | Tensor | Any, **options: Unpack[Options]) -> ErrorRate:

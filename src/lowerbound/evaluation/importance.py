@@ -24,7 +24,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Unpack, get_args
 
 import torch
@@ -45,7 +45,7 @@ _TOLERATED_SHARE = 0.1
 _REDUCED_TOGETHER = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NLL:
     """Minus log p(x) of a set of examples, in nats per example, and how far to trust it.
 
@@ -59,16 +59,26 @@ class NLL:
         khat: Pareto shapes of the weights' tails, (n,); NaN where S is too small for a fit, −∞ where the largest
             weights are all the same.
         seconds: Time it took.
+        proposal: Where the samples came from.
     """
 
     value: float
     stderr: float
     samples: int
     n: int
-    per_example: Tensor = field(repr=False)
-    ess: Tensor = field(repr=False)
-    khat: Tensor = field(repr=False)
+    per_example: Tensor
+    ess: Tensor
+    khat: Tensor
     seconds: float
+    proposal: Proposal = "posterior"
+
+    def __repr__(self) -> str:
+        """A line: ``NLL 24.23 ± 0.27 nats (n = 180, S = 1000, k-hat fine)``."""
+        bad = self.khat_share_bad
+        khat = "unknown" if math.isnan(bad) else f"above {THRESHOLD} for {bad:.0%}" if bad > 0 else "fine"
+        naive = "" if self.proposal == "posterior" else ", z from the prior"
+        value = f"{self.value:.2f} ± {self.stderr:.2f}".replace("-", "−")
+        return f"NLL {value} nats (n = {self.n}, S = {self.samples}, k-hat {khat}{naive})"
 
     @property
     def ess_median(self) -> float:
@@ -165,6 +175,7 @@ def nll(
         ess=ess,
         khat=khat,
         seconds=time.perf_counter() - began,
+        proposal=proposal,
     )
 
 

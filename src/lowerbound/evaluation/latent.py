@@ -11,7 +11,7 @@ Reference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -34,7 +34,7 @@ class Codes(NamedTuple):
     labels: Tensor | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ActiveUnits:
     """How many latent dimensions are used.
 
@@ -46,7 +46,11 @@ class ActiveUnits:
 
     count: int
     total: int
-    variance: Tensor = field(repr=False)
+    variance: Tensor
+
+    def __repr__(self) -> str:
+        """A line: ``6 of 8 latent dimensions active``."""
+        return f"{self.count} of {self.total} latent dimensions active"
 
 
 def posterior_means(model: VAE, split: Split | Tensor | Any, **options: Unpack[Options]) -> Codes:

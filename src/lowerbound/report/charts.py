@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
+from ..display import Picture
 from .tables import Panel
 
 DPI = 192
@@ -474,3 +475,45 @@ def bars(names: Sequence[str], shares: Sequence[float]) -> bytes:
         _percent(ax)
         ax.set_xlim(0, max(shares) * 1.05)
     return buffer.getvalue()
+
+
+def intervals(
+    names: Sequence[str],
+    values: Sequence[tuple[float, float]],
+    differences: Sequence[tuple[float, float]],
+    label: str,
+) -> Picture:
+    """Return values with their intervals beside differences to the first of them with theirs.
+
+    Args:
+        names: What they are of, from top to bottom.
+        values: Each with half the width of its interval.
+        differences: To the first, which has none.
+        label: What is measured, with its unit.
+    """
+    places = np.arange(len(names))
+    room = 0.075 * max(len(brief(name, 30)) for name in names)
+    with _drawing(5.6 + room, 1.05 + 0.34 * len(names)) as (figure, buffer):
+        first, second = figure.subplots(1, 2, sharey=True)
+        for ax, pairs, title in (
+            (first, values, label),
+            (second, differences, "difference to the best, paired"),
+        ):
+            for place, (value, half) in zip(places, pairs, strict=True):
+                color = _ORANGE if place == 0 else _BLUE
+                if np.isfinite(value):
+                    half = half if np.isfinite(half) else 0.0
+                    ax.errorbar(value, place, xerr=half, fmt="o", color=color, markersize=5, capsize=3)
+                else:
+                    _note(
+                        ax, "not finite", 0.02, float(place), va="center", transform=ax.get_yaxis_transform()
+                    )
+            ax.set_title(title)
+            ax.set_xlabel("nats; bars are intervals of 95 %" if ax is second else "higher is better")
+            ax.locator_params(axis="x", nbins=5)
+        second.axvline(0, color=_GREY, linewidth=1, linestyle=":")
+        first.set_yticks(places, [brief(name, 30) for name in names])
+        first.set_ylim(len(names) - 0.5, -0.5)
+        for text in first.get_yticklabels():
+            text.set_parse_math(False)
+    return Picture(buffer.getvalue())

@@ -17,6 +17,8 @@ from .checkpoint import write_atomically
 RUN_FILES = (
     "config.json",
     "metrics.jsonl",
+    "metrics.csv",
+    "tensorboard",
     "model.safetensors",
     "evaluation.json",
     "samples.png",

@@ -5,22 +5,29 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..data import Data
+from ..data.tables import import_pandas
+from ..display import Picture, html_table
+from ..errors import ConfigError
 from ..model import VAE
 from ..objectives import ELBO, Objective
 from .console import console
 from .engine import make_fabric
 from .folder import RunFolder
 from .heap import kept_heap
+from .loggers import logging_to
 from .session import Callback, Session
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(repr=False)
@@ -45,10 +52,36 @@ class Run:
     stopped: str = "finished"
     folder: Path | None = None
 
+    @property
+    def epochs(self) -> float:
+        """Passes over the training data."""
+        return self.history[-1]["epoch"] if self.history else 0.0
+
     def __repr__(self) -> str:
-        best = f", best bound {self.best['bound']:.2f} at epoch {self.best['epoch']:.4g}" if self.best else ""
-        folder = "" if self.folder is None else f", {str(self.folder)!r}"
-        return f"Run({self.stopped} after {self.steps} steps in {self.seconds:.0f} s{best}{folder})"
+        """A line: ``Run(runs/x, 20 epochs, best −24.40)``, the bound in nats."""
+        best = None if self.best is None else f"best {self.best['bound']:.2f}".replace("-", "−")
+        ended = {"early": "stopped early", "interrupted": "interrupted"}.get(self.stopped)
+        parts = (self.folder, f"{self.epochs:.4g} epochs", best, ended)
+        return f"Run({', '.join(str(part) for part in parts if part is not None)})"
+
+    def _repr_html_(self) -> str:
+        best = self.best or {}
+        rows = [("ended", self.stopped), ("epochs", f"{self.epochs:.4g}"), ("steps", self.steps)]
+        rows += [("seconds", f"{self.seconds:.0f}")]
+        rows += [(f"best {key}, nats", f"{best[key]:.2f}") for key in ("bound", "kl") if key in best]
+        return html_table(rows, str(self.folder or "Run"), heads=False)
+
+    def to_frame(self) -> DataFrame:
+        """Return the records, a row for each, as a DataFrame."""
+        return import_pandas().DataFrame(self.history)
+
+    def plot(self) -> Picture:
+        """Draw the bound, its terms and the learning rate against epochs."""
+        from ..report.charts import curves
+
+        if not self.history:
+            raise ConfigError("the run has no records yet, so there is nothing to draw")
+        return Picture(curves(self.history))
 
 
 def train(
@@ -62,6 +95,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     callback: Callback | None = None,
+    loggers: Sequence[Any] = (),
 ) -> Run:
     """Train ``model`` on ``data.train``; keep the weights with the best bound on ``data.valid``.
 
@@ -76,6 +110,7 @@ def train(
         progress: Show progress on standard error.
         callback: Called after each evaluation with the model, in evaluation mode and with the averaged weights, and
             the record; training goes on as if it had not been called.
+        loggers: Lightning's, or objects like these; see ``loggers.py``.
 
     Raises:
         ConfigError: the objective or a setting does not fit the run, or the device does not exist.
@@ -90,6 +125,7 @@ def train(
         with (
             console(progress and fabric.global_rank == 0, length, objective.is_bound) as shown,
             session.running(resume, shown),
+            logging_to(loggers if fabric.global_rank == 0 else (), config, session.history) as log,
         ):
             while session.stopped is None:
                 x, c, where = session.batch()
@@ -98,6 +134,7 @@ def train(
                 session.advance()
                 if session.pace.evaluation_is_due(session.step):
                     session.evaluate(callback)
+                    log(session.history[-2:])
                 session.save_if_due()
     return Run(
         model,

@@ -1,0 +1,70 @@
+"""How results show themselves in a notebook, and what is said of a package that is not installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+
+
+class Picture(bytes):
+    """The bytes of a PNG, which a notebook shows."""
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+    def __repr__(self) -> str:
+        return f"Picture({len(self):,} bytes of PNG; .save('picture.png') writes them)"
+
+    def save(self, path: str | Path) -> Path:
+        """Write them to a file, and return its path."""
+        path = Path(path).expanduser()
+        path.write_bytes(self)
+        return path
+
+
+def html_table(rows: Sequence[Sequence[object]], caption: str, heads: bool = True) -> str:
+    """Return a table in HTML.
+
+    Args:
+        rows: Its cells.
+        caption: What stands above it.
+        heads: The first row are headings; else the first column.
+    """
+    lines = [f'<table>\n<caption style="text-align: left">{escape(caption)}</caption>']
+    for number, row in enumerate(rows):
+        tags = ["th" if (number == 0 if heads else place == 0) else "td" for place in range(len(row))]
+        cells = "".join(f"<{t}>{escape(str(c))}</{t}>" for t, c in zip(tags, row, strict=True))
+        lines.append(f"<tr>{cells}</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def needed(module: str, what: str, install: str) -> Any:
+    """Return a module that is not installed with lowerbound itself.
+
+    Args:
+        module: Its name.
+        what: What needs it, as a sentence begins.
+        install: What pip is to install.
+
+    Raises:
+        ConfigError: it is missing, with the line that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = error.name or module
+        raise ConfigError(f"{what} needs the package {missing}: pip install {install}") from None
+
+
+def flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of nested tables by their keys, joined with dots; those that are None are left out."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{key}.")
+        elif value is not None:
+            yield f"{before}{key}", value
