@@ -11,6 +11,7 @@ import typer
 
 from ..errors import ConfigError
 from ..progress import progress_bar
+from .export import told
 from .options import (
     DeviceOption,
     OutOption,
@@ -336,8 +337,7 @@ def export(
     from .. import planning
 
     check_out(out, overwrite, (".onnx",))
-    planning.export_onnx(planning.load_sampler(run)[0].model, out)
-    print(f"{out}: inputs are described in its metadata; see the guide to one's own planner", file=sys.stderr)
+    told(planning.export_onnx(planning.load_sampler(run)[0].model, out))
 
 
 @_command(

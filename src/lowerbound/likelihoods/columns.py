@@ -170,7 +170,7 @@ class Columns(Likelihood):
         low, high, _ = self.score(x[:, self.at_numbers])
         parts = [(low.clamp(-5, 5) + high.clamp(-5, 5)) / 2]
         if self.choices:
-            own = torch.zeros(len(x), sum(self.sizes), dtype=parts[0].dtype, device=x.device)
+            own = torch.zeros(x.shape[0], sum(self.sizes), dtype=parts[0].dtype, device=x.device)
             place = self.places.gather(1, x[:, self.at_choices].long().T).T
             parts.append(own.scatter_(1, place, 1.0))
         return torch.cat(parts, 1)
