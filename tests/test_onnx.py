@@ -50,7 +50,9 @@ MODELS = {
         lb.data.load("digits"), latent=3, encoder="conv", decoder="conv", likelihood="gaussian"
     ),
     "table": lambda: lb.VAE.for_data(table(), latent=2, prior="standard_normal"),
-    "covariance": lambda: lb.VAE.for_data(lb.data.load("digits"), latent=3, posterior="full_covariance_gaussian"),
+    "covariance": lambda: lb.VAE.for_data(
+        lb.data.load("digits"), latent=3, posterior="full_covariance_gaussian"
+    ),
 }
 
 
@@ -58,7 +60,9 @@ def run(path, **given):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     values = {name: np.asarray(value) for name, value in given.items()}
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, values), strict=True)), session.get_modelmeta().custom_metadata_map
+    return dict(
+        zip(names, session.run(None, values), strict=True)
+    ), session.get_modelmeta().custom_metadata_map
 
 
 @pytest.mark.slow
@@ -126,7 +130,7 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(ConfigError, match=r"written as .onnx; got"):
         export_onnx(model, tmp_path / "a.pt")
     flow = lb.VAE.for_data(lb.data.load("digits"), latent=2, prior="flow")
-    with pytest.raises(ConfigError, match="factorises.*; export the decoder, and draw z outside"):
+    with pytest.raises(ConfigError, match=r"factorises.*; export the decoder, and draw z outside"):
         export_onnx(flow, tmp_path / "a.onnx", "sampler")
     assert not list(tmp_path.iterdir())
 
@@ -150,5 +154,7 @@ def test_the_command(tmp_path, capsys):
     exec(next_[1])
     assert capsys.readouterr().out == "['x']\n"
     assert call("--part", "encoder")[0] == 2  # it is there
-    assert call("--part", "encodr")[2].startswith("lowerbound: there is no part 'encodr'; did you mean 'encoder'")
+    assert call("--part", "encodr")[2].startswith(
+        "lowerbound: there is no part 'encodr'; did you mean 'encoder'"
+    )
     assert call("--format", "pickle")[0] == 2

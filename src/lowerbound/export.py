@@ -110,7 +110,8 @@ class _Graph(nn.Module):
         self.linear = isinstance(model.transform, Standardize | None)
         fixed = isinstance(getattr(model.likelihood, "scale", None), float)
         has_sd = (
-            len(model.prior.levels) == 1 and isinstance(model.posterior, DiagonalGaussian | FullCovarianceGaussian)
+            len(model.prior.levels) == 1
+            and isinstance(model.posterior, DiagonalGaussian | FullCovarianceGaussian)
             if part == "encoder"
             else isinstance(model.likelihood, Gaussian) and self.linear and not fixed
         )
@@ -181,7 +182,9 @@ def export_onnx(
             raise ConfigError(f"the {part} of this model becomes a graph for batches of one size only")
         error = _difference(draft, given, found)
         if error is not None and not error < _AGREE:
-            raise ConfigError(f"the graph of the {part} differs from the model, by {error:.2g}; it is not kept")
+            raise ConfigError(
+                f"the graph of the {part} differs from the model, by {error:.2g}; it is not kept"
+            )
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from lowerbound import planning
 from lowerbound.errors import ConfigError, DataError, ShapeError
 from lowerbound.planning.bullet import BulletProblem, BulletRobot
 
-LINK = """<link name="{}"><inertial><mass value="1"/><inertia ixx="1" ixy="0" ixz="0" iyy="1" iyz="0" izz="1"/></inertial>
+LINK = """<link name="{}"><inertial><mass value="1"/>
+<inertia ixx="1" ixy="0" ixz="0" iyy="1" iyz="0" izz="1"/></inertial>
 <collision><origin xyz="{} 0 0"/><geometry><box size="{} 0.06 0.06"/></geometry></collision></link>"""
 JOINT = """<joint name="{}" type="revolute"><parent link="{}"/><child link="{}"/><origin xyz="{} 0 0"/>
 <axis xyz="{}"/><limit lower="-2.6" upper="{}" effort="1" velocity="1"/></joint>"""
@@ -80,7 +81,7 @@ def test_what_is_refused_leaves_nothing(folder):
     with pytest.raises(ConfigError, match=r"written as .py; got"):
         planning.new_family(folder / "robot" / "arm.urdf", folder / "scene.json", folder / "out" / "a.txt")
     (folder / "scene.json").write_text(json.dumps({"boxes": [{"position": [0, 0, 0], "size": [3, 3, 3]}]}))
-    with pytest.raises(ConfigError, match="100 scenes held no problem.*nothing was written"):
+    with pytest.raises(ConfigError, match=r"100 scenes held no problem.*nothing was written"):
         write(folder)
     (folder / "scene.json").write_text(json.dumps({"boxes": SCENE["boxes"] * 25}))
     with pytest.raises(ConfigError, match="at most 24 boxes; this problem has 25"):
@@ -91,7 +92,7 @@ def test_what_is_refused_leaves_nothing(folder):
     assert not (folder / "out").exists() or not list((folder / "out").iterdir())
     (folder / "out").mkdir(exist_ok=True)
     (folder / "out" / "family.py").write_text("mine")
-    with pytest.raises(ConfigError, match="family.py exists"):
+    with pytest.raises(ConfigError, match=r"family.py exists"):
         write(folder)
     assert (folder / "out" / "family.py").read_text() == "mine"
 

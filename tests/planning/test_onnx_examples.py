@@ -9,10 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxscript")
-onnxruntime = pytest.importorskip("onnxruntime")
-
 from lowerbound.planning import (
     Learned,
     PlanarProblem,
@@ -24,6 +20,10 @@ from lowerbound.planning import (
     read_meta,
 )
 
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ N = 40
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory):
-    """A folder with a graph of weights that make every input matter, and the states it gives for the example's problem."""
+    """A folder with a graph whose weights make every input matter, and its states for the example's problem."""
     folder = tmp_path_factory.mktemp("graph")
     made = make_data(family("narrow", gap=0.1, walls=1), 12, folder / "set.npz", states=4, workers=1).path
     torch.manual_seed(0)
@@ -101,7 +101,16 @@ def test_cpp(graph):
         (folder / name).symlink_to(libraries[0])
     # A real header, where there is one, is found first.
     stand_in = Path(__file__).parent / "ort_stand_in"
-    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", PROGRAMS / "sample.cpp", "-idirafter", stand_in]
+    command = [
+        compiler,
+        "-std=c++17",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        PROGRAMS / "sample.cpp",
+        "-idirafter",
+        stand_in,
+    ]
     command += ["-L", folder, "-lonnxruntime", f"-Wl,-rpath,{folder}", "-o", folder / "sample"]
     built = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr

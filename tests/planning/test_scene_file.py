@@ -125,5 +125,5 @@ def test_files_that_are_none(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="larger than"):
         read_scene(tmp_path / "f.json")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(ConfigError, match="pip install pyyaml, or write the scene as .json or .toml"):
+    with pytest.raises(ConfigError, match=r"pip install pyyaml, or write the scene as .json or .toml"):
         read_scene(tmp_path / "e.yaml")

@@ -54,5 +54,6 @@ def told(made: Exported) -> None:
             print(f"  {kind:3s}  {name}  ({', '.join(map(str, shape))})", file=sys.stderr)
     if made.error is not None:
         print(f"onnxruntime agrees with torch to {made.error:.1g}", file=sys.stderr)
-    script = f"import onnxruntime as o; s = o.InferenceSession('{made.path}'); print([i.name for i in s.get_inputs()])"
+    load = f"import onnxruntime as o; s = o.InferenceSession('{made.path}')"
+    script = f"{load}; print([i.name for i in s.get_inputs()])"
     print(f'next:  python -c "{script}"', file=sys.stderr)

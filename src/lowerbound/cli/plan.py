@@ -265,10 +265,10 @@ def benchmark(
     family = _family_of(meta, set_, family_file)
     samplers = {
         "uniform": planning.Uniform(),
-        "halton": planning.Halton(),
-        "gaussian 50%": planning.Mixed(planning.GaussianSampler(), 0.5),
-        "bridge 50%": planning.Mixed(planning.Bridge(), 0.5),
-        f"learned {share:.0%}": planning.Mixed(learned, share),
+        "Halton": planning.Halton(),
+        _in_words("Gaussian", 0.5): planning.Mixed(planning.GaussianSampler(), 0.5),
+        _in_words("bridge test", 0.5): planning.Mixed(planning.Bridge(), 0.5),
+        _in_words("learned", share): planning.Mixed(learned, share),
     }
     table = _compare(family, samplers, split, problems, ns, seed, not quiet)
     if out is not None:
@@ -279,6 +279,11 @@ def benchmark(
         )
     else:
         _print_table(table, problems)
+    if not quiet:
+        if out is not None:
+            print(f"picture: {out}", file=sys.stderr)
+        named = f" --family {family_file}" if family_file else ""
+        print(f"next:  lowerbound plan sample {run} --problem 0 --out states.png{named}", file=sys.stderr)
 
 
 @_command(
@@ -317,10 +322,11 @@ def sample(
     problem = _family_of(meta, set_, family_file).problem("test", index)
     states = planning.Mixed(learned, share).draw(problem, n, np.random.default_rng(seed))
     if out.suffix == ".png":
-        out.write_bytes(planning.problem_picture(problem, {f"learned {share:.0%}": states}))
+        out.write_bytes(planning.problem_picture(problem, {_in_words("learned", share): states}))
     else:
         planning.write_states(states, problem, out)
     print(f"{out}: {len(states)} states", file=sys.stderr)
+    print(f"next:  lowerbound plan export {run} --out {run.name}.onnx", file=sys.stderr)
 
 
 @_command(
@@ -378,13 +384,15 @@ def demo(
         sys.exit(130)
     learned, _ = planning.load_sampler(run)
     sampler = planning.Mixed(learned, 0.5)
-    samplers: dict[str, Any] = {"uniform": planning.Uniform(), "learned 50%": sampler}
+    samplers: dict[str, Any] = {"uniform": planning.Uniform(), _in_words("learned", 0.5): sampler}
     table = _compare(family, samplers, "test", recipe["test"], recipe["samples"], 0, not quiet)
     (folder / "success.png").write_bytes(planning.success_picture(table))
     problem, path, drawn = _shown(family, samplers, recipe["shown"], np.random.default_rng(0))
     (folder / "samples.png").write_bytes(planning.problem_picture(problem, drawn, path))
     _print_table(table, recipe["test"])
     print(f"pictures: {folder / 'samples.png'} {folder / 'success.png'}", file=sys.stderr)
+    print(f"next:  lowerbound plan benchmark {run}", file=sys.stderr)
+    print("       lowerbound plan new arm.urdf --scene boxes.yaml, for a robot of your own", file=sys.stderr)
 
 
 _DEMOS: dict[str, dict[str, Any]] = {
@@ -413,21 +421,39 @@ def _compare(
     """Return the success of every sampler at every number of samples."""
     from .. import planning
 
+    drawn = _drawn(family, split, problems, shown)
     table = {}
-    with progress_bar("planning", len(samplers), shown, unit="samplers") as advance:
-        drawn = list(family.problems(split, problems))  # type: ignore[arg-type]
+    with progress_bar("planning", len(samplers) * problems, shown, unit="plans") as advance:
         for name, sampler in samplers.items():
-            table[name] = planning.success_curve(planning.measure(sampler, drawn, ns, seed))
-            advance()
+            advance(0, note=name)
+            table[name] = planning.success_curve(planning.measure(sampler, drawn, ns, seed, progress=advance))
     return table
+
+
+def _in_words(name: str, share: float) -> str:
+    """Return the name of a sampler with what the rest of its states are."""
+    if share in (0, 1):
+        return name if share else "Halton"
+    return f"{name}, {'half' if share == 0.5 else f'{1 - share:.0%}'} uniform"
+
+
+def _drawn(family: Family, split: str, n: int, shown: bool) -> list[Problem]:
+    """Return problems of a family, drawn once for all samplers; those that need a proof take their time."""
+    with progress_bar("drawing", n, shown, unit="problems", after=1.0) as advance:
+        drawn = []
+        for problem in family.problems(split, n):  # type: ignore[arg-type]
+            drawn.append(problem)
+            advance()
+    return drawn
 
 
 def _print_table(table: dict[str, list[dict[str, Any]]], problems: int) -> None:
     ns = [point["n"] for point in next(iter(table.values()))]
     print(f"problems solved of {problems}, by number of samples")
-    print(f"{'':16s}" + "".join(f"{n:>8d}" for n in ns))
+    wide = 2 + max(map(len, table))
+    print(" " * wide + "".join(f"{n:>8d}" for n in ns))
     for name, points in table.items():
-        print(f"{name:16s}" + "".join(f"{point['success']:8.2f}" for point in points))
+        print(f"{name:{wide}s}" + "".join(f"{point['success']:8.2f}" for point in points))
 
 
 def _family(name: str, assignments: list[str] | None) -> Family:

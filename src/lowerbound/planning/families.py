@@ -39,7 +39,8 @@ def family(name: str, /, **options: Any) -> Family:
         return _built(load_family(name), options)
     if not isinstance(name, str) or name not in FAMILIES:
         raise ConfigError(
-            f"there is no family of problems {name!r}; {suggest(str(name), FAMILIES)}, or a file of your own like arm.py"
+            f"there is no family of problems {name!r}; {suggest(str(name), FAMILIES)}, or a file of your own "
+            "like arm.py"
         )
     return _built(FAMILIES[name], options)
 

@@ -1,8 +1,8 @@
 """Families in files of the user's own, which training sets and runs find again, and never run once they have changed.
 
 A file is Python and holds a class derived from ``Family``. What else decides how its problems look, like the robot
-and the scene, it names in ``FILES``, relative to itself. What is made of the family keeps the path of the file and the
-hashes of all of these; the hash of the file itself is compared before it is run.
+and the scene, it names in ``FILES``, relative to itself. What is made of the family keeps the path of the file and
+the hashes of all of these; the hash of the file itself is compared before it is run.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def restored(
             raise ConfigError(f"{file} has the family {cls.name!r}, but {name!r} is asked for")
         if origin and (changed := _changed(_origin(origin, name), cls.origin)):
             warnings.warn(
-                f"{' and '.join(changed)} differ from what the training problems were drawn with",
+                f"the training problems were drawn with another state of {' and '.join(changed)}",
                 stacklevel=3,
             )
         return cls

@@ -180,7 +180,10 @@ def scene():
 
 @dataclass(frozen=True)
 class {cls}(planning.Family):
-    """The robot among the obstacles of the scene, each moved a little. Options are fields, set by --set moved=0.1."""
+    """The robot among the obstacles of the scene, each moved a little.
+
+    Options are fields, set like --set moved=0.1.
+    """
 
     name: ClassVar[str] = "{name}"
     moved: float = 0.05  # how far an obstacle stands from its place in the file at most, along x and along y, m
