@@ -192,7 +192,9 @@ def export_onnx(
         name: ("n" if name == graph.input or part != "sampler" else 1, *value.shape[1:])
         for name, value in given.items()
     }
-    gave = {name: ("n", *value.shape[1:]) for name, value in zip(graph.outputs, found, strict=True)}
+    gave: dict[str, tuple[str | int, ...]] = {
+        name: ("n", *value.shape[1:]) for name, value in zip(graph.outputs, found, strict=True)
+    }
     return Exported(path, shapes, gave, error)
 
 
@@ -272,7 +274,9 @@ def _write(graph: _Graph, example: tuple[Tensor, list[Tensor]], path: Path) -> N
 
 def _searchsorted() -> Callable[..., Any]:
     """Return torch.searchsorted for the exporter, which has none: how many of the sorted values lie below."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its types are those of ONNX, which lists and None are no part of
 
     def searchsorted(
         sorted_sequence: Any,

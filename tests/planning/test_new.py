@@ -1,13 +1,15 @@
 """A family written for a URDF file and a scene: what stands in the file, that it runs, and what is refused."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pybullet", reason="pip install 'lowerbound[planning]'")
 
-from lowerbound import planning
+from lowerbound import cli, planning
 from lowerbound.errors import ConfigError, DataError, ShapeError
 from lowerbound.planning.bullet import BulletProblem, BulletRobot
 
@@ -133,3 +135,40 @@ def test_solids_collide_as_what_they_are():
             BulletProblem(robot, boxes, q[0], q[1], shapes=["box", "box"])
         with pytest.raises(ConfigError, match="no shape 'cone'"):
             BulletProblem(robot, boxes, q[0], q[1], shapes=["cone"])
+
+
+# ---------------------------------------------------------------------------------------------------- the page
+@pytest.mark.runs
+@pytest.mark.slow
+def test_the_five_commands_of_the_page_from_an_empty_folder(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("yaml")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "own-robot.md").read_text()
+    xml, yaml = (re.search(rf"```{kind}\n(.*?)```", page, re.S)[1] for kind in ("xml", "yaml"))
+    commands = re.findall(r"^lowerbound (plan .*)$", page.split("## The robot")[0], re.M)
+    assert [command.split()[1] for command in commands] == [
+        "new",
+        "make-data",
+        "train",
+        "benchmark",
+        "sample",
+    ]
+    smaller = {
+        "make-data": "--workers 1 --states 4 -n 12",
+        "train": "--epochs 1",
+        "benchmark": "-n 2 --samples 10",
+    }
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arm.urdf").write_text(xml)
+    (tmp_path / "boxes.yaml").write_text(yaml)
+    for command in commands:
+        words = [*command.split(), *smaller.get(command.split()[1], "").split()]
+        with pytest.raises(SystemExit) as left:
+            cli.main(words)
+        assert not left.value.code, capsys.readouterr().err
+    told = capsys.readouterr().err
+    # What the page shows of `new` is what it says.
+    for line in re.search(r"```text\n(family.py.*?)```", page, re.S)[1].splitlines():
+        assert re.sub(r"[\d.]+ s$", "", line) in told
+    assert {"family.py", "arm.npz", "success.png", "states.png"} <= {path.name for path in tmp_path.iterdir()}
+    meta = json.loads((tmp_path / "runs" / "arm" / "planning.json").read_text())
+    assert meta["family"]["from"]["file"] == str(tmp_path / "family.py")

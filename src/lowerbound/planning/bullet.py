@@ -153,9 +153,8 @@ class BulletRobot:
             return
         for body in self._boxes:
             self.bullet.removeBody(body, physicsClientId=self.client)
-        self._boxes = [
-            self._box(box, shape) for box, shape in itertools.zip_longest(boxes, shapes, fillvalue="box")
-        ]
+        solids = itertools.chain(shapes, itertools.repeat("box"))
+        self._boxes = [self._box(box, solid) for box, solid in zip(boxes, solids, strict=False)]
         self._shown = boxes
 
     def collides(self) -> bool:

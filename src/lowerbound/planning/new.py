@@ -142,7 +142,7 @@ def _class(name: str) -> str:
     return words if words.isidentifier() and not keyword.iskeyword(words) else f"Family{words}"
 
 
-_TEMPLATE = '''"""Planning problems of a robot of our own, for `lowerbound plan`; written by `lowerbound plan new`, to be edited."""
+_TEMPLATE = '''"""Problems of a robot of our own, for `lowerbound plan`. Written by `lowerbound plan new`, to be edited."""
 
 from __future__ import annotations
 

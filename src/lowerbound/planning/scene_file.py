@@ -101,7 +101,7 @@ def _row(item: Any, kind: str, where: str) -> list[float]:
 
 def _numbers(value: Any, n: int, where: str, positive: bool = False) -> list[float]:
     """Return ``n`` finite numbers of a file, above 0 if they must be."""
-    values = value if isinstance(value, list) and n > 1 else [value]
+    values: list[Any] = value if isinstance(value, list) and n > 1 else [value]
     good = len(values) == n and all(
         isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e6 and math.isfinite(v)
         for v in values
