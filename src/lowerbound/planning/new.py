@@ -142,7 +142,7 @@ def _class(name: str) -> str:
     return words if words.isidentifier() and not keyword.iskeyword(words) else f"Family{words}"
 
 
-_TEMPLATE = '''"""Problems of a robot of our own, for `lowerbound plan`. Written by `lowerbound plan new`, to be edited."""
+_TEMPLATE = '''"""Problems of a robot of our own, for `lowerbound plan`. `lowerbound plan new` wrote it; edit it."""
 
 from __future__ import annotations
 
