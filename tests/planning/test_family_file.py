@@ -7,6 +7,7 @@ import pytest
 
 from lowerbound import planning
 from lowerbound.errors import ConfigError
+from lowerbound.planning.family_file import is_file
 
 FILE = """
 from __future__ import annotations
@@ -96,6 +97,26 @@ def test_several_families_in_a_file(file):
     more = planning.family(f"{file}:More")
     assert planning.family_from(stored(more)) == more
     assert planning.family_from(stored(more), file) == more
+
+
+def test_names_of_files():
+    for name, is_one in (
+        ("a.py", True),
+        ("b/a.py:Cls", True),
+        ("narrow", False),
+        ("a.pyc", False),
+        ("a.py/x", False),
+    ):
+        assert is_file(name) == is_one
+    with pytest.raises(
+        ConfigError, match=r"no family of problems 'posts' here .*name its file with --family FILE"
+    ):
+        planning.family_from({"family": "posts"})
+
+
+def test_a_file_has_the_futures_it_asks_for_and_no_others(file):
+    file.write_text(FILE.replace("from __future__ import annotations\n", "") + "\n    other: int = 0\n")
+    assert planning.load_family(file).__annotations__["other"] is int
 
 
 def test_files_that_hold_no_family(file, tmp_path):

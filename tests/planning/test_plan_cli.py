@@ -333,6 +333,19 @@ def test_a_start_in_collision_is_the_users_mistake(call, made, monkeypatch):
     refused(call("benchmark", made / "run", "-n", 1, "--samples", 5, "-q"), "the start", "is in collision")
 
 
+def test_benchmark_draws_each_problem_once_for_all_samplers(call, made, monkeypatch):
+    drawn = []
+    draw = NarrowPassage.draw
+
+    def counted(family, rng):
+        drawn.append(1)
+        return draw(family, rng)
+
+    monkeypatch.setattr(NarrowPassage, "draw", counted)
+    assert call("benchmark", made / "run", "-n", 4, "--samples", 5, "-q")[0] == 0
+    assert len(drawn) == 4
+
+
 # ----------------------------------------------------------------------------------------------------- sample
 def test_sample_is_the_librarys_own(call, made, tmp_path):
     sampler, meta = planning.load_sampler(made / "run")

@@ -59,6 +59,11 @@ def family_from(stored: Mapping[str, Any], file: str | os.PathLike[str] | None =
     options = dict(stored)
     name, origin = options.pop("family", ""), options.pop("from", None)
     if origin is None and file is None:
+        if name not in FAMILIES:
+            raise ConfigError(
+                f"there is no family of problems {name!r} here ({suggest(str(name), FAMILIES)}); if it is one of "
+                "your own, name its file with --family FILE (in Python file=)"
+            )
         return family(name, **options)
     return _built(restored(str(name), origin, file), options)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ _LOADED: dict[tuple[str, str], ModuleType] = {}
 
 def is_file(name: str) -> bool:
     """Whether the name of a family is that of a file, maybe with a class behind a colon."""
-    return name.split(":")[0].endswith(".py") if os.name != "nt" else ".py" in name
+    return re.search(r"\.py(:\w*)?$", name) is not None
 
 
 def load_family(name: str | os.PathLike[str], called: str | None = None) -> type[Family]:
@@ -136,7 +137,7 @@ def _run(path: Path) -> ModuleType:
         sys.modules[name] = module  # where dataclasses look for the types of fields
         sys.path.insert(0, str(path.parent))  # it may import what lies beside it
         try:
-            exec(compile(source, str(path), "exec"), vars(module))
+            exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
         except LowerboundError:
             raise
         except Exception as error:
