@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
-from samplers import BASELINES, EFFORT, Comparison, baseline, draw_picture, learned, loaded, training_set
+from planning_pictures import draw
+from samplers import BASELINES, EFFORT, Comparison, baseline, learned, loaded, training_set
 
 from lowerbound import planning
 
@@ -80,9 +81,7 @@ def main() -> None:
     costs = of.costs(label for label in of.trials if label not in BASELINES)
     if "200" in costs[ours]:
         of.metrics["cost_ratio_n200"] = costs[ours]["200"]
-    draw_picture(
-        "planning_integrator", of.curves(["uniform", "halton", "bridge", f"cells_path {SHARE:g}", ours])
-    )
+    draw("planning_integrator", of.curves(of.trials))
     write_result(
         "planning_integrator",
         of.metrics,

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from common import read_arguments, run_jobs, write_result
+from planning_pictures import draw
 from samplers import (
     BASELINES,
     EFFORT,
     Comparison,
     at,
     baseline,
-    draw_picture,
     learned,
     loaded,
     pooled,
@@ -115,8 +115,7 @@ def main() -> None:
     # The ablations have a table of their own.
     plain = [name for name in of.trials if name.split()[0] not in ABLATIONS and "as_decoded" not in name]
     curves = of.curves(plain)
-    drawn = {name: curves[name] for name in ("uniform", "halton", "bridge", f"cvae_path {SHARE}")}
-    draw_picture("planning_narrow", drawn | {ours: [p for p in curves[ours] if p["n"] in NS]})
+    draw("planning_narrow", curves)
     write_result(
         "planning_narrow",
         of.metrics | wide.metrics,

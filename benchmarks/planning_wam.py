@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from common import read_arguments, run_jobs, write_result
+from planning_pictures import draw
 from samplers import BASELINES as PLAIN
-from samplers import EFFORT, Comparison, at, baseline, draw_picture, learned, loaded, shown, training_set
+from samplers import EFFORT, Comparison, at, baseline, learned, loaded, shown, training_set
 
 from lowerbound import planning
 
@@ -128,15 +129,7 @@ def main() -> None:
         )
     metrics["decode_1000_ms"] = bullet["decode_1000_ms"]
     metrics["edge_check_pybullet_ms"] = bullet["edge_ms"]
-    told = {
-        "uniform": "uniform",
-        "halton": "halton",
-        "near ends": f"near_ends {SHARE:g}",
-        "cvae_path": f"cvae_path {SHARE:g}",
-        "ours": ours,
-        "ours + ends": "ours with near_ends",
-    }
-    draw_picture("planning_wam", {short: curves[name] for short, name in told.items()})
+    draw("planning_wam", curves)
     write_result(
         "planning_wam",
         metrics,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import RESULTS
 
 from lowerbound import planning
 from lowerbound.objectives import ELBO
@@ -242,9 +241,3 @@ class Comparison:
                 if all(each):
                     found = [theirs / own for own in each if own]
                     self.intervals[f"{name}{end}"] = [min(found), max(found)]
-
-
-def draw_picture(name: str, curves: Mapping[str, Any]) -> None:
-    """Write ``docs/images/NAME.png``: success against the number of samples."""
-    picture = RESULTS.parent.parent / "docs" / "images" / f"{name}.png"
-    picture.write_bytes(planning.success_picture(curves))

@@ -49,7 +49,7 @@ def main(out: str | Path, quick: bool = False) -> dict[str, dict[str, float]]:
     epochs = 4 if quick else 5
     family = planning.family("narrow", gap=GAP)
     problems: list[planning.PlanarProblem] = list(family.problems("test", tested))  # type: ignore[arg-type]
-    samplers: dict[str, planning.Sampler] = {"uniform": planning.Uniform(), "bridge": planning.Bridge()}
+    samplers: dict[str, planning.Sampler] = {"uniform": planning.Uniform(), "bridge test": planning.Bridge()}
     numbers: dict[str, dict[str, float]] = {name: {} for name in samplers}
 
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def main(out: str | Path, quick: bool = False) -> dict[str, dict[str, float]]:
             planning.train(data, run, kind=kind, epochs=epochs, device="cpu", progress=False)
             learned, _ = planning.load_sampler(run)
             bound = lb.evaluate.bound(learned.model, held_out, samples=4)
-            name = f"50% {kind}"
+            name = f"learned, {kind}, half uniform"
             samplers[name] = planning.Mixed(learned, 0.5)
             numbers[name] = {
                 "reconstruction": bound.reconstruction,
@@ -69,25 +69,29 @@ def main(out: str | Path, quick: bool = False) -> dict[str, dict[str, float]]:
                 "alone_in_gaps": share_in_gaps(learned, problems),
             }
 
-    print(f"{'':14}{'in gaps':>9}" + "".join(f"{n:8d}" for n in COUNTS))
+    wide = max(map(len, samplers))
+    print(f"{'':{wide}}{'in gaps':>9}" + "".join(f"{n:8d}" for n in COUNTS))
     curves = {}
     for name, sampler in samplers.items():
         curves[name] = planning.success_curve(planning.measure(sampler, problems, COUNTS))
         numbers[name]["in_gaps"] = share_in_gaps(sampler, problems)
         numbers[name] |= {f"solved_{point['n']}": point["success"] for point in curves[name]}
         shown = "".join(f"{point['success']:8.2f}" for point in curves[name])
-        print(f"{name:14}{numbers[name]['in_gaps']:9.1%}{shown}")
+        print(f"{name:{wide}}{numbers[name]['in_gaps']:9.1%}{shown}")
     for kind in ("cells", "gaussian"):
-        one = numbers[f"50% {kind}"]
+        one = numbers[f"learned, {kind}, half uniform"]
         print(f"{kind}: reconstruction {one['reconstruction']:.2f}, KL {one['kl']:.2f} nats")
 
     # %%
-    (out / "planning_success.png").write_bytes(planning.success_picture(curves))
+    ours = "learned, cells, half uniform"
+    order = [*(name for name in curves if name != ours), ours]  # the last stands out
+    (out / "planning_success.png").write_bytes(
+        planning.success_picture({name: curves[name] for name in order})
+    )
     rng = np.random.default_rng(0)
-    sampler = samplers["50% cells"]
     for problem in problems:
-        drawn = {name: samplers[name].draw(problem, 100, rng) for name in ("uniform", "50% cells")}
-        path = planning.plan(problem, drawn["50% cells"]).path
+        drawn = {name: samplers[name].draw(problem, 100, rng) for name in ("uniform", ours)}
+        path = planning.plan(problem, drawn[ours]).path
         if path is not None and len(path) > 3:
             break
     (out / "planning_samples.png").write_bytes(planning.problem_picture(problem, drawn, path))

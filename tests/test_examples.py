@@ -239,7 +239,10 @@ def test_an_estimator_is_at_least_as_good_a_density_as_factor_analysis(example, 
 
 def test_a_learned_sampler_finds_the_gaps_where_the_usual_latent_does_not(example, tmp_path):
     numbers = example("planning").main(tmp_path, quick=True)
-    uniform, cells, gaussian = (numbers[name] for name in ("uniform", "50% cells", "50% gaussian"))
+    uniform, cells, gaussian = (
+        numbers[name]
+        for name in ("uniform", "learned, cells, half uniform", "learned, gaussian, half uniform")
+    )
     # A hundredth of the square is gap.
     assert uniform["in_gaps"] < 0.03
     assert cells["alone_in_gaps"] > 0.2 > gaussian["alone_in_gaps"]

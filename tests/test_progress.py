@@ -71,3 +71,14 @@ def test_a_total_may_be_known_late(monkeypatch):
         advance(1, total=2)
         advance()
     assert stream.getvalue() == "planning: 1 of 2 problems\nplanning: 2 of 2 problems\n"
+
+
+def test_elsewhere_a_line_tells_the_time_left_once_it_is_known(monkeypatch):
+    clock = iter([0.0, 1.0, 4.0, 6.0])  # the beginning, then each step
+    monkeypatch.setattr("lowerbound.progress.time.monotonic", lambda: next(clock))
+    lines = said(monkeypatch, io.StringIO(), "solving", 4, True, unit="problems", steps=3).splitlines()
+    assert lines == [
+        "solving: 1 of 4 problems",  # too early to tell
+        "solving: 2 of 4 problems 0:04 left",
+        "solving: 3 of 4 problems 0:02 left",
+    ]

@@ -9,6 +9,7 @@ a slot is every option, read from the attribute of the same name. A file can nam
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import inspect
 import json
 import types
@@ -404,7 +405,9 @@ def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> 
 
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of a constructor's or a function's arguments."""
-    return typing.get_type_hints(owner.__init__ if isinstance(owner, type) else owner)
+    # Those of a dataclass hold each field's in the module of the class that has it, where its names are known.
+    of = owner.__init__ if isinstance(owner, type) and not dataclasses.is_dataclass(owner) else owner
+    return typing.get_type_hints(of)
 
 
 def _nested(hint: Any) -> str | None:

@@ -61,9 +61,13 @@ def test_help_lists_plan_and_its_commands(call, capsys):
     assert "\n  plan " in capsys.readouterr().out
     code, out, err = call("--help")
     assert (code, err) == (0, "")
-    for command in ("make-data", "train", "benchmark", "sample", "export", "demo"):
+    for command in ("new", "make-data", "train", "benchmark", "sample", "export", "demo"):
         assert f"\n  {command} " in out
-        assert call(command, "--help")[0] == 0
+        code, told, _ = call(command, "--help")
+        assert code == 0
+        assert f"\n  Examples:\n    lowerbound plan {command} " in told
+    assert "..." not in out.split("Commands:")[1]  # no summary is cut
+    assert max(map(len, out.splitlines())) <= 80
 
 
 # -------------------------------------------------------------------------------------------------- make-data
@@ -140,6 +144,62 @@ def test_make_data_refuses(call, tmp_path, arguments, words):
     assert (tmp_path / "there.npz").read_bytes() == b"mine"
 
 
+# -------------------------------------------------------------------------------------------------------- own
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from lowerbound import planning
+
+@dataclass(frozen=True)
+class Rooms(planning.NarrowPassage):
+    name: ClassVar[str] = "rooms"
+    gap: float = 0.1
+    walls: int = 1
+    grid: int = 16
+"""
+
+
+def test_a_family_in_a_file_is_found_again(call, tmp_path):
+    file = tmp_path / "rooms.py"
+    file.write_text(OWN)
+    assert (
+        call("make-data", "rooms.py", "--out", "set.npz", "-n", 12, "--states", 2, "--workers", 1, "-q")[0]
+        == 0
+    )
+    assert call("train", "set.npz", "--out", "run", "--epochs", 1, "-q")[0] == 0
+    again = ["benchmark", "run", "-n", 2, "--samples", 5, "-q"]
+    code, out, err = call(*again)
+    assert code == 0
+    assert err.splitlines()[0] == f"family rooms: {file}, as it was when the training problems were drawn"
+    file.write_text(OWN + "# edited")
+    refused(call(*again), "rooms.py, which has changed since and is not run", "--family FILE")
+    refused(call("sample", "run"), "has changed since and is not run")
+    with pytest.warns(UserWarning, match="drawn with another state of rooms.py"):
+        code, named, err = call(*again, "--family", file)
+    assert (code, named) == (0, out)
+    with pytest.warns(UserWarning, match="drawn with another state"):
+        assert call("sample", "run", "--family", file)[0] == 0
+
+
+def test_new(call, tmp_path):
+    pytest.importorskip("pybullet", reason="pip install 'lowerbound[planning]'")
+    from test_new import SCENE, URDF
+
+    (tmp_path / "arm.urdf").write_text(URDF)
+    (tmp_path / "scene.json").write_text(json.dumps(SCENE))
+    code, out, err = call("new", "arm.urdf", "--scene", "scene.json", "--joints", "turn, elbow")
+    assert (code, out) == (0, "")
+    lines = err.splitlines()
+    assert lines[0] == "family.py: family arm, 2 joints (turn, elbow)"
+    assert lines[1].startswith("tried: a problem among 3 obstacles, a path of ")
+    assert lines[2] == "next:  lowerbound plan make-data family.py -n 2000 --out family.npz"
+    refused(call("new", "arm.urdf", "--scene", "scene.json"), "family.py exists")
+    (tmp_path / "scene.json").write_text('{"boxes": [{"position": [0, 0, 1]}]}')
+    refused(
+        call("new", "arm.urdf", "--scene", "scene.json", "--overwrite"), "scene.json: boxes[0] has no size"
+    )
+
+
 # ------------------------------------------------------------------------------------------------------ train
 def test_train_and_resume(call, made, tmp_path):
     code, out, err = call("train", made / "set.npz", "--out", "r", "--epochs", 1, "--target", "path")
@@ -183,7 +243,13 @@ def test_train_refuses_what_is_no_training_set(call, tmp_path):
 
 
 # -------------------------------------------------------------------------------------------------- benchmark
-SAMPLERS = ["uniform", "halton", "gaussian 50%", "bridge 50%", "learned 40%"]
+SAMPLERS = [
+    "uniform",
+    "Halton",
+    "Gaussian, half uniform",
+    "bridge test, half uniform",
+    "learned, 60% uniform",
+]
 
 
 def test_benchmark_as_json_is_one_object_on_standard_output(call, made):
@@ -191,7 +257,10 @@ def test_benchmark_as_json_is_one_object_on_standard_output(call, made):
         "benchmark", made / "run", "-n", 3, "--samples", "10,5,10", "--share", 0.4, "--json", "--seed", 2
     )
     assert code == 0
-    assert err.splitlines()[-1] == "planning: 5 of 5 samplers"
+    assert err.splitlines()[-2] == "planning: 15 of 15 plans learned, 60% uniform"
+    assert (
+        err.splitlines()[-1] == f"next:  lowerbound plan sample {made / 'run'} --problem 0 --out states.png"
+    )
     found = json.loads(out)
     assert out.count("\n") == 1
     assert list(found["samplers"]) == SAMPLERS
@@ -200,7 +269,7 @@ def test_benchmark_as_json_is_one_object_on_standard_output(call, made):
     assert (worlds.gap, worlds.walls) == (0.1, 1)
     records = planning.measure(planning.Halton(), worlds.problems("test", 3), [5, 10], 2)
     truth = [point for point in planning.success_curve(records)]
-    for came, right in zip(found["samplers"]["halton"], truth, strict=True):
+    for came, right in zip(found["samplers"]["Halton"], truth, strict=True):
         assert came | {"seconds": 0} == right | {"seconds": 0}
 
 
@@ -223,8 +292,8 @@ def test_benchmark_prints_a_table_and_writes_a_picture(call, made, tmp_path):
     lines = out.splitlines()
     assert lines[0] == "problems solved of 2, by number of samples"
     assert lines[1].split() == ["5", "10"]
-    assert [line[:16].strip() for line in lines[2:]] == SAMPLERS
-    assert all(0 <= float(value) <= 1 for line in lines[2:] for value in line[16:].split())
+    assert [line[:27].strip() for line in lines[2:]] == SAMPLERS
+    assert all(0 <= float(value) <= 1 for line in lines[2:] for value in line[27:].split())
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.format == "PNG"
     refused(call(*arguments, "--out", "s.png"), "s.png exists")
@@ -264,6 +333,19 @@ def test_a_start_in_collision_is_the_users_mistake(call, made, monkeypatch):
     refused(call("benchmark", made / "run", "-n", 1, "--samples", 5, "-q"), "the start", "is in collision")
 
 
+def test_benchmark_draws_each_problem_once_for_all_samplers(call, made, monkeypatch):
+    drawn = []
+    draw = NarrowPassage.draw
+
+    def counted(family, rng):
+        drawn.append(1)
+        return draw(family, rng)
+
+    monkeypatch.setattr(NarrowPassage, "draw", counted)
+    assert call("benchmark", made / "run", "-n", 4, "--samples", 5, "-q")[0] == 0
+    assert len(drawn) == 4
+
+
 # ----------------------------------------------------------------------------------------------------- sample
 def test_sample_is_the_librarys_own(call, made, tmp_path):
     sampler, meta = planning.load_sampler(made / "run")
@@ -271,7 +353,11 @@ def test_sample_is_the_librarys_own(call, made, tmp_path):
     truth = planning.Mixed(sampler, 0.7).draw(problem, 9, np.random.default_rng(4))
     arguments = ["sample", made / "run", "--problem", 2, "-n", 9, "--share", 0.7, "--seed", 4]
     code, out, err = call(*arguments)
-    assert (code, out, err) == (0, "", "states.csv: 9 states\n")
+    assert (code, out) == (0, "")
+    assert err.splitlines() == [
+        "states.csv: 9 states",
+        f"next:  lowerbound plan export {made / 'run'} --out run.onnx",
+    ]
     with open(tmp_path / "states.csv", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["q0", "q1"]
@@ -296,9 +382,14 @@ def test_export(call, made, tmp_path):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     code, out, err = call("export", made / "run", "--out", "s.onnx")
-    assert (code, out) == (0, "")
-    assert err.startswith("s.onnx: ")
-    assert err.count("\n") == 1
+    assert (code, out) == (0, "s.onnx\n")
+    for line in (
+        "  in   start  (1, 2)\n",
+        "  in   grid  (1, 3, 16, 16)\n",
+        "  out  states  (n, 2)\n",
+        "\nnext:  python -c ",
+    ):
+        assert line in err
     inputs = [entry.name for entry in runtime.InferenceSession("s.onnx").get_inputs()]
     assert inputs == ["u", "start", "goal", "grid"]
     refused(call("export", made / "run", "--out", "s.onnx"), "s.onnx exists")
@@ -319,7 +410,8 @@ def test_demo(call, tmp_path, small, name):
     assert out.splitlines()[0] == "problems solved of 2, by number of samples"
     folder = tmp_path / "runs" / f"plan-{name}"
     assert {path.name for path in folder.iterdir()} == {"data.npz", "run", "success.png", "samples.png"}
-    assert err.splitlines()[-1].startswith("pictures: ")
+    assert err.splitlines()[-3].startswith("pictures: ")
+    assert err.splitlines()[-2] == f"next:  lowerbound plan benchmark runs/plan-{name}/run"
     for picture in ("success.png", "samples.png"):
         with Image.open(folder / picture) as image:
             assert min(image.size) > 400

@@ -343,4 +343,5 @@ def test_a_drawing_shows_every_obstacle():
     assert len(ax.collections[0].get_paths()) == len(problem.boxes)
     np.testing.assert_allclose([line.get_xydata()[0] for line in ax.lines], [problem.start, problem.goal])
     assert ax.get_xlim() == ax.get_ylim() == (0, 1)
-    assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0
+    assert ax.get_xticks().tolist() == ax.get_yticks().tolist() == [0, 0.5, 1]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x, sides of the square", "y")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import compare, complete, evaluate, generate, inspect, listing, plan, report, sweep, train
+from . import compare, complete, evaluate, export, generate, inspect, listing, plan, report, sweep, train
 
 app = typer.Typer(
     name="lowerbound",
@@ -30,6 +30,11 @@ app.command()(complete.complete)
 app.command()(generate.encode)
 app.command()(generate.interpolate)
 app.command()(generate.score)
+app.command(
+    short_help="Write encoder, decoder or sampler as an ONNX graph.",
+    epilog="\b\nExamples:\n  lowerbound export runs/digits --part encoder\n"
+    "  lowerbound export runs/digits --part sampler --out digits.onnx",
+)(export.export)
 app.command("list")(listing.list_names)
 app.add_typer(plan.app, name="plan")
 

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import ConfigError
 from ..progress import progress_bar
+from .export import told
 from .options import (
     DeviceOption,
     OutOption,
@@ -33,7 +34,19 @@ app = typer.Typer(
 )
 
 FamilyArgument = Annotated[
-    str, typer.Argument(metavar="FAMILY", help="narrow, maze, forest, integrator, wam or panda.")
+    str,
+    typer.Argument(
+        metavar="FAMILY",
+        help="narrow, maze, forest, integrator, wam, panda, or a file of your own like family.py.",
+    ),
+]
+FamilyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--family",
+        metavar="FILE",
+        help="The file of the run's family, if it lies elsewhere now or has changed since.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -59,7 +72,59 @@ _MOST_PROBLEMS = 1_000_000
 _MOST_STATES = 1_000_000  # of one problem
 
 
-@app.command("make-data")
+def _command(name: str, summary: str, *examples: str) -> Any:
+    """Return what makes a command of a function: a summary that fits beside its name, examples below its options."""
+    lines = "\n".join(f"  lowerbound plan {example}" for example in examples)
+    # \b keeps the lines that follow as they are.
+    return app.command(name, short_help=summary, epilog=f"\b\nExamples:\n{lines}")
+
+
+@_command(
+    "new",
+    "Write the problem file of your own robot.",
+    "new arm.urdf --scene boxes.yaml --out family.py",
+    "make-data family.py -n 2000 --out data.npz",
+)
+def new(
+    urdf: Annotated[Path, typer.Argument(metavar="URDF", help="The robot: a URDF file.")],
+    scene: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Its surroundings, in metres: boxes, spheres, cylinders and a floor, as .yaml, .json or .toml.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .py file to write.")] = Path("family.py"),
+    joints: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="The joints of a state, in order; all that move if not given."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write the file of a problem family: your robot, with its obstacles a little elsewhere in every problem.
+
+    The file is tried before it is kept: a problem is drawn and solved. Edit it to draw starts, goals and obstacles
+    as your robot will meet them.
+    """
+    from .. import planning
+
+    named = [part.strip() for part in joints.split(",")] if joints else None
+    made = planning.new_family(urdf, scene, out, joints=named, overwrite=overwrite)
+    print(f"{out}: family {made.name}, {len(made.joints)} joints ({', '.join(made.joints)})", file=sys.stderr)
+    answer = f"a path of {made.states} states" if made.states else "no path found"
+    print(
+        f"tried: a problem among {made.obstacles} obstacles, {answer}, {made.seconds:.1f} s", file=sys.stderr
+    )
+    print(f"next:  lowerbound plan make-data {out} -n 2000 --out {out.with_suffix('.npz')}", file=sys.stderr)
+
+
+@_command(
+    "make-data",
+    "Solve problems: the training set.",
+    "make-data narrow -n 2000 --out narrow.npz",
+    "make-data wam --set scene=shelf -n 2000 --out shelf.npz",
+    "make-data family.py -n 2000 --out family.npz",
+)
 def make_data(
     name: FamilyArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz file to write.")],
@@ -94,7 +159,12 @@ def make_data(
         print(f"next:  lowerbound plan train {out} --out runs/{out.stem}", file=sys.stderr)
 
 
-@app.command()
+@_command(
+    "train",
+    "Train a sampler on a training set.",
+    "train narrow.npz --out runs/narrow",
+    "train family.npz --out runs/family --epochs 20",
+)
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file that make-data wrote.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
@@ -152,7 +222,12 @@ def train(
         sys.exit(130)
 
 
-@app.command()
+@_command(
+    "benchmark",
+    "Compare a sampler with others on new problems.",
+    "benchmark runs/narrow",
+    "benchmark runs/narrow --samples 50,100 --share 0.7 --out success.png",
+)
 def benchmark(
     run: RunArgument,
     problems: Annotated[
@@ -166,6 +241,7 @@ def benchmark(
     split: Annotated[
         str, typer.Option(metavar="NAME", callback=one_of("tune", "test"), help="tune or test.")
     ] = "test",
+    family_file: FamilyOption = None,
     set_: SetOption = None,
     seed: SeedOption = 0,
     out: OutOption = None,
@@ -177,7 +253,8 @@ def benchmark(
 ) -> None:
     """Plan problems the sampler has not seen, with it and with uniform, Halton, Gaussian and bridge samples.
 
-    The family is the one of the training set; --set changes its options. --out writes a picture (.png).
+    The family is the one of the training set; --set changes its options. A family of your own is loaded from its file
+    if that has not changed since; else name the file with --family. --out writes a picture (.png).
     """
     from .. import planning
 
@@ -185,13 +262,13 @@ def benchmark(
     if out is not None:
         check_out(out, overwrite, (".png",))
     learned, meta = planning.load_sampler(run)
-    family = planning.family_from({**meta["family"], **_options(set_)})
+    family = _family_of(meta, set_, family_file)
     samplers = {
         "uniform": planning.Uniform(),
-        "halton": planning.Halton(),
-        "gaussian 50%": planning.Mixed(planning.GaussianSampler(), 0.5),
-        "bridge 50%": planning.Mixed(planning.Bridge(), 0.5),
-        f"learned {share:.0%}": planning.Mixed(learned, share),
+        "Halton": planning.Halton(),
+        _in_words("Gaussian", 0.5): planning.Mixed(planning.GaussianSampler(), 0.5),
+        _in_words("bridge test", 0.5): planning.Mixed(planning.Bridge(), 0.5),
+        _in_words("learned", share): planning.Mixed(learned, share),
     }
     table = _compare(family, samplers, split, problems, ns, seed, not quiet)
     if out is not None:
@@ -202,9 +279,19 @@ def benchmark(
         )
     else:
         _print_table(table, problems)
+    if not quiet:
+        if out is not None:
+            print(f"picture: {out}", file=sys.stderr)
+        named = f" --family {family_file}" if family_file else ""
+        print(f"next:  lowerbound plan sample {run} --problem 0 --out states.png{named}", file=sys.stderr)
 
 
-@app.command()
+@_command(
+    "sample",
+    "Write states for a problem: .csv, .npz, .png.",
+    "sample runs/narrow --problem 3 -n 100 --out states.csv",
+    "sample runs/narrow --problem 3 -n 100 --out states.png",
+)
 def sample(
     run: RunArgument,
     index: Annotated[
@@ -217,6 +304,7 @@ def sample(
         ),
     ] = 100,
     share: ShareOption = 0.5,
+    family_file: FamilyOption = None,
     set_: SetOption = None,
     seed: SeedOption = 0,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv, .npz or .png file.")] = Path(
@@ -231,16 +319,21 @@ def sample(
 
     check_out(out, overwrite, (".csv", ".npz", ".png"))
     learned, meta = planning.load_sampler(run)
-    problem = planning.family_from({**meta["family"], **_options(set_)}).problem("test", index)
+    problem = _family_of(meta, set_, family_file).problem("test", index)
     states = planning.Mixed(learned, share).draw(problem, n, np.random.default_rng(seed))
     if out.suffix == ".png":
-        out.write_bytes(planning.problem_picture(problem, {f"learned {share:.0%}": states}))
+        out.write_bytes(planning.problem_picture(problem, {_in_words("learned", share): states}))
     else:
         planning.write_states(states, problem, out)
     print(f"{out}: {len(states)} states", file=sys.stderr)
+    print(f"next:  lowerbound plan export {run} --out {run.name}.onnx", file=sys.stderr)
 
 
-@app.command()
+@_command(
+    "export",
+    "Write the sampler as an ONNX graph.",
+    "export runs/narrow --out narrow.onnx",
+)
 def export(
     run: RunArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .onnx file to write.")],
@@ -250,11 +343,14 @@ def export(
     from .. import planning
 
     check_out(out, overwrite, (".onnx",))
-    planning.export_onnx(planning.load_sampler(run)[0].model, out)
-    print(f"{out}: inputs are described in its metadata; see the guide to one's own planner", file=sys.stderr)
+    told(planning.export_onnx(planning.load_sampler(run)[0].model, out))
 
 
-@app.command()
+@_command(
+    "demo",
+    "Data, training, comparison and pictures at once.",
+    "demo narrow",
+)
 def demo(
     name: Annotated[str, typer.Argument(metavar="NAME", help="narrow or wam.")],
     out: Annotated[
@@ -288,13 +384,15 @@ def demo(
         sys.exit(130)
     learned, _ = planning.load_sampler(run)
     sampler = planning.Mixed(learned, 0.5)
-    samplers: dict[str, Any] = {"uniform": planning.Uniform(), "learned 50%": sampler}
+    samplers: dict[str, Any] = {"uniform": planning.Uniform(), _in_words("learned", 0.5): sampler}
     table = _compare(family, samplers, "test", recipe["test"], recipe["samples"], 0, not quiet)
     (folder / "success.png").write_bytes(planning.success_picture(table))
     problem, path, drawn = _shown(family, samplers, recipe["shown"], np.random.default_rng(0))
     (folder / "samples.png").write_bytes(planning.problem_picture(problem, drawn, path))
     _print_table(table, recipe["test"])
     print(f"pictures: {folder / 'samples.png'} {folder / 'success.png'}", file=sys.stderr)
+    print(f"next:  lowerbound plan benchmark {run}", file=sys.stderr)
+    print("       lowerbound plan new arm.urdf --scene boxes.yaml, for a robot of your own", file=sys.stderr)
 
 
 _DEMOS: dict[str, dict[str, Any]] = {
@@ -323,27 +421,56 @@ def _compare(
     """Return the success of every sampler at every number of samples."""
     from .. import planning
 
+    drawn = _drawn(family, split, problems, shown)
     table = {}
-    with progress_bar("planning", len(samplers), shown, unit="samplers") as advance:
-        drawn = list(family.problems(split, problems))  # type: ignore[arg-type]
+    with progress_bar("planning", len(samplers) * problems, shown, unit="plans") as advance:
         for name, sampler in samplers.items():
-            table[name] = planning.success_curve(planning.measure(sampler, drawn, ns, seed))
-            advance()
+            advance(0, note=name)
+            table[name] = planning.success_curve(planning.measure(sampler, drawn, ns, seed, progress=advance))
     return table
+
+
+def _in_words(name: str, share: float) -> str:
+    """Return the name of a sampler with what the rest of its states are."""
+    if share in (0, 1):
+        return name if share else "Halton"
+    return f"{name}, {'half' if share == 0.5 else f'{1 - share:.0%}'} uniform"
+
+
+def _drawn(family: Family, split: str, n: int, shown: bool) -> list[Problem]:
+    """Return problems of a family, drawn once for all samplers; those that need a proof take their time."""
+    with progress_bar("drawing", n, shown, unit="problems", after=1.0) as advance:
+        drawn = []
+        for problem in family.problems(split, n):  # type: ignore[arg-type]
+            drawn.append(problem)
+            advance()
+    return drawn
 
 
 def _print_table(table: dict[str, list[dict[str, Any]]], problems: int) -> None:
     ns = [point["n"] for point in next(iter(table.values()))]
     print(f"problems solved of {problems}, by number of samples")
-    print(f"{'':16s}" + "".join(f"{n:>8d}" for n in ns))
+    wide = 2 + max(map(len, table))
+    print(" " * wide + "".join(f"{n:>8d}" for n in ns))
     for name, points in table.items():
-        print(f"{name:16s}" + "".join(f"{point['success']:8.2f}" for point in points))
+        print(f"{name:{wide}s}" + "".join(f"{point['success']:8.2f}" for point in points))
 
 
 def _family(name: str, assignments: list[str] | None) -> Family:
     from .. import planning
 
     return planning.family(name, **_options(assignments))
+
+
+def _family_of(meta: dict[str, Any], assignments: list[str] | None, file: Path | None) -> Family:
+    """Return the family of a run; where it comes from a file, that is said."""
+    from .. import planning
+
+    family = planning.family_from({**meta["family"], **_options(assignments)}, file)
+    if family.origin is not None:
+        as_then = "" if file else ", as it was when the training problems were drawn"
+        print(f"family {family.name}: {family.origin['file']}{as_then}", file=sys.stderr)
+    return family
 
 
 def _options(assignments: list[str] | None) -> dict[str, Any]:

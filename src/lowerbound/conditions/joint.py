@@ -78,7 +78,7 @@ class Conditions(nn.Module):
         """
         c = c or {}
         self._check_names(c)
-        n = max([1, *(len(value) for value in c.values())]) if n is None else n
+        n = max([1, *(value.shape[0] for value in c.values())]) if n is None else n
         whole = {name: c[name] if name in c else entry.absent(n) for name, entry in self.items()}
         for name, entry in self.items():
             if name not in c:

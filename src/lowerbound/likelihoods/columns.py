@@ -192,7 +192,7 @@ class Columns(Likelihood):
         """Return normal scores, and one-hot categories and spikes, (B, *feature_shape)."""
         low, high, _ = self.score(x[:, self.at_numbers])
         parts = [(low.clamp(-5, 5) + high.clamp(-5, 5)) / 2]
-        own = torch.zeros(len(x), sum(self.sizes), dtype=parts[0].dtype, device=x.device)
+        own = torch.zeros(x.shape[0], sum(self.sizes), dtype=parts[0].dtype, device=x.device)
         parts.append(own.scatter_(1, self.starts + self.places(x), 1.0))
         return torch.cat(parts, 1)
 

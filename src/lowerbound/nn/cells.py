@@ -122,7 +122,7 @@ class CellEncoder(Network):
             line = line.expand(len(flat) // len(line), *line.shape).flatten(0, 1) if len(line) > 1 else line
             far = torch.linalg.vector_norm(flat.unsqueeze(1) - line, dim=-1)
             k = far.argmin(1)
-            centre = line[torch.arange(len(k), device=k.device) % len(line), k]
+            centre = line[torch.arange(k.shape[0], device=k.device) % len(line), k]
         else:
             far = torch.cdist(flat, full_precision(self.centres), compute_mode="donot_use_mm_for_euclid_dist")
             k = far.argmin(1)

@@ -144,7 +144,7 @@ class Injection(nn.Module):
         """Map h (S * B, F, ...), S samples of each of B examples, and a context (B, E) to the shape of h."""
         effect = self.map(context)
         effect = effect.reshape(*effect.shape, *[1] * (h.dim() - 2))
-        h = h.unflatten(0, (-1, len(context)))
+        h = h.unflatten(0, (-1, context.shape[0]))
         if not self.film:
             return (h + effect).flatten(0, 1)
         scale, shift = effect.chunk(2, dim=1)

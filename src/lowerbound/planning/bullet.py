@@ -25,6 +25,7 @@ import numpy as np
 from ..errors import ConfigError, ShapeError, suggest
 from .arm import ArmProblem, Chain, as_boxes, draw_boxes, inner_marks, padded, voxels
 from .problem import Array, Family, Problem
+from .scene_file import SHAPES
 from .scenes import SCENES, inside
 from .solve import connect
 
@@ -141,13 +142,19 @@ class BulletRobot:
                 out[n, i, :3, :3], out[n, i, :3, 3] = np.reshape(turn, (3, 3)), position
         return out
 
-    def show(self, boxes: Array) -> None:
-        """Make boxes (M, 7) the only obstacles, unless the same array's are there already."""
+    def show(self, boxes: Array, shapes: Sequence[str] = ()) -> None:
+        """Make boxes (M, 7) the only obstacles, unless the same array's are there already.
+
+        Args:
+            boxes: The boxes.
+            shapes: The solid that fills each, as ``BulletProblem`` takes them; after the last they are boxes.
+        """
         if self._shown is boxes:
             return
         for body in self._boxes:
             self.bullet.removeBody(body, physicsClientId=self.client)
-        self._boxes = [self._box(box) for box in boxes]
+        solids = itertools.chain(shapes, itertools.repeat("box"))
+        self._boxes = [self._box(box, solid) for box, solid in zip(boxes, solids, strict=False)]
         self._shown = boxes
 
     def collides(self) -> bool:
@@ -247,10 +254,14 @@ class BulletRobot:
         state = self.bullet.getLinkState(self.body, link, False, True, physicsClientId=self.client)
         return state[4], state[5]  # of the link's own frame, not of its centre of mass
 
-    def _box(self, box: Array) -> int:
-        shape = self.bullet.createCollisionShape(
-            self.bullet.GEOM_BOX, halfExtents=box[3:6].tolist(), physicsClientId=self.client
-        )
+    def _box(self, box: Array, solid: str) -> int:
+        half = box[3:6].tolist()
+        options: dict[str, Any] = {
+            "box": {"shapeType": self.bullet.GEOM_BOX, "halfExtents": half},
+            "sphere": {"shapeType": self.bullet.GEOM_SPHERE, "radius": half[0]},
+            "cylinder": {"shapeType": self.bullet.GEOM_CYLINDER, "radius": half[0], "height": 2 * half[2]},
+        }[solid]
+        shape = self.bullet.createCollisionShape(**options, physicsClientId=self.client)
         turn = (0.0, 0.0, float(np.sin(box[6] / 2)), float(np.cos(box[6] / 2)))
         body = self.bullet.createMultiBody(0, shape, -1, box[:3].tolist(), turn, physicsClientId=self.client)
         # with a margin Bullet rounds the corners of a box, by up to 4 cm
@@ -270,10 +281,12 @@ class BulletProblem(Problem):
         floor: Height below which nothing that moves may reach, m; None for no floor.
         behind: x below which nothing may reach, m; None for no such plane.
         scene: A name for the scene.
+        shapes: The solid that fills each box: "box", or the "sphere" or upright "cylinder" that touches its sides.
+            Collisions are tested with it; the model is told the box. All are boxes if not given.
 
     Raises:
-        ShapeError: the boxes are not (M, 7).
-        ConfigError: a half extent or the resolution is not positive.
+        ShapeError: the boxes are not (M, 7), or the shapes not M.
+        ConfigError: a half extent or the resolution is not positive, or there is no such shape.
     """
 
     def __init__(
@@ -287,6 +300,7 @@ class BulletProblem(Problem):
         floor: float | None = None,
         behind: float | None = None,
         scene: str = "",
+        shapes: Sequence[str] = (),
     ) -> None:
         super().__init__(robot.lower, robot.upper, start, goal)
         if not resolution > 0:
@@ -294,6 +308,12 @@ class BulletProblem(Problem):
         self.robot = robot
         self.boxes = as_boxes(boxes)
         self.resolution, self.scene = resolution, scene
+        self.shapes = tuple(shapes) or ("box",) * len(self.boxes)
+        if len(self.shapes) != len(self.boxes):
+            raise ShapeError(f"{len(self.boxes)} boxes need as many shapes; got {len(self.shapes)}")
+        for shape in self.shapes:
+            if shape not in SHAPES:
+                raise ConfigError(f"there is no shape {shape!r}; {suggest(str(shape), SHAPES)}")
         planes = []
         if floor is not None:
             planes.append([0, 0, floor - _FLOOR, _FLOOR, _FLOOR, _FLOOR, 0])
@@ -320,7 +340,7 @@ class BulletProblem(Problem):
         self, axes: Any, configurations: Array | Sequence[Array] = (), colours: Sequence[Any] | None = None
     ) -> None:
         """Draw the boxes and a line through the robot's links at configurations (C, D) on 3-D Matplotlib axes."""
-        draw_boxes(axes, self.boxes)
+        draw_solids(axes, self.boxes, self.shapes)
         links = [name for name, index in self.robot.links.items() if index in (-1, *self.robot.joints)]
         for i, q in enumerate(configurations):
             line = self.robot.frames(np.asarray(q)[None], links)[0, :, :3, 3]
@@ -330,11 +350,11 @@ class BulletProblem(Problem):
         axes.set_box_aspect((1, 1, 1))
 
     def free(self, q: Array) -> Array:
-        self.robot.show(self._obstacles)
+        self.robot.show(self._obstacles, self.shapes)
         return np.array([self._untouched(state) for state in q], dtype=bool)
 
     def edges_free(self, a: Array, b: Array) -> Array:
-        self.robot.show(self._obstacles)
+        self.robot.show(self._obstacles, self.shapes)
         pieces = np.ceil(np.abs(b - a).max(1) / self.resolution - 1e-9).astype(np.intp).clip(1)
         return np.array(
             [
@@ -539,6 +559,23 @@ def _silence() -> Iterator[None]:
 def _disconnect(bullet: Any, client: int) -> None:
     if bullet.isConnected(client):
         bullet.disconnect(client)
+
+
+def draw_solids(axes: Any, boxes: Array, shapes: Sequence[str]) -> None:
+    """Draw the solids that fill boxes (M, 7) on 3-D Matplotlib axes."""
+    draw_boxes(axes, boxes[[shape == "box" for shape in shapes]])
+    turn, along = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(-1, 1, 13))
+    for box, shape in zip(boxes, shapes, strict=True):
+        if shape != "box":
+            wide = np.ones_like(along) if shape == "cylinder" else np.cos(along * np.pi / 2)
+            high = along if shape == "cylinder" else np.sin(along * np.pi / 2)
+            unit = np.stack([wide * np.cos(turn), wide * np.sin(turn), high])
+            axes.plot_surface(
+                *(box[:3, None, None] + box[3:6, None, None] * unit),
+                color="tab:gray",
+                alpha=0.35,
+                linewidth=0,
+            )
 
 
 def _scaled(boxes: Array, scale: float) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,13 @@ class Record:
 
 
 def measure(
-    sampler: Sampler, problems: Iterable[Problem], ns: Sequence[int], seed: int = 0, **options: Any
+    sampler: Sampler,
+    problems: Iterable[Problem],
+    ns: Sequence[int],
+    seed: int = 0,
+    *,
+    progress: Callable[[int], object] | None = None,
+    **options: Any,
 ) -> list[Record]:
     """Plan every problem with every number of samples.
 
@@ -55,6 +61,7 @@ def measure(
         problems: Their counts go up.
         ns: Numbers of samples.
         seed: Of the draws.
+        progress: Called with 1 after each problem.
         **options: Of ``plan``.
     """
     records = []
@@ -77,6 +84,8 @@ def measure(
                     plan_seconds=time.perf_counter() - between,
                 )
             )
+        if progress is not None:
+            progress(1)
     return records
 
 

@@ -85,15 +85,17 @@ class PlanarProblem(Problem):
         }
 
     def draw_on(self, ax: Any) -> None:
-        """Draw obstacles, start (green disc) and goal (red star) on matplotlib axes, square and without ticks."""
+        """Draw obstacles, start (green disc) and goal (red star) on matplotlib axes: the unit square."""
         from matplotlib.collections import PatchCollection
         from matplotlib.patches import Rectangle
 
         patches = [Rectangle((x0, y0), x1 - x0, y1 - y0) for x0, y0, x1, y1 in self.boxes]
-        ax.add_collection(PatchCollection(patches, facecolor="0.35", edgecolor="none"))
+        ax.add_collection(PatchCollection(patches, facecolor="#8b9099", edgecolor="none"))
         ax.plot(*self.start[:2], "o", color="tab:green", markersize=7, zorder=5)
         ax.plot(*self.goal[:2], "*", color="tab:red", markersize=11, zorder=5)
-        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[])
+        ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        ax.set(xlabel="x, sides of the square", ylabel="y")
+        ax.spines[:].set_visible(True)  # they are the limits
 
 
 def planar_image(occupancy: Array, start: Array, goal: Array) -> Array:

@@ -153,9 +153,13 @@ class Family(ABC):
 
     Problem ``index`` of a split depends on nothing but the family's options, the split and the index, so the splits
     share no problem and a problem can be named in a result file.
+
+    Attributes:
+        origin: The file that the family was loaded from, with hashes (see ``family_file``); None if from none.
     """
 
     name: ClassVar[str]
+    origin: ClassVar[dict[str, Any] | None] = None
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Problem:
@@ -176,5 +180,6 @@ class Family(ABC):
         return (self.problem(split, index) for index in range(first, first + n))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the family's name and options, as ``family_from`` reads them."""
-        return {"family": self.name, **asdict(self)}
+        """Return the family's name, options and, as "from", its file, as ``family_from`` reads them."""
+        # No option can be called "from", a word of the language.
+        return {"family": self.name, **({"from": self.origin} if self.origin else {}), **asdict(self)}
