@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 from ..errors import LowerboundError, NonFiniteError
+from .checks import Mistakes, in_flags, told
 from .commands import app, command_among
 
 # What allocators of torch, CUDA and numpy say; torch has no class for that of the processor's memory.
@@ -43,9 +44,9 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's own classes depend on its version
             print(error.format_message())  # type: ignore[attr-defined]
             return 0
-        if (told := _words(error, arguments)) is None:
+        if (words := _words(error, arguments)) is None:
             raise
-        return _told(told, 1 if isinstance(error, NonFiniteError) else 2)
+        return _told(words, 1 if isinstance(error, NonFiniteError) else 2)
     if status == 130:
         raise KeyboardInterrupt
     return status or 0
@@ -53,8 +54,10 @@ def run(arguments: list[str]) -> int:
 
 def _words(error: Exception, arguments: list[str]) -> str | None:
     """Return what to tell of an error, None if it is a failure of ours."""
+    if isinstance(error, Mistakes):
+        return told(error.all, arguments)
     if isinstance(error, LowerboundError):
-        return str(error)
+        return in_flags(str(error)) if arguments[:1] in (["train"], ["inspect"]) else str(error)
     if isinstance(error, OSError):
         return _of_system(error)
     if isinstance(error, MemoryError) or (

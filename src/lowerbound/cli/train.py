@@ -5,15 +5,31 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, brief
+from ..names import merge, parse_assignment, words
+from ..presets import PRESETS
+from ..presets import preset as preset_overrides
+from .checks import layer_of_flags
 from .given import mask_rule
 from .inspect import described
-from .options import ChangedDataOption, OverwriteOption, QuietOption, RootOption, SchemaOption
+from .options import (
+    ChangedDataOption,
+    OverwriteOption,
+    QuietOption,
+    RootOption,
+    SchemaOption,
+    device_name,
+    number,
+    one_of,
+    settings_like,
+    sources_here,
+)
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -29,10 +45,14 @@ def train(
             metavar="SOURCE",
             help="digits, mnist, fashion-mnist; a table (.csv, .xlsx, .parquet, ...); a folder of images; a .npy, "
             ".npz or .tar file.",
+            autocompletion=sources_here,
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(metavar="NAME", help="A name from `lowerbound list presets`.")
+        str,
+        typer.Option(
+            metavar="NAME", help="A name from `lowerbound list presets`.", autocompletion=lambda: [*PRESETS]
+        ),
     ] = "default",
     config: Annotated[
         Path | None,
@@ -40,34 +60,82 @@ def train(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SLOT.OPTION=VALUE", help="Override one choice; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="SLOT.OPTION=VALUE",
+            help="Override one choice; a list is written a,b. May be repeated.",
+            autocompletion=settings_like,
+        ),
     ] = None,
     latent: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Number of latent dimensions."),
+        typer.Option(metavar="N", callback=number(1), help="Number of latent dimensions."),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="mlp, conv, resnet, ...; by the data if not given."),
+    ] = None,
+    beta: Annotated[
+        float | None,
+        typer.Option(metavar="B", callback=number(0), help="Weight of the KL term, with the ELBO as objective."),
     ] = None,
     epochs: Annotated[
         float | None,
         typer.Option(
             metavar="N",
+            callback=number(0, above=True),
             help="Length of the run in passes over the data; 50, or more of few data, if not given.",
         ),
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(metavar="M", help="Length of the run by the clock instead."),
+        typer.Option(
+            metavar="M", callback=number(0, above=True), help="Length of the run by the clock instead."
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(metavar="R", callback=number(0, above=True), help="Highest learning rate."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", callback=number(1), help="Examples per step.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            callback=number(1),
+            help="Stop after so many evaluations without a better validation bound.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="The columns of a table to use; all if not given."),
+    ] = None,
+    drop: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Columns of a table to leave out.")
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column that is the label, and no part of x."),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Size that pictures are brought to: 64, or HEIGHT,WIDTH."),
     ] = None,
     binarize: Annotated[
         str | None,
         typer.Option(
-            metavar="HOW", help="none, dynamic, static or threshold; the data's usual one if not given."
+            metavar="HOW",
+            callback=one_of("none", "dynamic", "static", "threshold"),
+            help="none, dynamic, static or threshold; the data's usual one if not given.",
         ),
     ] = None,
     condition: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="What x depends on: label, a table's column, or an array of a .npz; may be repeated.",
+            help="What x depends on: label, a table's column, or an array of a .npz; several as a,b.",
         ),
     ] = None,
     observed: Annotated[
@@ -81,7 +149,7 @@ def train(
     schema: SchemaOption = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Seed of every draw; 0 if not given."),
+        typer.Option(metavar="N", callback=number(-(2**63)), help="Seed of every draw; 0 if not given."),
     ] = None,
     root: RootOption = None,
     out: Annotated[
@@ -90,11 +158,15 @@ def train(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="auto, cpu, cuda, ...; auto if not given."),
+        typer.Option(metavar="NAME", callback=device_name, help="auto, cpu, cuda, ...; auto if not given."),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of the networks: auto, fp32 or bf16."),
+        typer.Option(
+            metavar="NAME",
+            callback=one_of("auto", "fp32", "bf16"),
+            help="Of the networks: auto, fp32 or bf16.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
@@ -108,23 +180,12 @@ def train(
     The folder holds the weights, the metrics and, for images, pictures. Later choices win over earlier ones: those by
     the data, --preset, --config, --set, and the other options.
     """
+    found = layers(locals())
     from ..persistence import fit
     from ..report import write_pictures
 
-    training = {"epochs": epochs, "minutes": minutes, "seed": seed, "precision": precision, "device": device}
-    data_options = {
-        "binarize": binarize,
-        "condition": condition[0] if condition and len(condition) == 1 else condition or None,
-        "observed": None if observed is None else mask_rule(observed),
-        "root": None if root is None else str(root),
-        "schema": None if schema is None else str(schema),
-        "seed": seed,
-    }
-    flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
-    choices = _choices(preset, config, set_ or [], flags)
+    choices = _choices(found)
     quiet = quiet or not _first_process()
-    if changed_data and not resume:
-        raise ConfigError("--changed-data is about the data of a run that goes on; it needs --resume")
     begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
@@ -164,25 +225,46 @@ def _first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _choices(preset: str, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> dict[str, Any]:
-    """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
-    from ..overrides import check_overrides, merge, parse_assignment
-    from ..presets import preset as preset_overrides
+def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the user chose, by where it stands, in the order in which it counts.
 
-    given = {
-        section: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
-        for section, value in flags.items()
+    Raises:
+        ConfigError: something cannot be read.
+    """
+    names = words(",".join(given["condition"] or ()))
+    lists: dict[str, Any] = {
+        "condition": names[0] if given["condition"] and len(names) == 1 else given["condition"] and names,
+        "observed": given["observed"] and mask_rule(given["observed"]),
+        "columns": given["columns"] and words(given["columns"]),
+        "image_size": given["image_size"] and _size(given["image_size"]),
     }
-    layers = [
-        (str(file), {} if file is None else _read_file(file)),
-        ("--set", functools.reduce(merge, map(parse_assignment, assignments), {})),
-        ("the command line", {k: v for k, v in given.items() if v not in (None, {})}),
+    found = [
+        ("--preset", preset_overrides(given["preset"])),
+        (str(given["config"]), {} if given["config"] is None else _read_file(given["config"])),
+        ("--set", functools.reduce(merge, map(parse_assignment, given["set_"] or []), {})),
+        ("the command line", layer_of_flags({**given, **lists})),
     ]
-    choices = dict(preset_overrides(preset))
-    for where, layer in layers:
+    for where, layer in found:
         if not isinstance(layer, dict):
             raise ConfigError(f"{where}: a configuration is a table of sections; got {layer!r}")
         _check_sizes(layer, where)
+    return found
+
+
+def _size(text: str) -> int | list[int]:
+    """Return the size of a picture: a number, or height and width."""
+    sizes = text.replace("x", ",").split(",")
+    if len(sizes) > 2 or not all(size.strip().isdigit() for size in sizes):
+        raise ConfigError(f"--image-size is a number of pixels, or HEIGHT,WIDTH; got {brief(text)}")
+    return int(sizes[0]) if len(sizes) == 1 else [int(size) for size in sizes]
+
+
+def _choices(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
+    from ..overrides import check_overrides
+
+    choices: dict[str, Any] = {}
+    for where, layer in layers:
         choices = merge(choices, layer)
         check_overrides(choices, where)
         choices = _one_length(choices, layer)
@@ -221,8 +303,7 @@ def _start(
     from ..training.devices import choose_device
     from ..training.engine import is_restarted
 
-    if source is None:
-        raise ConfigError("name the data to train on, for example `lowerbound train digits`")
+    assert source is not None  # checked
     objective = build_objective(choices["objective"]) if "objective" in choices else None
     settings = build_settings(choices.get("training", {}))
     choose_device(settings.device)
