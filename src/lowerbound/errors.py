@@ -25,7 +25,7 @@ _SYNONYMS = {
         "patience": "early_stopping",
         "optimizer": "optim",
         "seed": "random_state random_seed",
-        "device": "gpu cuda",
+        "cuda": "gpu",
         "beta": "kl_weight kld_weight kl_beta",
         "samples": "num_samples n_samples importance_samples",
         "latent": "latent_dim latent_dims latent_size n_latent z_dim zdim num_latents",

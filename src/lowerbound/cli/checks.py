@@ -85,7 +85,7 @@ def of_files(given: Mapping[str, Any]) -> Iterator[Mistake]:
     if (run := given.get("run")) is not None and (message := _no_run(Path(run))):
         yield Mistake(message, "", None)
     source = given.get("source")
-    if source is not None and source not in DATASETS and not _exists(source):
+    if source is not None and source not in DATASETS and not given.get("resume") and not _exists(source):
         near = _beside(source)
         hint = f"did you mean {near!r}? " if near else ""
         message = f"there is nothing at {source!r}; {hint}a SOURCE is a file, a folder, or {', '.join(DATASETS)}"

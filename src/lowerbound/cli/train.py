@@ -231,9 +231,9 @@ def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     Raises:
         ConfigError: something cannot be read.
     """
-    names = words(",".join(given["condition"] or ()))
+    names = words(",".join(given["condition"])) if given["condition"] else []
     lists: dict[str, Any] = {
-        "condition": names[0] if given["condition"] and len(names) == 1 else given["condition"] and names,
+        "condition": names[0] if len(names) == 1 else names or None,
         "observed": given["observed"] and mask_rule(given["observed"]),
         "columns": given["columns"] and words(given["columns"]),
         "image_size": given["image_size"] and _size(given["image_size"]),
