@@ -89,6 +89,7 @@ def test_columns_that_are_dropped_are_laid_over_a_schema_of_the_user(tmp_path):
         ("data.columns=a,b", ["a", "b"]),
         ("network.hidden=400,200", [400, 200]),
         ("network.hidden=[400, 200]", [400, 200]),
+        ("network.hidden=400,", [400]),
         ('data.columns="a,b",c', ["a,b", "c"]),
         ("data.labels='a,b.npy'", "a,b.npy"),
         ("data.split=0.8,0.1,0.1", [0.8, 0.1, 0.1]),

@@ -73,20 +73,21 @@ def _value(raw: str, whole: bool = True) -> Any:
         parsed = tomllib.loads(f"value = {raw}")
     except tomllib.TOMLDecodeError:
         entries = words(raw) if whole else [raw]
-        return [_value(entry, whole=False) for entry in entries] if len(entries) > 1 else raw
+        return raw if entries == [raw] else [_value(entry, whole=False) for entry in entries]
     if len(parsed) > 1:
         raise ConfigError(f"--set takes one assignment at a time; got {brief(raw, 200)}")
     return parsed["value"]
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a list like ``a,b``; one that has a comma in it stands in double quotes.
+    """Return the words of a list like ``a,b``, or ``a,`` of one; a word that has a comma stands in double quotes.
 
     What looks like TOML and is not, as ``[a,b``, is one word.
     """
     if "," not in text or text.lstrip()[:1] in ("[", "{", "'"):
         return [text]
-    return [word.strip() for word in next(csv.reader([text], skipinitialspace=True), [text])]
+    found = [word.strip() for word in next(csv.reader([text], skipinitialspace=True))]
+    return found if found[-1] else found[:-1]
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
