@@ -88,7 +88,9 @@ def suggest(name: str, options: Iterable[str]) -> str:
 
 def closest(name: str, options: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The option that is meant by a wrong name: what others call it, or one that is nearly spelled so; or None."""
-    short = [option for option in itertools.islice(options, _COMPARED) if len(option) <= 100]  # or it takes minutes
+    short = [
+        option for option in itertools.islice(options, _COMPARED) if len(option) <= 100
+    ]  # or it takes minutes
     other = _SYNONYMS.get(name[:100].lower().replace("-", "_"))
     near = [other] if other in short else difflib.get_close_matches(name[:100], short, n=1, cutoff=cutoff)
     return near[0] if near else None

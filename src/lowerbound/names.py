@@ -118,7 +118,9 @@ def mistakes(choices: Options) -> Iterator[Mistake]:
                 for option in entry if isinstance(entry, Mapping) else ():
                     if option not in every:
                         where = f"{section}.{name}"
-                        yield _mistake(f"{where} has no option {option!r}", f"{where}.{option}", option, every)
+                        yield _mistake(
+                            f"{where} has no option {option!r}", f"{where}.{option}", option, every
+                        )
         elif isinstance(sections[section], list):
             for option in value:
                 if option not in sections[section]:

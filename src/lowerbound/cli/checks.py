@@ -88,7 +88,9 @@ def of_files(given: Mapping[str, Any]) -> Iterator[Mistake]:
     if source is not None and source not in DATASETS and not given.get("resume") and not _exists(source):
         near = _beside(source)
         hint = f"did you mean {near!r}? " if near else ""
-        message = f"there is nothing at {source!r}; {hint}a SOURCE is a file, a folder, or {', '.join(DATASETS)}"
+        message = (
+            f"there is nothing at {source!r}; {hint}a SOURCE is a file, a folder, or {', '.join(DATASETS)}"
+        )
         yield Mistake(message, source, near)
     for name, what in (("config", "configuration"), ("schema", "schema")):
         path = given.get(name)
@@ -174,7 +176,9 @@ def layer_of_flags(given: Mapping[str, Any]) -> dict[str, Any]:
         for path in paths if value is not None else ():
             layer = merge(layer, nested(path, str(value) if isinstance(value, Path) else value))
     if dropped := given.get("drop"):
-        layer = merge(layer, {"data": {"schema": _without(words(dropped), layer.get("data", {}).get("schema"))}})
+        layer = merge(
+            layer, {"data": {"schema": _without(words(dropped), layer.get("data", {}).get("schema"))}}
+        )
     return layer
 
 
@@ -187,7 +191,11 @@ def _without(dropped: Sequence[str], schema: str | None) -> Any:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read the schema {schema}: {error}") from None
     ignored = [{"name": name, "kind": "ignored"} for name in dropped]
-    return [*columns, *ignored] if isinstance(columns, list) else {**columns, **dict.fromkeys(dropped, "ignored")}
+    return (
+        [*columns, *ignored]
+        if isinstance(columns, list)
+        else {**columns, **dict.fromkeys(dropped, "ignored")}
+    )
 
 
 def in_flags(message: str) -> str:

@@ -59,7 +59,9 @@ def _flag_like(wrong: str, flags: Sequence[str]) -> str | None:
     if (near := closest(name, named, 0.75)) is not None:
         return named[near]
     path = find(name.replace("-", "_"))
-    return next((f"--{flag.replace('_', '-')}" for flag, paths in checks.FLAGS.items() if path in paths), None)
+    return next(
+        (f"--{flag.replace('_', '-')}" for flag, paths in checks.FLAGS.items() if path in paths), None
+    )
 
 
 def _renamed(argument: str, wrong: str, right: str) -> str:

@@ -146,9 +146,7 @@ SamplesOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(metavar="N", callback=number(0), help="Seed of every draw.")]
-DeviceOption = Annotated[
-    str, typer.Option(metavar="NAME", callback=device_name, help="auto, cpu, cuda, ...")
-]
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", callback=device_name, help="auto, cpu, cuda, ...")]
 SchemaOption = Annotated[
     Path | None,
     typer.Option(

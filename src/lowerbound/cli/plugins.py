@@ -29,7 +29,13 @@ def run_plugin(path: Path) -> None:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(place)]
-        line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(place)
+        ]
+        line = (
+            getattr(error, "lineno", None) if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        )
         what = str(error) if isinstance(error, LowerboundError) else f"{type(error).__name__}: {error}"
         raise ConfigError(f"--plugin {path}{f', line {line}' if line else ''}: {what}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from ..errors import ConfigError, brief
 from ..names import merge, parse_assignment, words
 from ..presets import PRESETS
 from ..presets import preset as preset_overrides
-from .checks import layer_of_flags
+from .checks import in_flags, layer_of_flags
 from .given import mask_rule
 from .inspect import described
 from .options import (
@@ -30,6 +30,7 @@ from .options import (
     settings_like,
     sources_here,
 )
+from .writing import wrapped
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -77,7 +78,9 @@ def train(
     ] = None,
     beta: Annotated[
         float | None,
-        typer.Option(metavar="B", callback=number(0), help="Weight of the KL term, with the ELBO as objective."),
+        typer.Option(
+            metavar="B", callback=number(0), help="Weight of the KL term, with the ELBO as objective."
+        ),
     ] = None,
     epochs: Annotated[
         float | None,
@@ -201,12 +204,11 @@ def train(
         changed_data=changed_data,
         **settings,
     )
-    if _first_process():
-        write_pictures(folder, run.model, data, run.history)
+    pictures = write_pictures(folder, run.model, data, run.history) if _first_process() else []
     if not quiet:
-        print("\n".join(_outcome(run, folder)), file=sys.stderr)
-        if run.stopped != "interrupted" and (warning := _collapse(run, data)):
-            print(f"warning: {warning}", file=sys.stderr)
+        print("\n".join(_outcome(run, folder, pictures)), file=sys.stderr)
+        for warning in _warnings(run, data) if run.stopped != "interrupted" else ():
+            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
     _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
@@ -381,20 +383,41 @@ def _free_folder(source: str) -> Path:
     return folder
 
 
-def _collapse(run: Run, data: Data) -> str | None:
-    """Return a warning if the codes say little of the data, judged by some validation examples."""
+def _warnings(run: Run, data: Data) -> list[str]:
+    """Return what went wrong, each with its cause; of the codes only once the model has learned what it can."""
     from ..evaluation import active_units, bound, posterior_collapse_warning
+    from ..training.health import findings, settled
 
-    some = data.valid.take(1000)
-    return posterior_collapse_warning(active_units(run.model, some), bound(run.model, some))
+    rate = max((record.get("learning_rate", 0.0) for record in run.history), default=0.0)
+    found = findings(run.history, rate, run.stopped)
+    if settled(run.history) and not found:
+        some = data.valid.take(1000)
+        found += filter(
+            None, [posterior_collapse_warning(active_units(run.model, some), bound(run.model, some))]
+        )
+    return [in_flags(text) for text in found]
 
 
-def _outcome(run: Run, folder: Path) -> list[str]:
-    """Return how the run ended and what to do next."""
-    end = {"early": "stopped early"}.get(run.stopped, run.stopped)
-    lines = [f"{end} after {run.seconds:.0f} s, {run.steps} steps"]
+def _outcome(run: Run, folder: Path, pictures: Sequence[Path]) -> list[str]:
+    """Return how the run ended, what was kept and when it was found, and what to do next."""
+    valid = [record for record in run.history if record["split"] == "valid"]
+    lines = [f"{'stopped early' if run.stopped == 'early' else run.stopped} after {_clock(run.seconds)}"]
+    lines[0] += f", {run.steps:,} steps"
     if run.best:
-        lines[0] += f"; best validation bound {run.best['bound']:.2f} nats, at epoch {run.best['epoch']:.4g}"
+        number = next(i for i, record in enumerate(valid, 1) if record["step"] == run.best["step"])
+        if run.stopped == "early":
+            lines[0] += f": no better validation in the last {len(valid) - number} evaluations"
+        bits = f", {run.best['bits_per_dim']:.3f} bits/dim" if "bits_per_dim" in run.best else ""
+        value = f"{run.best['bound']:.2f}".replace("-", "−")
+        kept = f"evaluation {number} of {len(valid)} (epoch {run.best['epoch']:.4g})"
+        lines.append(f"best validation bound on log p(x): {value} nats{bits}, at {kept}")
     if run.stopped == "interrupted":
-        return [*lines, f"continue:  lowerbound train --resume --out {folder}"]
-    return [*lines, f"numbers:   lowerbound evaluate {folder}", f"page:      lowerbound report {folder}"]
+        return [*lines, f"next:    lowerbound train --resume --out {folder}"]
+    shown = next((path for path in pictures if path.name == "samples.png"), None)
+    lines += [] if shown is None else [f"samples: {shown}"]
+    return [*lines, f"next:    lowerbound sample {folder}", f"         lowerbound evaluate {folder}"]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
