@@ -67,7 +67,7 @@ def told(found: Sequence[Mistake], arguments: Sequence[str]) -> str:
 
 
 def _replaced(argument: str, wrong: str, right: str) -> str:
-    """Return an argument with the right name in the place of the wrong one: all of it, or one side of its equals sign."""
+    """Return an argument with the right name in the place of the wrong one: all of it, or one side of its =."""
     name, equals, value = argument.partition("=")
     if argument == wrong:
         return right

@@ -103,7 +103,7 @@ def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
     split = "" if numbers["split"] is None else f"{numbers['split']} "
     lines = [
         f"{part.spec.source}: {numbers['n']:,} {split}examples{of}, binarisation {numbers['binarize']}, "
-        f"{numbers['samples']} samples"
+        f"{numbers['samples']} importance samples"
     ]
     if numbers["condition"]:
         scored = numbers["scored"]
@@ -178,8 +178,8 @@ def _table(numbers: dict[str, Any]) -> list[str]:
     """Return the lines of the table: a quantity, its value with the standard error, and what it is."""
     samples, latent = numbers["samples"], numbers["latent"]
     rows = [
-        ("log p(x)", "nll", 3, f"nats, higher is better; {samples} importance samples"),
-        ("bits per dimension", "bits_per_dim", 4, "−log p(x) in bits, per value of x; lower is better"),
+        ("log p(x)", "nll", 3, "nats, higher is better"),
+        ("bits per dimension", "bits_per_dim", 4, "of −log p(x), per value; lower is better"),
         ("ELBO", "elbo", 3, "nats, lower bound on log p(x)"),
         ("  reconstruction", "reconstruction", 3, "nats, E[log p(x|z)]"),
         ("  KL", "kl", 3, "nats, KL(q(z|x) ‖ p(z))"),

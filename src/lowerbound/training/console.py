@@ -41,8 +41,9 @@ class Console:
         """
         self._advance(fraction - self._done, note=f"{self._bound}{_short(rate)}/s")
         self._done = fraction
-        self._from = fraction if self._from is None else self._from  # a run that goes on begins later
         now = time.monotonic()
+        if self._from is None:  # a run that is resumed does not begin at 0
+            self._from, self._began = fraction, now
         if self._lines and now - self._said > (60 * _SILENCE if self._bound else _SILENCE):
             mean = bound()
             self._say(["" if mean is None else f"train {_signed(mean)}", f"{_short(rate)} examples/s"])
@@ -52,6 +53,7 @@ class Console:
         bits = f" ({valid['bits_per_dim']:.2f} bits/dim)" if "bits_per_dim" in valid else ""
         mark = " best" if best else ""
         self._bound = f"valid {_signed(valid['bound'])}{mark} · "
+        self._advance(fraction - self._done, note=f"{self._bound}{_short(train['images_per_second'])}/s")
         self._done = fraction
         if self._lines:
             known = f"train {_signed(train['bound'])} · " if "bound" in train else ""
@@ -86,11 +88,8 @@ def length_in_words(epochs: float | None, minutes: float | None, steps: int | No
     """Return how long a run is: many epochs of few data say less than the steps that they are."""
     if minutes is not None:
         return f"{minutes:g} minutes"
-    return (
-        f"{epochs:,g} epochs"
-        if steps is None or (epochs or 0) <= 100
-        else f"{steps:,} steps ({epochs:g} epochs)"
-    )
+    length = f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+    return length if steps is None or (epochs or 0) <= 100 else f"{steps:,} steps ({length})"
 
 
 def _signed(value: float) -> str:

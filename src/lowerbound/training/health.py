@@ -14,7 +14,7 @@ from ..model import VAE
 from ..objectives import Move, Objective
 
 _FEWEST, _FEWEST_STEPS = 8, 1000  # evaluations and steps of a run that is more than a trial
-_STILL = 0.01  # share of a run's gain that may come in its last quarter
+_STILL = 0.02  # share of a run's gain that may come in its last quarter
 _FALL = 0.2  # share of its gain that the training bound may lose: more is no noise
 _SHARE = 0.02  # the same of the validation bound
 _NATS = 0.2
@@ -118,11 +118,11 @@ def findings(history: Sequence[Mapping[str, Any]], learning_rate: float, stopped
     if stopped == "early" or len(valid) - 1 - best < 3 or fall <= _SHARE * rise + _NATS:
         return []
     of = [record for record in history if record["split"] == "valid"]
+    where = f"evaluation {best + 1} of {len(valid)} (epoch {of[best]['epoch']:.4g})"
     return [
-        f"validation fell from {valid[best]:.2f} nats at evaluation {best + 1} of {len(valid)} (epoch "
-        f"{of[best]['epoch']:.4g}) to {valid[-1]:.2f} while training went on to rise: from there on the model learned "
-        "its training examples by heart. The weights of that evaluation are kept; a patience of 5 would have saved "
-        "the time"
+        f"validation fell from {valid[best]:.2f} nats at {where} to {valid[-1]:.2f} while training went on to rise: "
+        "from there on the model learned its examples by heart. The weights of that evaluation are kept; patience=5 "
+        "would have saved the time"
     ]
 
 
