@@ -84,7 +84,7 @@ def words(text: str) -> list[str]:
 
     What looks like TOML and is not, as ``[a,b``, is one word.
     """
-    if "," not in text or text.lstrip()[:1] in ("[", "{", "'"):
+    if "," not in text or text.lstrip()[:1] in ("[", "{", "(", "'"):
         return [text]
     found = [word.strip() for word in next(csv.reader([text], skipinitialspace=True))]
     return found if found[-1] else found[:-1]

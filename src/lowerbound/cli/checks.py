@@ -87,10 +87,8 @@ def of_files(given: Mapping[str, Any]) -> Iterator[Mistake]:
     source = given.get("source")
     if source is not None and source not in DATASETS and not given.get("resume") and not _exists(source):
         near = _beside(source)
-        hint = f"did you mean {near!r}? " if near else ""
-        message = (
-            f"there is nothing at {source!r}; {hint}a SOURCE is a file, a folder, or {', '.join(DATASETS)}"
-        )
+        hint = f"; did you mean {near!r}?" if near else ""
+        message = f"{source!r} is neither a data set ({', '.join(DATASETS)}) nor a file or folder{hint}"
         yield Mistake(message, source, near)
     for name, what in (("config", "configuration"), ("schema", "schema")):
         path = given.get(name)

@@ -152,7 +152,7 @@ def train(
     schema: SchemaOption = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", callback=number(-(2**63)), help="Seed of every draw; 0 if not given."),
+        typer.Option(metavar="N", callback=number(0), help="Seed of every draw; 0 if not given."),
     ] = None,
     root: RootOption = None,
     out: Annotated[
