@@ -218,7 +218,7 @@ def test_the_first_command_of_the_readme(call, tmp_path, monkeypatch):
     assert lines[-3:] == [
         "samples: run/samples.png",
         "next:    lowerbound sample run",
-        "         lowerbound evaluate run",
+        "or:      lowerbound evaluate run",
     ]
     written = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"samples.png", "reconstructions.png", "latent.png", "curves.png"}

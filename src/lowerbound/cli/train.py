@@ -192,7 +192,7 @@ def train(
     begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
-        print("\n".join([*described(data), f"writing to {folder}"]), file=sys.stderr)
+        print(in_flags("\n".join([*described(data), f"writing to {folder}"])), file=sys.stderr)
     run = fit(
         model,
         data,
@@ -206,7 +206,7 @@ def train(
     )
     pictures = write_pictures(folder, run.model, data, run.history) if _first_process() else []
     if not quiet:
-        print("\n".join(_outcome(run, folder, pictures)), file=sys.stderr)
+        print("\n".join(map(wrapped, _outcome(run, folder, pictures))), file=sys.stderr)
         for warning in _warnings(run, data) if run.stopped != "interrupted" else ():
             print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
     _leave_the_group()
@@ -415,7 +415,7 @@ def _outcome(run: Run, folder: Path, pictures: Sequence[Path]) -> list[str]:
         return [*lines, f"next:    lowerbound train --resume --out {folder}"]
     shown = next((path for path in pictures if path.name == "samples.png"), None)
     lines += [] if shown is None else [f"samples: {shown}"]
-    return [*lines, f"next:    lowerbound sample {folder}", f"         lowerbound evaluate {folder}"]
+    return [*lines, f"next:    lowerbound sample {folder}", f"or:      lowerbound evaluate {folder}"]
 
 
 def _clock(seconds: float) -> str:
