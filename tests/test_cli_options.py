@@ -150,6 +150,12 @@ def test_an_unknown_option_leads_to_the_one_that_is_meant(call, wrong, right):
     assert err.splitlines()[-1] == " ".join(["try: lowerbound train digits", right, *value])
 
 
+def test_an_option_that_another_command_has_is_not_suggested(call):
+    code, _, err = call("plan", "train", "p.npz", "--learning-rate", 1)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "train has no option --learning-rate; see `" in err
+
+
 def test_all_that_is_wrong_is_told_at_once_with_the_command_that_works(call, tmp_path):
     (tmp_path / "things.csv").write_text("a,b\n1,2\n")
     code, out, err = call(

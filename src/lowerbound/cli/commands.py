@@ -59,9 +59,8 @@ def _flag_like(wrong: str, flags: Sequence[str]) -> str | None:
     if (near := closest(name, named, 0.75)) is not None:
         return named[near]
     path = find(name.replace("-", "_"))
-    return next(
-        (f"--{flag.replace('_', '-')}" for flag, paths in checks.FLAGS.items() if path in paths), None
-    )
+    meant = (f"--{flag.replace('_', '-')}" for flag, paths in checks.FLAGS.items() if path in paths)
+    return next((flag for flag in meant if flag in flags), None)
 
 
 def _renamed(argument: str, wrong: str, right: str) -> str:

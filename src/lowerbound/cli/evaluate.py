@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError, DataError, listed
+from ..errors import ConfigError, DataError, RunError, listed
 from .options import QuietOption, SamplesOption, number, one_of
 from .task import Task, on_run
 from .writing import wrapped
@@ -119,7 +119,10 @@ def _worth_it(warning: str, run: Path) -> bool:
     from ..training import RunFolder
     from ..training.health import settled
 
-    return not warning.startswith(("posterior collapse", "only ")) or settled(RunFolder(run).history())
+    try:
+        return not warning.startswith(("posterior collapse", "only ")) or settled(RunFolder(run).history())
+    except RunError:  # damaged records are no reason to be silent
+        return True
 
 
 def _known(task: Task) -> Split:
@@ -147,7 +150,6 @@ def _known(task: Task) -> Split:
 
 def _keep(numbers: dict[str, Any], run: Path) -> None:
     """Write the numbers into the run's folder; a folder that cannot be written is no reason to fail."""
-    from ..errors import RunError
     from ..training import RunFolder, write_atomically
 
     path = RunFolder(run).path / "evaluation.json"
