@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ from .options import (
     sources_here,
 )
 from .writing import wrapped
+
+_FLAGS = "the command line"
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -244,19 +247,20 @@ def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         ("--preset", preset_overrides(given["preset"])),
         (str(given["config"]), {} if given["config"] is None else _read_file(given["config"])),
         ("--set", functools.reduce(merge, map(parse_assignment, given["set_"] or []), {})),
-        ("the command line", layer_of_flags({**given, **lists})),
+        (_FLAGS, layer_of_flags({**given, **lists})),
     ]
     for where, layer in found:
         if not isinstance(layer, dict):
             raise ConfigError(f"{where}: a configuration is a table of sections; got {layer!r}")
-        _check_sizes(layer, where)
+        if where != _FLAGS:  # whose numbers have been checked one by one
+            _check_sizes(layer, where)
     return found
 
 
 def _size(text: str) -> int | list[int]:
     """Return the size of a picture: a number, or height and width."""
     sizes = text.replace("x", ",").split(",")
-    if len(sizes) > 2 or not all(size.strip().isdigit() for size in sizes):
+    if len(sizes) > 2 or not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", size) for size in sizes):
         raise ConfigError(f"--image-size is a number of pixels, or HEIGHT,WIDTH; got {brief(text)}")
     return int(sizes[0]) if len(sizes) == 1 else [int(size) for size in sizes]
 
