@@ -22,8 +22,7 @@ def number(least: float, most: float = _MOST, *, above: bool = False) -> Callabl
     """Return a check of an option: a number between two others, both included; not the first one if ``above``."""
 
     def check(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
-        fits = value is None or ((value > least if above else value >= least) and value <= most)
-        if not fits:
+        if value is not None and not ((value > least if above else value >= least) and value <= most):
             wanted = f"at most {most:,}" if value > most else f"{'above' if above else 'at least'} {least}"
             note(ctx, Mistake(f"{_flag(param)} must be {wanted}; got {value}", "", None))
         return value
