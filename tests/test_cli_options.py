@@ -1,5 +1,6 @@
 """What is asked on the command line and cannot be: told at once, all of it, before torch is imported."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -252,3 +253,24 @@ def test_every_command_takes_a_plugin():
     plan = COMMANDS["plan"].commands
     for command in [c for name, c in COMMANDS.items() if name != "plan"] + [*plan.values()]:
         assert "--plugin" in [option for parameter in command.params for option in parameter.opts]
+
+
+@pytest.mark.processes
+def test_a_shell_can_complete_names(tmp_path):
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "config.json").write_text("{}")
+    for line, wanted in (("evaluate runs/", "runs/one\n"), ("train --preset beta", "beta-vae\n")):
+        words = f"lowerbound {line}"
+        done = subprocess.run(
+            [sys.executable, "-m", "lowerbound"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "_LOWERBOUND_COMPLETE": "complete_bash",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(len(words.split()) - 1),
+            },
+        )
+        assert done.stdout == wanted
