@@ -211,11 +211,15 @@ def test_the_first_command_of_the_readme(call, tmp_path, monkeypatch):
     assert lines[0].startswith("digits: 1,797 images of 8 x 8 pixels, grey; zeros and ones")
     assert "split: 1,437 train, 180 valid, 180 test" in lines
     assert "writing to run" in lines
-    assert any(line.startswith("epoch") and "valid" in line for line in lines)
+    assert any("epoch 1 · train " in line and "valid" in line for line in lines)
     assert "best validation bound" in err
-    end = lines.index("numbers:   lowerbound evaluate run")
-    assert lines[end + 1] == "page:      lowerbound report run"
-    assert [line.split(":")[0] for line in lines[end + 2 :]] == ["warning"]  # one epoch: nothing learned yet
+    assert "training for 1 epoch; log p(x) in nats, higher is better" in lines
+    # Nothing is learned in one epoch, and nothing is wrong with that.
+    assert lines[-3:] == [
+        "samples: run/samples.png",
+        "next:    lowerbound sample run",
+        "or:      lowerbound evaluate run",
+    ]
     written = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"samples.png", "reconstructions.png", "latent.png", "curves.png"}
     assert {"config.json", "metrics.jsonl", "model.safetensors", "checkpoint", *pictures} <= written
@@ -373,7 +377,7 @@ def test_a_wrong_option_is_refused_before_any_data_are_read_and_the_old_run_stay
     code, out, err = call("train", images.parent / "photos", "--out", images, "--overwrite", *wrong)
     assert (code, out) == (2, "")
     assert err.startswith("lowerbound: ")
-    assert err.count("\n") == 1
+    assert err.count("\n") == 1 + ("\ntry: lowerbound train " in err)
     assert digest(images) == before
     assert call("train", images.parent / "photos", "--out", "new", *wrong)[0] == 2
     assert not os.listdir()
@@ -465,7 +469,7 @@ def test_an_interrupted_run_says_how_to_go_on(call, table, monkeypatch):
         *SMALL[:-1],
     )
     assert code == 130
-    assert err.endswith("continue:  lowerbound train --resume --out r\n")
+    assert err.endswith("next:    lowerbound train --resume --out r\n")
 
 
 # ---------------------------------------------------------------------------------------------------- evaluate
@@ -495,10 +499,31 @@ def test_the_table_for_people_has_units_and_fits_80_columns(call, images, monkey
     out = out.replace(str(images.parent), "")
     assert code == 0
     numbers = json.loads((images / "evaluation.json").read_text())
-    assert f"{numbers['n']} test examples, binarisation none" in out
-    assert f"{numbers['nll']:.3f} ± {numbers['nll_stderr']:.3f}  nats; 30 importance samples" in out
+    assert f"{numbers['n']} test examples, binarisation none, 30 importance" in " ".join(out.split())
+    value = f"{-numbers['nll']:.3f}".replace("-", "−")
+    assert f"{value} ± {numbers['nll_stderr']:.3f}  nats, higher is better" in out
+    assert out.startswith(f"log p(x) = {-numbers['nll']:.2f} ±".replace("-", "−"))
+    assert f" bits/dim); {numbers['verdict']}: " in " ".join(out.split())
+    assert numbers["naive_nll"] is None
+    assert err.splitlines()[-1] == "for a paper: lowerbound evaluate run --samples 5000 --all"
     assert "nats, E[log p(x|z)]" in out
     assert max(map(len, (out + err).splitlines())) <= 80
+
+
+def test_evaluate_takes_some_examples_evenly_spaced_and_all_on_request(call, images, monkeypatch):
+    photos = images.parent / "photos"
+    every = lb.evaluate.nll(lb.load(images), lb.data.load(photos, split=None).all, 30)
+    code, out, _ = call("evaluate", images, photos, "-k", 30, "--limit", 4)
+    assert (code, "4 all examples of 40, evenly spaced" in " ".join(out.split())) == (0, True)
+    split = lb.data.load(photos, split=None).all.select(np.array([0, 10, 20, 30]))
+    part = lb.evaluate.nll(lb.load(images), split, 30)
+    assert (
+        json.loads(call("evaluate", images, photos, "-k", 30, "--limit", 4, "--json")[1])["nll"] == part.value
+    )
+    numbers = json.loads(call("evaluate", images, photos, "-k", 30, "--all", "--naive", "--json")[1])
+    assert (numbers["n"], numbers["nll"]) == (40, every.value)
+    assert numbers["naive_nll"] > numbers["nll"] - 1
+    assert call("evaluate", images, "--all", "--limit", 3)[0] == 2
 
 
 def test_other_data_do_not_replace_the_numbers_of_the_run(call, images):
@@ -831,7 +856,7 @@ def test_complete_leaves_what_was_observed_and_draws_the_rest(call, images, half
 def test_evaluate_says_what_is_given(call, told, half):
     code, out, _ = call("evaluate", told, "-k", 30, "--limit", 5)
     assert (code, "condition c: label\n" in out) == (0, True)
-    for formula in ("−log p(x|c) ", "E[log p(x|z,c)]", "KL(q(z|x,c) ‖ p(z|c))"):
+    for formula in ("log p(x|c) = ", "E[log p(x|z,c)]", "KL(q(z|x,c) ‖ p(z|c))"):
         assert formula in out
     numbers = json.loads((told / "evaluation.json").read_text())
     assert (numbers["condition"], numbers["scored"]) == (["label"], None)

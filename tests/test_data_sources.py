@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -269,15 +270,23 @@ def test_grey_saved_as_colour_is_grey_unless_asked(tmp_path, rng):
     assert load(tmp_path, channels=3).spec.event_shape == (3, 4, 4)
 
 
-def test_mixed_sizes_need_a_size_and_a_crop(tmp_path):
+def test_mixed_sizes_are_brought_to_a_usual_one_or_to_that_which_is_named(tmp_path):
     white = np.full((20, 40, 3), 255, np.uint8)
     white[:, :10] = 0  # a dark left quarter, cut off by the centre crop
     white[:, :10, 1] = 90  # in colour
     for i in range(3):
         write_image(tmp_path / f"{i}.png", white)
     write_image(tmp_path / "x.png", white[:, 10:30])
-    with pytest.raises(DataError, match=r"0\.png is 20x40 and x\.png 20x20.*image_size="):
-        load(tmp_path)
+    with pytest.warns(UserWarning, match=r"0\.png is 20x40 and x\.png 20x20.*cut to 20 x 20.*image_size="):
+        data = load(tmp_path)
+    assert data.spec.event_shape == (1, 20, 20)
+    assert (everything(data) == 255).all()  # the middle of each
+    large = tmp_path / "large"
+    for i, size in enumerate(((200, 400), (300, 200), (300, 200))):
+        write_image(large / f"{i}.png", np.full((*size, 3), 255, np.uint8))
+    with pytest.warns(UserWarning, match=r"0\.png is 200x400 and 1\.png 300x200.*cut to 64 x 64"):
+        assert load(large).spec.event_shape == (1, 64, 64)
+    shutil.rmtree(large)
     center, stretch, pad = (
         everything(load(tmp_path, image_size=10, crop=crop, channels=3))
         for crop in ("center", "stretch", "pad")

@@ -24,7 +24,8 @@ import pytest
 import typer.main
 
 from lowerbound.cli.commands import app
-from lowerbound.overrides import check_overrides, parse_assignment
+from lowerbound.names import known
+from lowerbound.overrides import all_names, check_overrides, parse_assignment
 from lowerbound.presets import PRESETS, preset
 from lowerbound.registry import REGISTRY, options_of
 from lowerbound.training import RunFolder, Settings
@@ -308,6 +309,15 @@ def test_the_run_folder_page_names_every_file():
     assert [name for name in (*RUN_FILES, RunFolder("run").checkpoint.name) if f"`{name}`" not in text] == []
 
 
+def test_the_names_that_are_known_without_torch_are_those_of_the_registry():
+    assert known() == all_names(), "run: python tests/test_docs.py"
+
+
+def _write_names() -> None:
+    lines = [f"{json.dumps(section)}: {json.dumps(names)}" for section, names in all_names().items()]
+    (ROOT / "src" / "lowerbound" / "names.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def _write_tables() -> None:
     for region, (path, make) in GENERATED.items():
         made = make()
@@ -319,4 +329,5 @@ def _write_tables() -> None:
 
 
 if __name__ == "__main__":
+    _write_names()
     _write_tables()

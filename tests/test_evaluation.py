@@ -18,6 +18,7 @@ from lowerbound import data
 from lowerbound.data import Standardize
 from lowerbound.errors import ConfigError, DataError, ShapeError, SupportError
 from lowerbound.evaluation import (
+    NLL,
     active_units,
     bound,
     nll,
@@ -28,6 +29,7 @@ from lowerbound.evaluation import (
 from lowerbound.evaluation.importance import evenly, joined, log_weights, stream
 from lowerbound.evaluation.pareto import fewest_samples, fit_generalised_pareto, pareto_khat, tail_length
 from lowerbound.evaluation.stream import frozen, tile_rows
+from lowerbound.evaluation.summary import verdict
 from lowerbound.likelihoods import Bernoulli, ContinuousBernoulli
 from lowerbound.model import VAE
 from lowerbound.nn import MLP, ConvDecoder
@@ -113,7 +115,7 @@ def test_uniform_model_of_grey_levels_needs_their_bits(levels, bits):
         split = data.load("digits", binarize="none").test.take(40)
     assert split.spec.levels == levels
     model = constant_vae(ContinuousBernoulli(split.spec.event_shape))
-    result, numbers = nll(model, split, 4), summary(model, split, 30)
+    result, numbers = nll(model, split, 4), summary(model, split, 30, naive=True)
     assert result.value == pytest.approx(split.spec.dimensions * bits * math.log(2), rel=1e-6)
     assert numbers["bits_per_dim"] == pytest.approx(bits, rel=1e-6)
     assert numbers["naive_nll"] == pytest.approx(result.value, rel=1e-6)
@@ -606,7 +608,7 @@ def test_collapse_is_said(gains, message):
 # ---------------------------------------------------------------- the summary
 def test_summary_is_what_its_parts_say():
     model, split = binary_vae(), data.load("digits").test.take(60)
-    numbers = summary(model, split, 50, seed=2, limit=40)
+    numbers = summary(model, split, 50, naive=True, seed=2, limit=40)
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     result = nll(model, split, 50, seed=2, limit=40)
     terms = bound(model, split, samples=10, seed=2, limit=40)
@@ -638,7 +640,8 @@ def test_summary_is_what_its_parts_say():
         "error_stderr": None,
     }
     assert {key: numbers[key] for key in expected} == expected
-    assert set(numbers) - set(expected) == {"naive_nll_stderr", "warnings", "seconds"}
+    assert set(numbers) - set(expected) == {*("naive_nll_stderr", "warnings", "seconds", "verdict", "reason")}
+    assert summary(model, split, 5, limit=3)["naive_nll"] is None  # only on request
 
 
 def test_summary_of_few_samples_and_one_example_has_nulls_for_nan():
@@ -677,3 +680,38 @@ def test_data_of_other_columns_or_classes_are_refused():
     model = lb.VAE.for_data(cats, latent=1)
     with pytest.raises(DataError, match="in 'label' the classes cat, zebra; the model was made for cat, dog"):
         nll(model, zebras.test, samples=5)
+
+
+# ---------------------------------------------------------------- the verdict
+def result_of(log_p, ess, khat, samples=200):
+    n = len(log_p)
+    log_p = torch.as_tensor(log_p, dtype=torch.float64)
+    of_each = [torch.as_tensor(v, dtype=torch.float64).expand(n) for v in (ess, khat)]
+    stderr = (log_p.std() / n**0.5).item()
+    return NLL(-log_p.mean().item(), stderr, samples, n, log_p, *of_each, 0.0)
+
+
+NORMAL = torch.randn(100, generator=torch.Generator().manual_seed(0)).tolist()
+SOME_BAD = torch.tensor([0.9] * 20 + [0.1] * 80)
+
+
+@pytest.mark.parametrize(
+    ("result", "word", "reason"),
+    [
+        (result_of(NORMAL, 100.0, 0.2), "good", "below 0.7 for 100% of the examples"),
+        (result_of(NORMAL, 100.0, SOME_BAD), "do not trust", "above 0.7 for 20% of the examples"),
+        (
+            result_of([*NORMAL, -math.inf], 100.0, 0.2),
+            "do not trust",
+            "1 of 101 examples have no finite log p(x)",
+        ),
+        (result_of(NORMAL, 100.0, math.nan), "rough", "200 samples are too few to judge"),
+        (result_of(NORMAL, 2.0, 0.2), "rough", "about 0.25 nats too low"),  # (1/2 - 1/200) / 2
+        (result_of(NORMAL[:20], 100.0, 0.2), "rough", "20 examples are few"),
+        (result_of([*NORMAL, -1e4], 100.0, 0.2), "rough", "number 100, -10000 nats"),
+    ],
+)
+def test_the_verdict_names_its_reason(result, word, reason):
+    found, why = verdict(result)
+    assert found == word
+    assert reason in why

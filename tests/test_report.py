@@ -695,7 +695,7 @@ def test_the_numbers_stand_with_their_errors_units_and_protocol():
     numbers = numbers_table(NUMBERS)
     cells = dict(re.findall(r'<th scope="row">(.*?)</th><td class="value">(.*?)</td>', numbers))
     assert cells == {
-        "NLL": "24.123 ± 0.031 nats",
+        "log p(x)": "−24.123 ± 0.031 nats",
         "Bits per dimension": "0.5432",
         "ELBO": "−24.500 ± 0.030 nats",
         "Reconstruction": "−22.00 nats",
@@ -703,7 +703,7 @@ def test_the_numbers_stand_with_their_errors_units_and_protocol():
         "Active units": "1 of 2",
         "Effective samples": "321 of 1,000",
         "k-hat above 0.7": "12.5%",
-        "NLL, naive estimator": "77.70 ± 0.40 nats",
+        "log p(x), naive estimator": "−77.70 ± 0.40 nats",
     }
     assert dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", numbers)) == {
         **{
@@ -724,11 +724,11 @@ def test_the_numbers_stand_with_their_errors_units_and_protocol():
     ("numbers", "expected"),
     [
         ({}, []),
-        ({"nll": None, "warnings": []}, [("NLL", "not finite")]),
-        ({"nll": float("inf"), "bits_per_dim": None}, [("NLL", "not finite")]),
-        ({"nll": 3.0}, [("NLL", "3.00 nats")]),
-        ({"nll": 3.0, "nll_stderr": float("nan")}, [("NLL", "3.00 nats")]),
-        ({"nll": 1234.5, "nll_stderr": 21.0}, [("NLL", "1234 ± 21 nats")]),
+        ({"nll": None, "warnings": []}, [("log p(x)", "not finite")]),
+        ({"nll": float("inf"), "bits_per_dim": None}, [("log p(x)", "not finite")]),
+        ({"nll": 3.0}, [("log p(x)", "−3.00 nats")]),
+        ({"nll": 3.0, "nll_stderr": float("nan")}, [("log p(x)", "−3.00 nats")]),
+        ({"nll": 1234.5, "nll_stderr": 21.0}, [("log p(x)", "−1234 ± 21 nats")]),
         ({"active_units": 3}, [("Active units", "3")]),
         ({"kl": "odd"}, [("KL", "odd")]),
     ],

@@ -13,6 +13,34 @@ from collections.abc import Collection, Iterable
 _LONGEST = 4000  # letters of a message; whatever a file or another library brings, it can be read
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMPARED = 1000  # names that are compared for the nearest one
+# What others call an option.
+_SYNONYMS = {
+    other: name
+    for name, others in {
+        "learning_rate": "lr",
+        "batch_size": "batch bs",
+        "epochs": "n_epochs num_epochs max_epochs",
+        "weight_decay": "wd",
+        "clip": "grad_clip gradient_clip max_grad_norm",
+        "patience": "early_stopping",
+        "optimizer": "optim",
+        "seed": "random_state random_seed",
+        "cuda": "gpu",
+        "beta": "kl_weight kld_weight kl_beta",
+        "samples": "num_samples n_samples importance_samples",
+        "latent": "latent_dim latent_dims latent_size n_latent z_dim zdim num_latents",
+        "hidden": "hidden_dim hidden_dims hidden_size hidden_sizes layers layer_sizes units widths",
+        "activation": "act nonlinearity",
+        "network": "net arch architecture",
+        "scale": "sigma std",
+        "columns": "usecols features",
+        "label_column": "label target target_column",
+        "image_size": "img_size size resolution",
+        "binarize": "binary binarise",
+        "root": "data_dir",
+    }.items()
+    for other in others.split()
+}
 
 
 class LowerboundError(Exception):
@@ -53,10 +81,19 @@ class NonFiniteError(LowerboundError, RuntimeError):
 def suggest(name: str, options: Iterable[str]) -> str:
     """End of a sentence that helps after a wrong name: the nearest valid one, then what there is."""
     options = sorted(options)
-    short = [option for option in options[:_COMPARED] if len(option) <= 100]  # else it would take minutes
-    near = difflib.get_close_matches(name[:100], short, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(name, options)
+    hint = f"did you mean {near!r}? " if near else ""
     return f"{hint}options: {listed(options, 60)}"
+
+
+def closest(name: str, options: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The option that is meant by a wrong name: what others call it, or one that is nearly spelled so; or None."""
+    short = [
+        option for option in itertools.islice(options, _COMPARED) if len(option) <= 100
+    ]  # or it takes minutes
+    other = _SYNONYMS.get(name[:100].lower().replace("-", "_"))
+    near = [other] if other in short else difflib.get_close_matches(name[:100], short, n=1, cutoff=cutoff)
+    return near[0] if near else None
 
 
 def listed(names: Collection[object], most: int = 10) -> str:

@@ -16,7 +16,8 @@ from torch import nn
 
 from .conditions import Condition
 from .data import load as load_data
-from .errors import ConfigError, suggest
+from .errors import ConfigError
+from .names import merge, mistakes, parse_assignment
 from .registry import (
     DERIVED,
     ON_REQUEST,
@@ -36,53 +37,25 @@ from .registry import (
 from .shapes import event_shape_of
 from .training import Settings
 
+__all__ = [
+    "DATA_OPTIONS",
+    "FROM_DATA",
+    "all_names",
+    "build_settings",
+    "check_data_options",
+    "check_overrides",
+    "check_settings",
+    "describe_settings",
+    "latent_shape_of",
+    "merge",
+    "parse_assignment",
+]
+
 DATA_OPTIONS = tuple(name for name in inspect.signature(load_data).parameters if name != "source")
 # Options that the data give a value to, where the user does not; each with one to check the others with.
 FROM_DATA: dict[str, dict[str, Any]] = {"likelihood": {"categories": 2, "parts": [{}] * 64}}
 _LARGE = 2**16
 _SECTIONS = ("latent", "network", *SLOTS, "objective", "training", "data")
-
-
-def merge(base: Options, over: Options) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid on it, section by section; a new ``type`` drops the old one's options."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        old = {"type": old} if isinstance(old, str) and isinstance(value, Mapping) else old
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            same = "type" not in old or "type" not in value or old["type"] == value["type"]
-            merged[key] = merge(old if same else {}, value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def parse_assignment(text: str) -> dict[str, Any]:
-    """Return ``slot.option=value`` as a nested dict; the value is TOML, or else a plain string.
-
-    Raises:
-        ConfigError: there is no equals sign or no name.
-    """
-    import tomllib
-
-    path, equals, raw = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError(
-            f"--set needs slot.option=value, for example decoder.hidden=[400, 400]; got {shown(text)}"
-        )
-    try:
-        parsed = tomllib.loads(f"value = {raw}")
-    except tomllib.TOMLDecodeError:
-        parsed = {"value": raw.strip()}
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"--set cannot read the value of {path.strip()!r}: {error}") from None
-    if len(parsed) > 1:
-        raise ConfigError(f"--set takes one assignment at a time; got {shown(text)}")
-    nested: Any = parsed["value"]
-    for key in reversed(keys):
-        nested = {key: nested}
-    return nested
 
 
 def check_overrides(overrides: Options, where: str | None = None) -> None:
@@ -100,7 +73,7 @@ def check_overrides(overrides: Options, where: str | None = None) -> None:
             raise ConfigError(f"a configuration is a table of sections; got {shown(overrides)}")
         for section, value in overrides.items():
             if section not in _SECTIONS:
-                raise ConfigError(f"there is no section {section!r}; {suggest(str(section), _SECTIONS)}")
+                raise ConfigError(next(mistakes({str(section): value})).message)
             _check_section(section, value)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}" if where else str(error)) from None
@@ -232,3 +205,15 @@ def build_settings(options: Options, epochs: float = 50) -> Settings:
 def describe_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings as JSON has them."""
     return plain(asdict(settings))
+
+
+def all_names() -> dict[str, Any]:
+    """Return what ``names.json`` holds: the options of every section, of slots by type."""
+    kinds = ("network", *SLOTS, "objective")
+    registered = {kind: REGISTRY["decoder" if kind == "network" else kind] for kind in kinds}
+    slots = {
+        kind: {name: list(options_of(kind, cls)) for name, cls in classes.items()}
+        for kind, classes in registered.items()
+    }
+    settings = [field.name for field in fields(Settings)]
+    return {"latent": [], "training": settings, "data": list(DATA_OPTIONS), "objective": {}} | slots

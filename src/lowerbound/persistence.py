@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from .errors import ConfigError, DataError, LowerboundError, RunError, listed, s
 from .model import VAE
 from .objectives import Objective, Progress
 from .overrides import DATA_OPTIONS, build_settings, check_data_options, check_settings, describe_settings
-from .registry import SLOTS, build_objective, describe, shown
+from .registry import SLOTS, build_objective, describe, own_files, shown
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
@@ -118,9 +119,22 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
         model = build_model({**stored, **slots}, stored["latent"], spec).to(getattr(torch, stored["dtype"]))
     except Exception as error:  # to numbers that make no sense a constructor may answer with anything
         why = str(error) if isinstance(error, LowerboundError) else shown(error)
-        raise RunError(f"{folder.config} describes no model that can be built: {why}; {_RESTORE}") from error
+        raise RunError(
+            f"{folder.config} describes no model that can be built: {why}; {_own_code(config) or _RESTORE}"
+        ) from error
     model.data_spec = spec if config["data"] else None
     return model
+
+
+def _own_code(config: Mapping[str, Any]) -> str | None:
+    """Say which files of the user's own a run needs, if any; none is run unless the user names it."""
+    files = config.get("plugins")
+    if not isinstance(files, list) or not files:
+        return None
+    return (
+        f"the run was trained with {listed(files)}, in which lowerbound.register names parts of it: add "
+        f"{' '.join(f'--plugin {shlex.quote(str(file))}' for file in files)} (in Python import that file first)"
+    )
 
 
 @dataclass
@@ -294,6 +308,7 @@ def fit(
             "objective": describe("objective", objective),
             "training": describe_settings(numbers),
         }
+        config["plugins"] = own_files([config["model"], config["objective"]])
         if old is not None:
             _check_same_run(old, config, folder, changed_data)
     return train(
@@ -611,12 +626,13 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(model: VAE) -> dict[str, Any]:
-    spec = model.data_spec
+    spec, described = model.data_spec, describe_model(model)
     return {
         "format": FORMAT,
         "lowerbound": __version__,
-        "model": describe_model(model)
+        "model": described
         | {"event_shape": list(model.event_shape), "dtype": str(model.dtype).removeprefix("torch.")},
+        "plugins": own_files(described),
         "data": None
         if spec is None
         else {"source": spec.source, "options": {"binarize": spec.binarize}, "spec": spec.to_dict()},

@@ -95,16 +95,22 @@ def _spoken(seconds: float) -> str:
 def _bar(description: str, total: float | None, unit: str, keep: bool):
     """Draw a bar while the block runs; gives the function that changes it."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Left(TimeRemainingColumn):
+        def render(self, task: Task) -> Text:
+            if task.finished:
+                return Text("")
+            return Text("· ") + super().render(task) + Text(" left")
 
     counts = (MofNCompleteColumn(), TextColumn(unit)) if unit else (TextColumn("{task.percentage:>3.0f}%"),)
     columns = (
-        TextColumn("{task.description}"),
+        *([TextColumn("{task.description}")] if description else []),
         BarColumn(bar_width=20),
         *counts,
         TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
+        Left(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), transient=not keep) as bar:
         yield functools.partial(bar.update, bar.add_task(description, total=total, note=""))

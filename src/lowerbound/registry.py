@@ -12,9 +12,11 @@ import collections.abc
 import dataclasses
 import inspect
 import json
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,6 +198,31 @@ def register(kind: str, name: str, cls: type) -> None:
         )
     _check_constructor(kind, cls)
     REGISTRY[kind][name] = cls
+
+
+def own_files(described: Any) -> list[str]:
+    """Return the Python files of the user's own classes that a description names, as far as they came from files."""
+    named = set(_types(described))
+    found: dict[str, None] = {}
+    for classes in REGISTRY.values():
+        for name in named & classes.keys():
+            module = sys.modules.get(classes[name].__module__)
+            if not classes[name].__module__.startswith((f"{__package__}.", "builtins")):
+                if file := getattr(module, "__file__", None):
+                    found[str(Path(file).resolve())] = None
+    return list(found)
+
+
+def _types(described: Any) -> Iterator[str]:
+    """Yield every type that a description names, at any depth."""
+    if isinstance(described, Mapping):
+        if isinstance(kind := described.get("type"), str):
+            yield kind
+        for value in described.values():
+            yield from _types(value)
+    elif isinstance(described, list):
+        for value in described:
+            yield from _types(value)
 
 
 def _check_constructor(kind: str, cls: type) -> None:

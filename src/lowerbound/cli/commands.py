@@ -2,17 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect as signatures
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from . import compare, complete, evaluate, export, generate, inspect, listing, plan, report, sweep, train
+from ..errors import closest
+from ..names import Mistake, find
+from . import (
+    checks,
+    compare,
+    complete,
+    evaluate,
+    export,
+    generate,
+    guide,
+    inspect,
+    listing,
+    plan,
+    report,
+    sweep,
+    train,
+)
+from .options import MISTAKES, PluginOption, note
+from .plugins import run_plugin
+
+
+class _Group(TyperGroup):
+    """Commands with their summaries in full, wrapped where the terminal is narrow."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [
+            (name, command.get_short_help_str(1000))
+            for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class _Command(TyperCommand):
+    """A command that goes on after an unknown option whose meaning is clear, to find what else is wrong."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        flags = sorted(option for parameter in self.params for option in parameter.opts if option[:2] == "--")
+        while True:
+            try:
+                return super().parse_args(ctx, list(args))
+            except Exception as error:  # the class of typer depends on its version
+                wrong = getattr(error, "option_name", None)
+                if type(error).__name__ not in ("NoSuchOption", "NoSuchOptionError") or ctx.resilient_parsing:
+                    raise
+                right = _flag_like(str(wrong), flags)
+                hint = f"did you mean {right}? " if right else ""
+                message = f"{ctx.info_name} has no option {wrong}; {hint}see `{ctx.command_path} --help`"
+                note(ctx, Mistake(message, str(wrong), right))
+                if right is None:
+                    raise checks.Mistakes(ctx.meta[MISTAKES]) from None
+                args = [_renamed(argument, str(wrong), right) for argument in args]
+
+
+def _flag_like(wrong: str, flags: Sequence[str]) -> str | None:
+    """Return the option that is meant: one nearly spelled so, or that of what others call so."""
+    name = wrong.lstrip("-")
+    named = {flag.lstrip("-"): flag for flag in flags}
+    if (near := closest(name, named, 0.75)) is not None:
+        return named[near]
+    path = find(name.replace("-", "_"))
+    meant = (f"--{flag.replace('_', '-')}" for flag, paths in checks.FLAGS.items() if path in paths)
+    return next((flag for flag in meant if flag in flags), None)
+
+
+def _renamed(argument: str, wrong: str, right: str) -> str:
+    name, equals, value = argument.partition("=")
+    return f"{right}{equals}{value}" if name == wrong else argument
+
+
+def _whole(name: str, function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with what all have: a check of all at once, --plugin, and the next command at the end."""
+
+    def command(ctx: typer.Context, plugin: list[Path] | None = None, **given: Any) -> None:
+        found = [*ctx.meta.get(MISTAKES, ()), *_mistakes(name, {**given, "plugin": plugin})]
+        if found:
+            raise checks.Mistakes(found)
+        for path in plugin or ():
+            run_plugin(path)
+        function(**given)
+        following = guide.next_step(name, given)
+        if following and sys.stderr.isatty() and not (given.get("quiet") or given.get("as_json")):
+            print(f"next: {following}", file=sys.stderr)
+
+    own = [
+        parameter.replace(kind=parameter.KEYWORD_ONLY)
+        for parameter in signatures.signature(function, eval_str=True).parameters.values()
+    ]
+    more = {"ctx": (typer.Context, signatures.Parameter.empty), "plugin": (PluginOption, None)}
+    added = [
+        signatures.Parameter(word, signatures.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        for word, (annotation, default) in more.items()
+    ]
+    parameters = [added[0], *own, added[1]]
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__signature__ = signatures.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _mistakes(name: str, given: Mapping[str, Any]) -> Iterator[Mistake]:
+    yield from checks.of_files(given)
+    if name == "train":
+        yield from checks.of_train(given)
+
 
 app = typer.Typer(
     name="lowerbound",
     help="Variational autoencoders with true likelihoods: train on your data, sample, embed, score, report.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=_Group,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -32,11 +142,16 @@ app.command()(generate.interpolate)
 app.command()(generate.score)
 app.command(
     short_help="Write encoder, decoder or sampler as an ONNX graph.",
-    epilog="\b\nExamples:\n  lowerbound export runs/digits --part encoder\n"
-    "  lowerbound export runs/digits --part sampler --out digits.onnx",
 )(export.export)
 app.command("list")(listing.list_names)
-app.add_typer(plan.app, name="plan")
+app.add_typer(plan.app, name="plan", cls=_Group)
+
+for _prefix, _of in (("", app), ("plan ", plan.app)):
+    for _info in _of.registered_commands:
+        assert _info.callback is not None
+        _name = _prefix + (_info.name or _info.callback.__name__)
+        _info.cls, _info.epilog = _Command, _info.epilog or guide.epilog(_name)
+        _info.callback = _whole(_name, _info.callback)
 
 
 def _version(show: bool) -> None:

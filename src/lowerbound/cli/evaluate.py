@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import textwrap
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +11,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError, listed
+from ..errors import ConfigError, DataError, RunError, listed
 from .options import QuietOption, SamplesOption, number, one_of
 from .task import Task, on_run
+from .writing import wrapped
 
 if TYPE_CHECKING:
     from ..data import Split
+
+_PAPERS = 5000  # samples
 
 
 @on_run(source=True, split=True)
 def evaluate(
     task: Task,
-    samples: SamplesOption = 1000,
+    samples: SamplesOption = 200,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", callback=number(1), help="Use only the first N examples.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            callback=number(1),
+            help="Use only N examples, evenly spaced; 1000 if not given, fewer if each has more than 1024 values.",
+        ),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Use all examples, as papers do.")] = False,
+    naive: Annotated[
+        bool, typer.Option("--naive", help="Estimate log p(x) with z from the prior as well, to compare.")
+    ] = False,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -41,42 +51,81 @@ def evaluate(
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Estimate log p(x), or log p(x|c) of a conditional model, with its standard error.
+    """Estimate log p(x), or log p(x|c) of a conditional model, and say how far to trust it.
 
-    By importance sampling; the evidence lower bound and its terms stand beside it. The numbers of the run's own data
-    are also written to evaluation.json in its folder, where the report finds them.
+    By importance sampling, in nats per example, higher is better: the same sign and unit as in training. The evidence
+    lower bound and its terms follow. The default answers within half a minute; papers use 5000 samples of all
+    examples. The numbers of the run's own data are also written to evaluation.json in its folder, where the report
+    finds them.
     """
+    import numpy as np
+
     from ..evaluation import summary
 
+    if everything and limit is not None:
+        raise ConfigError("--all and --limit contradict each other; leave one out")
     part = _known(replace(task, unseen="leave out"))
-    shown = False if quiet else None
-    chosen: Any = {"seed": task.seed, "precision": precision, "progress": shown, "limit": limit}
-    numbers = summary(task.model, part, samples, **chosen)
+    there = len(part)
+    most = there if everything else limit or max(100, 1000 * 1024 // max(1024, part.spec.dimensions))
+    if there > most:
+        part = part.select((np.arange(most) * there) // most)
+    chosen: Any = {"seed": task.seed, "precision": precision, "progress": False if quiet else None}
+    numbers = summary(task.model, part, samples, naive=naive, **chosen)
     if as_json:
         print(json.dumps(numbers))
     else:
-        print(
-            f"{part.spec.source}: {numbers['n']} {numbers['split']} examples, binarisation {numbers['binarize']}"
-        )
-        if numbers["condition"]:
-            of = (
-                f"; of {part.spec.dimensions} values {numbers['scored']:.4g} scored"
-                if numbers["scored"]
-                else ""
-            )
-            print(f"condition c: {', '.join(numbers['condition'])}{of}")
-        if numbers["given"]:
-            own = numbers["given"]
-            print(
-                f"given {own}: the density is p(x | {own}) at each example's own {own}, the sum of its counts"
-            )
-        print()
-        print("\n".join(_table(numbers)))
+        print("\n".join([*_headline(numbers), "", *_protocol(numbers, part, there), "", *_table(numbers)]))
     sys.stdout.flush()
     if task.source is None:
         _keep(numbers, task.run)
     for warning in numbers["warnings"]:
-        print("\n" + textwrap.fill(f"warning: {warning}", _width()), file=sys.stderr)
+        if _worth_it(warning, task.run):
+            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
+    if not quiet and not as_json and (there > most or samples < _PAPERS):
+        source = f" {task.source}" if task.source else ""
+        more = f"lowerbound evaluate {task.run}{source} --samples {_PAPERS} --all"
+        print(f"\nfor a paper: {more}", file=sys.stderr)
+
+
+def _headline(numbers: dict[str, Any]) -> list[str]:
+    """Return the value with its error, and the verdict with its reason."""
+    x = "x|c" if numbers["condition"] else "x"
+    value = "not finite" if numbers["nll"] is None else _signed(-numbers["nll"], 2)
+    error = "" if numbers["nll_stderr"] is None else f" ± {numbers['nll_stderr']:.2f}"
+    bits = "" if numbers["bits_per_dim"] is None else f" ({numbers['bits_per_dim']:.3f} bits/dim)"
+    said = f"log p({x}) = {value}{error} nats{bits}; {numbers['verdict']}: {numbers['reason']}"
+    return wrapped(said).splitlines()
+
+
+def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
+    """Return what was evaluated, and how."""
+    of = "" if there == numbers["n"] else f" of {there:,}, evenly spaced"
+    split = "" if numbers["split"] is None else f"{numbers['split']} "
+    lines = [
+        f"{part.spec.source}: {numbers['n']:,} {split}examples{of}, binarisation {numbers['binarize']}, "
+        f"{numbers['samples']} importance samples"
+    ]
+    if numbers["condition"]:
+        scored = numbers["scored"]
+        given = f"; of {part.spec.dimensions} values {scored:.4g} scored" if scored else ""
+        lines.append(f"condition c: {', '.join(numbers['condition'])}{given}")
+    if numbers["given"]:
+        own = numbers["given"]
+        lines.append(f"the density is p(x | {own}), given each example's own {own}, the sum of its counts")
+    return [row for line in lines for row in wrapped(line).splitlines()]
+
+
+def _worth_it(warning: str, run: Path) -> bool:
+    """Whether to say it: the k-hat stands in the headline, and after a short trial no latent is in use yet."""
+    if "k-hat" in warning or "finite estimate" in warning:
+        return False
+    from ..training import RunFolder
+    from ..training.health import settled
+
+    try:
+        return not warning.startswith(("posterior collapse", "only ")) or settled(RunFolder(run).history())
+    except RunError:  # damaged records are no reason to be silent
+        return True
 
 
 def _known(task: Task) -> Split:
@@ -104,7 +153,6 @@ def _known(task: Task) -> Split:
 
 def _keep(numbers: dict[str, Any], run: Path) -> None:
     """Write the numbers into the run's folder; a folder that cannot be written is no reason to fail."""
-    from ..errors import RunError
     from ..training import RunFolder, write_atomically
 
     path = RunFolder(run).path / "evaluation.json"
@@ -115,8 +163,8 @@ def _keep(numbers: dict[str, Any], run: Path) -> None:
         print(f"warning: the numbers are not kept: {error}", file=sys.stderr)
 
 
-def _width() -> int:
-    return min(100, shutil.get_terminal_size().columns)
+def _signed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _given(text: str, condition: bool, own: str | None) -> str:
@@ -133,8 +181,8 @@ def _table(numbers: dict[str, Any]) -> list[str]:
     """Return the lines of the table: a quantity, its value with the standard error, and what it is."""
     samples, latent = numbers["samples"], numbers["latent"]
     rows = [
-        ("−log p(x)", "nll", 3, f"nats; {samples} importance samples"),
-        ("bits per dimension", "bits_per_dim", 4, "the same in bits, per value of x"),
+        ("log p(x)", "nll", 3, "nats, higher is better"),
+        ("bits per dimension", "bits_per_dim", 4, "of −log p(x), per value; lower is better"),
         ("ELBO", "elbo", 3, "nats, lower bound on log p(x)"),
         ("  reconstruction", "reconstruction", 3, "nats, E[log p(x|z)]"),
         ("  KL", "kl", 3, "nats, KL(q(z|x) ‖ p(z))"),
@@ -142,7 +190,7 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         ("active units", "active_units", 0, f"of {latent} latent dimensions"),
         ("effective samples", "ess_median", 1, f"of {samples}, median over the examples"),
         ("k-hat above 0.7", "khat_share_bad", 3, "share of examples not to be trusted"),
-        ("naive −log p(x)", "naive_nll", 3, "nats, z from the prior; to compare only"),
+        ("naive log p(x)", "naive_nll", 3, "nats, z from the prior: too low; to compare only"),
     ]
     given = bool(numbers["condition"]), numbers["given"]
     rows = [
@@ -153,6 +201,7 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         if numbers[key] is not None:
             error = numbers.get(f"{key}_stderr")
             spread = "" if error is None else f" ± {error:.{digits}f}"
-            shown.append((name, f"{numbers[key]:.{digits}f}".replace("-", "−"), spread, meaning))
+            value = -numbers[key] if key in ("nll", "naive_nll") else numbers[key]
+            shown.append((name, _signed(value, digits), spread, meaning))
     names, values, spreads = (max(len(row[i]) for row in shown) for i in range(3))
     return [f"{n:{names}}  {v:>{values}}{s:{spreads}}  {meaning}" for n, v, s, meaning in shown]

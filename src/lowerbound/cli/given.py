@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, suggest
+from ..names import words
+
+RULES = ("quadrant", "half", "three-quadrants", "random")  # of images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,9 +18,7 @@ if TYPE_CHECKING:
 
 def mask_rule(text: str) -> str | list[str]:
     """Return a rule of what is observed: its name, or the names of columns."""
-    from ..data.masks import MASK_RULES
-
-    return text if text in MASK_RULES else [name.strip() for name in text.split(",")]
+    return text if text in RULES else words(text)
 
 
 def read_given(model: VAE, given: list[str] | None) -> dict[str, Tensor]:

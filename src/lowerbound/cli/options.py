@@ -8,19 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, brief, closest, suggest
+from ..names import Mistake, known
 
+MISTAKES = "lowerbound.mistakes"  # what a command line's context keeps them under
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "privateuseone")
 _MOST = 2**63 - 1  # what torch and numpy take
+DATASETS = ("digits", "mnist", "fashion-mnist")
 _MOST_SAMPLES = 1_000_000  # the error falls with their square root: more are a mistake, and run for days
 
 
-def number(least: float, most: float = _MOST) -> Callable[..., Any]:
-    """Return a check of an option: a number between two others, both included."""
+def number(least: float, most: float = _MOST, *, above: bool = False) -> Callable[..., Any]:
+    """Return a check of an option: a number between two others, both included; not the first one if ``above``."""
 
-    def check(param: typer.CallbackParam, value: Any) -> Any:
-        if value is not None and not least <= value <= most:
-            wanted = f"at most {most:,}" if value > most else f"at least {least}"
-            raise ConfigError(f"{max(param.opts, key=len)} must be {wanted}; got {value}")
+    def check(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        if value is not None and not ((value > least if above else value >= least) and value <= most):
+            wanted = f"at most {most:,}" if value > most else f"{'above' if above else 'at least'} {least}"
+            note(ctx, Mistake(f"{_flag(param)} must be {wanted}; got {value}", "", None))
         return value
 
     return check
@@ -34,18 +38,68 @@ def how_many(words: str) -> Any:
 def one_of(*names: str) -> Callable[..., Any]:
     """Return a check of an option: one of these words."""
 
-    def check(param: typer.CallbackParam, value: Any) -> Any:
+    def check(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
         if value is not None and value not in names:
-            raise ConfigError(f"there is no {param.name} {value!r}; {suggest(value, names)}")
+            message = f"there is no {param.name} {brief(value)}; {suggest(value, names)}"
+            note(ctx, Mistake(message, value, closest(value, names)))
         return value
 
     return check
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as train writes it.")]
+def device_name(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    """Check the name of a device; whether there is one, torch knows."""
+    if value is not None and value.split(":")[0] not in _DEVICES:
+        message = f"there is no device {brief(value)}; {suggest(value, _DEVICES)}"
+        note(ctx, Mistake(message, value, closest(value, _DEVICES)))
+    return value
+
+
+def note(ctx: typer.Context, mistake: Mistake) -> None:
+    """Keep a mistake: all those of a command line are told together."""
+    ctx.meta.setdefault(MISTAKES, []).append(mistake)
+
+
+def _flag(param: typer.CallbackParam) -> str:
+    return max(param.opts, key=len)
+
+
+def runs_here(incomplete: str) -> list[str]:
+    """Return the folders of runs that the beginning of a path may lead to."""
+    parent = Path(incomplete).parent if incomplete else Path(".")
+    parent = Path(incomplete) if incomplete.endswith("/") else parent
+    found = [path for path in (*parent.glob("*"), *parent.glob("*/*")) if (path / "config.json").is_file()]
+    return [str(path) for path in found if str(path).startswith(incomplete)]
+
+
+def sources_here(incomplete: str) -> list[str]:
+    """Return the names of data sets, files and folders that the beginning of a word may lead to."""
+    parent = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
+    paths = [str(path) + "/" * path.is_dir() for path in parent.glob("*") if not path.name.startswith(".")]
+    return [name for name in (*DATASETS, *sorted(paths)) if name.startswith(incomplete)]
+
+
+def settings_like(incomplete: str) -> list[str]:
+    """Return what may stand before the equals sign of --set."""
+    every = ["latent="]
+    for section, options in known().items():
+        of_types = isinstance(options, dict)
+        names = ["type", *(o for each in options.values() for o in each)] if of_types else options
+        every += [f"{section}.{name}=" for name in dict.fromkeys(names)]
+    return [name for name in every if name.startswith(incomplete)]
+
+
+RunArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="Folder of a run, as train writes it.", autocompletion=runs_here),
+]
 SourceArgument = Annotated[
     str | None,
-    typer.Argument(metavar="SOURCE", help="Other data than the run's own: a name, folder or file."),
+    typer.Argument(
+        metavar="SOURCE",
+        help="Other data than the run's own: a name, folder or file.",
+        autocompletion=sources_here,
+    ),
 ]
 RootOption = Annotated[
     Path | None,
@@ -91,7 +145,7 @@ SamplesOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, typer.Option(metavar="N", callback=number(0), help="Seed of every draw.")]
-DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, ...")]
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", callback=device_name, help="auto, cpu, cuda, ...")]
 SchemaOption = Annotated[
     Path | None,
     typer.Option(
@@ -100,6 +154,14 @@ SchemaOption = Annotated[
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="A Python file to run first, whose lowerbound.register names parts of your own; may be repeated.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 

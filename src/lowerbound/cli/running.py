@@ -7,10 +7,13 @@ import io
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import LowerboundError, NonFiniteError
+from .checks import Mistakes, in_flags, told
 from .commands import app, command_among
+from .writing import wrapped
 
 # What allocators of torch, CUDA and numpy say; torch has no class for that of the processor's memory.
 _NO_MEMORY = re.compile(
@@ -27,7 +30,8 @@ def run(arguments: list[str]) -> int:
     Raises:
         KeyboardInterrupt: the user has stopped it.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    language = _language(arguments)
+    warnings.formatwarning = lambda message, *_, **__: wrapped(f"warning: {language(str(message))}") + "\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark instead
@@ -43,9 +47,9 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's own classes depend on its version
             print(error.format_message())  # type: ignore[attr-defined]
             return 0
-        if (told := _words(error, arguments)) is None:
+        if (words := _words(error, arguments)) is None:
             raise
-        return _told(told, 1 if isinstance(error, NonFiniteError) else 2)
+        return _told(words, 1 if isinstance(error, NonFiniteError) else 2)
     if status == 130:
         raise KeyboardInterrupt
     return status or 0
@@ -53,8 +57,10 @@ def run(arguments: list[str]) -> int:
 
 def _words(error: Exception, arguments: list[str]) -> str | None:
     """Return what to tell of an error, None if it is a failure of ours."""
+    if isinstance(error, Mistakes):
+        return told(error.all, arguments)
     if isinstance(error, LowerboundError):
-        return str(error)
+        return _language(arguments)(str(error))
     if isinstance(error, OSError):
         return _of_system(error)
     if isinstance(error, MemoryError) or (
@@ -67,6 +73,11 @@ def _words(error: Exception, arguments: list[str]) -> str | None:
     if (message := getattr(error, "format_message", None)) is not None:
         return f"{' '.join(message().split())} (see `lowerbound {command_among(arguments)}--help`)"
     return None
+
+
+def _language(arguments: list[str]) -> Callable[[str], str]:
+    """Return what says a message as the command would: those that read data have flags for the options of it."""
+    return in_flags if arguments[:1] in (["train"], ["inspect"]) else str
 
 
 def _of_system(error: OSError) -> str:

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, brief
+from ..names import merge, parse_assignment, words
+from ..presets import PRESETS
+from ..presets import preset as preset_overrides
+from .checks import in_flags, layer_of_flags
 from .given import mask_rule
 from .inspect import described
-from .options import ChangedDataOption, OverwriteOption, QuietOption, RootOption, SchemaOption
+from .options import (
+    ChangedDataOption,
+    OverwriteOption,
+    QuietOption,
+    RootOption,
+    SchemaOption,
+    device_name,
+    number,
+    one_of,
+    settings_like,
+    sources_here,
+)
+from .writing import wrapped
+
+_FLAGS = "the command line"
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -29,10 +49,14 @@ def train(
             metavar="SOURCE",
             help="digits, mnist, fashion-mnist; a table (.csv, .xlsx, .parquet, ...); a folder of images; a .npy, "
             ".npz or .tar file.",
+            autocompletion=sources_here,
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(metavar="NAME", help="A name from `lowerbound list presets`.")
+        str,
+        typer.Option(
+            metavar="NAME", help="A name from `lowerbound list presets`.", autocompletion=lambda: [*PRESETS]
+        ),
     ] = "default",
     config: Annotated[
         Path | None,
@@ -40,34 +64,84 @@ def train(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SLOT.OPTION=VALUE", help="Override one choice; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="SLOT.OPTION=VALUE",
+            help="Override one choice; a list is written a,b. May be repeated.",
+            autocompletion=settings_like,
+        ),
     ] = None,
     latent: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Number of latent dimensions."),
+        typer.Option(metavar="N", callback=number(1), help="Number of latent dimensions."),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="mlp, conv, resnet, ...; by the data if not given."),
+    ] = None,
+    beta: Annotated[
+        float | None,
+        typer.Option(
+            metavar="B", callback=number(0), help="Weight of the KL term, with the ELBO as objective."
+        ),
     ] = None,
     epochs: Annotated[
         float | None,
         typer.Option(
             metavar="N",
+            callback=number(0, above=True),
             help="Length of the run in passes over the data; 50, or more of few data, if not given.",
         ),
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(metavar="M", help="Length of the run by the clock instead."),
+        typer.Option(
+            metavar="M", callback=number(0, above=True), help="Length of the run by the clock instead."
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(metavar="R", callback=number(0, above=True), help="Highest learning rate."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", callback=number(1), help="Examples per step.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            callback=number(1),
+            help="Stop after so many evaluations without a better validation bound.",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="The columns of a table to use; all if not given."),
+    ] = None,
+    drop: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="Columns of a table to leave out.")
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column that is the label, and no part of x."),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Size that pictures are brought to: 64, or HEIGHT,WIDTH."),
     ] = None,
     binarize: Annotated[
         str | None,
         typer.Option(
-            metavar="HOW", help="none, dynamic, static or threshold; the data's usual one if not given."
+            metavar="HOW",
+            callback=one_of("none", "dynamic", "static", "threshold"),
+            help="none, dynamic, static or threshold; the data's usual one if not given.",
         ),
     ] = None,
     condition: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="What x depends on: label, a table's column, or an array of a .npz; may be repeated.",
+            help="What x depends on: label, a table's column, or an array of a .npz; several as a,b.",
         ),
     ] = None,
     observed: Annotated[
@@ -81,7 +155,7 @@ def train(
     schema: SchemaOption = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Seed of every draw; 0 if not given."),
+        typer.Option(metavar="N", callback=number(0), help="Seed of every draw; 0 if not given."),
     ] = None,
     root: RootOption = None,
     out: Annotated[
@@ -90,11 +164,15 @@ def train(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="auto, cpu, cuda, ...; auto if not given."),
+        typer.Option(metavar="NAME", callback=device_name, help="auto, cpu, cuda, ...; auto if not given."),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Of the networks: auto, fp32 or bf16."),
+        typer.Option(
+            metavar="NAME",
+            callback=one_of("auto", "fp32", "bf16"),
+            help="Of the networks: auto, fp32 or bf16.",
+        ),
     ] = None,
     log: Annotated[
         list[str] | None,
@@ -115,29 +193,18 @@ def train(
     The folder holds the weights, the metrics and, for images, pictures. Later choices win over earlier ones: those by
     the data, --preset, --config, --set, and the other options.
     """
+    found = layers(locals())
     from ..persistence import fit
     from ..report import write_pictures
     from ..training.loggers import make_loggers
 
     make_loggers(log, Path("."))  # names and packages, before any work starts
-    training = {"epochs": epochs, "minutes": minutes, "seed": seed, "precision": precision, "device": device}
-    data_options = {
-        "binarize": binarize,
-        "condition": condition[0] if condition and len(condition) == 1 else condition or None,
-        "observed": None if observed is None else mask_rule(observed),
-        "root": None if root is None else str(root),
-        "schema": None if schema is None else str(schema),
-        "seed": seed,
-    }
-    flags: dict[str, Any] = {"latent": latent, "training": training, "data": data_options}
-    choices = _choices(preset, config, set_ or [], flags)
+    choices = _choices(found)
     quiet = quiet or not _first_process()
-    if changed_data and not resume:
-        raise ConfigError("--changed-data is about the data of a run that goes on; it needs --resume")
     begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
-        print("\n".join([*described(data), f"writing to {folder}"]), file=sys.stderr)
+        print(in_flags("\n".join([*described(data), f"writing to {folder}"])), file=sys.stderr)
     run = fit(
         model,
         data,
@@ -150,12 +217,11 @@ def train(
         changed_data=changed_data,
         **settings,
     )
-    if _first_process():
-        write_pictures(folder, run.model, data, run.history)
+    pictures = write_pictures(folder, run.model, data, run.history) if _first_process() else []
     if not quiet:
-        print("\n".join(_outcome(run, folder)), file=sys.stderr)
-        if run.stopped != "interrupted" and (warning := _collapse(run, data)):
-            print(f"warning: {warning}", file=sys.stderr)
+        print("\n".join(map(wrapped, _outcome(run, folder, pictures))), file=sys.stderr)
+        for warning in _warnings(run, data) if run.stopped != "interrupted" else ():
+            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
     _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
@@ -174,25 +240,47 @@ def _first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _choices(preset: str, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> dict[str, Any]:
-    """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
-    from ..overrides import check_overrides, merge, parse_assignment
-    from ..presets import preset as preset_overrides
+def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the user chose, by where it stands, in the order in which it counts.
 
-    given = {
-        section: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
-        for section, value in flags.items()
+    Raises:
+        ConfigError: something cannot be read.
+    """
+    names = words(",".join(given["condition"])) if given["condition"] else []
+    lists: dict[str, Any] = {
+        "condition": names[0] if len(names) == 1 else names or None,
+        "observed": given["observed"] and mask_rule(given["observed"]),
+        "columns": given["columns"] and words(given["columns"]),
+        "image_size": given["image_size"] and _size(given["image_size"]),
     }
-    layers = [
-        (str(file), {} if file is None else _read_file(file)),
-        ("--set", functools.reduce(merge, map(parse_assignment, assignments), {})),
-        ("the command line", {k: v for k, v in given.items() if v not in (None, {})}),
+    found = [
+        ("--preset", preset_overrides(given["preset"])),
+        (str(given["config"]), {} if given["config"] is None else _read_file(given["config"])),
+        ("--set", functools.reduce(merge, map(parse_assignment, given["set_"] or []), {})),
+        (_FLAGS, layer_of_flags({**given, **lists})),
     ]
-    choices = dict(preset_overrides(preset))
-    for where, layer in layers:
+    for where, layer in found:
         if not isinstance(layer, dict):
             raise ConfigError(f"{where}: a configuration is a table of sections; got {layer!r}")
-        _check_sizes(layer, where)
+        if where != _FLAGS:  # whose numbers have been checked one by one
+            _check_sizes(layer, where)
+    return found
+
+
+def _size(text: str) -> int | list[int]:
+    """Return the size of a picture: a number, or height and width."""
+    sizes = text.replace("x", ",").split(",")
+    if len(sizes) > 2 or not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", size) for size in sizes):
+        raise ConfigError(f"--image-size is a number of pixels, or HEIGHT,WIDTH; got {brief(text)}")
+    return int(sizes[0]) if len(sizes) == 1 else [int(size) for size in sizes]
+
+
+def _choices(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
+    from ..overrides import check_overrides
+
+    choices: dict[str, Any] = {}
+    for where, layer in layers:
         choices = merge(choices, layer)
         check_overrides(choices, where)
         choices = _one_length(choices, layer)
@@ -231,8 +319,7 @@ def _start(
     from ..training.devices import choose_device
     from ..training.engine import is_restarted
 
-    if source is None:
-        raise ConfigError("name the data to train on, for example `lowerbound train digits`")
+    assert source is not None  # checked
     objective = build_objective(choices["objective"]) if "objective" in choices else None
     settings = build_settings(choices.get("training", {}))
     choose_device(settings.device)
@@ -310,20 +397,41 @@ def _free_folder(source: str) -> Path:
     return folder
 
 
-def _collapse(run: Run, data: Data) -> str | None:
-    """Return a warning if the codes say little of the data, judged by some validation examples."""
+def _warnings(run: Run, data: Data) -> list[str]:
+    """Return what went wrong, each with its cause; of the codes only once the model has learned what it can."""
     from ..evaluation import active_units, bound, posterior_collapse_warning
+    from ..training.health import findings, settled
 
-    some = data.valid.take(1000)
-    return posterior_collapse_warning(active_units(run.model, some), bound(run.model, some))
+    rate = max((record.get("learning_rate", 0.0) for record in run.history), default=0.0)
+    found = findings(run.history, rate, run.stopped)
+    if settled(run.history) and not found:
+        some = data.valid.take(1000)
+        found += filter(
+            None, [posterior_collapse_warning(active_units(run.model, some), bound(run.model, some))]
+        )
+    return [in_flags(text) for text in found]
 
 
-def _outcome(run: Run, folder: Path) -> list[str]:
-    """Return how the run ended and what to do next."""
-    end = {"early": "stopped early"}.get(run.stopped, run.stopped)
-    lines = [f"{end} after {run.seconds:.0f} s, {run.steps} steps"]
+def _outcome(run: Run, folder: Path, pictures: Sequence[Path]) -> list[str]:
+    """Return how the run ended, what was kept and when it was found, and what to do next."""
+    valid = [record for record in run.history if record["split"] == "valid"]
+    lines = [f"{'stopped early' if run.stopped == 'early' else run.stopped} after {_clock(run.seconds)}"]
+    lines[0] += f", {run.steps:,} steps"
     if run.best:
-        lines[0] += f"; best validation bound {run.best['bound']:.2f} nats, at epoch {run.best['epoch']:.4g}"
+        number = next(i for i, record in enumerate(valid, 1) if record["step"] == run.best["step"])
+        if run.stopped == "early":
+            lines[0] += f": no better validation in the last {len(valid) - number} evaluations"
+        bits = f", {run.best['bits_per_dim']:.3f} bits/dim" if "bits_per_dim" in run.best else ""
+        value = f"{run.best['bound']:.2f}".replace("-", "−")
+        kept = f"evaluation {number} of {len(valid)} (epoch {run.best['epoch']:.4g})"
+        lines.append(f"best validation bound on log p(x): {value} nats{bits}, at {kept}")
     if run.stopped == "interrupted":
-        return [*lines, f"continue:  lowerbound train --resume --out {folder}"]
-    return [*lines, f"numbers:   lowerbound evaluate {folder}", f"page:      lowerbound report {folder}"]
+        return [*lines, f"next:    lowerbound train --resume --out {folder}"]
+    shown = next((path for path in pictures if path.name == "samples.png"), None)
+    lines += [] if shown is None else [f"samples: {shown}"]
+    return [*lines, f"next:    lowerbound sample {folder}", f"or:      lowerbound evaluate {folder}"]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

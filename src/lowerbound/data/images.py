@@ -18,6 +18,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ _SHARE = 0.1  # of train, for a part that a split of its own lacks
 _NUMBER = re.compile(r"(\d+)")
 _LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx")
 _NAMED = 8  # damaged files that a message names
+_USUAL_SIZE = 64  # where pictures have several sizes and nobody names one
 _QUIET = 2.0  # seconds before reading is told of
 _MANY_PIXELS = 2**16  # in smaller pictures, the threads would wait for each other most of the time
 
@@ -66,6 +68,14 @@ def natural(name: str) -> tuple[list[Any], str]:
     return pieces, name
 
 
+class _SizesError(DataError):
+    """Pictures have several sizes, these among them."""
+
+    def __init__(self, message: str, sizes: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.sizes = sizes
+
+
 def read_folder(
     folder: Path,
     form: PictureForm,
@@ -80,15 +90,16 @@ def read_folder(
     Args:
         folder: Where they lie, or the file of a picture.
         form: What they become. With its size, "center" scales to cover the size and cuts what juts out, "stretch"
-            ignores the aspect, "pad" scales to fit inside and fills with black; without it all must agree.
+            ignores the aspect, "pad" scales to fit inside and fills with black; without one they keep theirs, or
+            where these differ get 64 x 64, or less of smaller pictures, which is said.
         on_corrupt: "refuse" or "skip" the files that cannot be decoded; either way the first of them are named.
         labels: A file that lists names and labels; see `lists.read_list`.
         label_column: Which column of the list is the label.
         seed: Of the examples of train that become a part which the folder's own split lacks.
 
     Raises:
-        DataError: No pictures, unreadable pictures, several sizes without one to bring them to, several depths, more
-            than memory holds, or an unclear layout of folders.
+        DataError: No pictures, unreadable pictures, several depths, more than memory holds, or an unclear layout of
+            folders.
     """
     notes: list[str] = []
     if folder.is_file():
@@ -97,7 +108,15 @@ def read_folder(
         folder, files = folder.parent, [_File(folder.name, 0, None)]
     else:
         files = _list(folder, labels, label_column, seed, notes)
-    array, kept = _read(folder, files, form, on_corrupt, notes)
+    try:
+        array, kept = _read(folder, files, form, on_corrupt, notes)
+    except _SizesError as error:
+        size = min(_USUAL_SIZE, *error.sizes)
+        notes.append(
+            f"{error}: each is scaled and cut to {size} x {size} around its middle; image_size= names another size, "
+            "with crop='stretch' or 'pad' for other ways"
+        )
+        array, kept = _read(folder, files, replace(form, size=(size, size)), on_corrupt, notes)
     for note in notes:
         warnings.warn(f"{folder}: {note}", stacklevel=5)  # from here up to who called `load`
     ends = np.cumsum([0, *(sum(file.part == part for file in kept) for part in range(files[-1].part + 1))])
@@ -365,10 +384,10 @@ def _check_alike(
 ) -> None:
     height, width = array.shape[2:]
     if values.shape[-2:] != (height, width):
-        raise DataError(
-            f"the images in {folder} have several sizes: {kept[0].path} is {height}x{width} and "
-            f"{file.path} {values.shape[-2]}x{values.shape[-1]} (height x width); pass image_size=, with "
-            "crop='center', 'stretch' or 'pad'"
+        raise _SizesError(
+            f"{kept[0].path} is {height}x{width} and {file.path} {values.shape[-2]}x{values.shape[-1]} (height x "
+            "width)",
+            (height, width, *values.shape[-2:]),
         )
     if values.dtype != array.dtype:
         raise DataError(

@@ -147,7 +147,8 @@ def load(
             its split whatever is added, removed or put elsewhere; "permutation", by their places; or the table that
             a run keeps of where the hashes are cut.
         seed: Of the hashes or the permutation, of static binarisation and of the labels that `labelled` keeps.
-        image_size: Size of the images of a folder, of shards or of a .parquet, one number or (height, width).
+        image_size: Size of the images of a folder, of shards or of a .parquet, one number or (height, width). None
+            for their own; where those of a folder differ, 64 or less, which is said.
         crop: How they get there: "center" covers the size and cuts, "stretch" ignores the aspect, "pad" fills.
         channels: 1 for grey, 3 for colour, 4 for colour and transparency, None for grey if all images of the folder
             are; of shards and of a .parquet for what the first is stored as.

@@ -39,7 +39,7 @@ from .stream import Options, Passes, check_samples, standard_error
 
 Proposal = Literal["posterior", "prior"]
 
-_TOLERATED_SHARE = 0.1
+MOST_BAD = 0.1  # share of the examples whose k-hat may be above the threshold
 
 # How many times the weights that are kept for k-hat are collected before the largest are sought again.
 _REDUCED_TOGETHER = 8
@@ -101,7 +101,7 @@ class NLL:
                 f"{self.samples} samples are too few to judge the importance weights by their Pareto k-hat; "
                 f"it needs {fewest_samples()}"
             )
-        if self.khat_share_bad > _TOLERATED_SHARE:
+        if self.khat_share_bad > MOST_BAD:
             return (
                 f"k-hat exceeds {THRESHOLD} for {self.khat_share_bad:.0%} of the examples (median effective sample "
                 f"size {self.ess_median:.3g} of {self.samples}): the proposal misses part of the posterior, and the "

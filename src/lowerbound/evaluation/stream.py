@@ -145,11 +145,23 @@ class Passes:
         Args:
             c: The condition of a batch: where it holds the observed elements, only the others are scored.
         """
-        volume = 0.0 if self.spec is None else self.spec.log_volume
-        name = None if self.model.condition is None else self.model.condition.observed
-        if name is None or c is None:
-            return volume
-        return volume * (1 - c[name][:, 1].flatten(1).mean(1).cpu().double())
+        volume = log_volume(self.model, self.spec, c)
+        return volume.cpu().double() if isinstance(volume, Tensor) else volume
+
+
+def log_volume(model: VAE, spec: DataSpec | None, c: dict[str, Tensor] | None) -> Tensor | float:
+    """Return what a log-density exceeds the log-probability of the discrete original by, in nats, or (B,).
+
+    Args:
+        model: The model.
+        spec: What the data are; nothing is discrete without.
+        c: The condition of a batch: where it holds the observed elements, only the others are scored.
+    """
+    volume = 0.0 if spec is None else spec.log_volume
+    name = None if model.condition is None else model.condition.observed
+    if not volume or name is None or c is None:
+        return volume
+    return volume * (1 - c[name][:, 1].flatten(1).mean(1))
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ..data import DataSpec, Split
 from ..model import VAE
 from .bounds import bound
 from .classification import classification_error
-from .importance import NLL, nll
+from .importance import MOST_BAD, NLL, nll
 from .latent import active_units, posterior_collapse_warning
 from .stream import Options, Passes, network_dtype, standard_error
 
@@ -21,14 +21,21 @@ from .stream import Options, Passes, network_dtype, standard_error
 _BOUND_SAMPLES = 10
 _NAIVE_LIMIT = 1000
 _GAP = 0.01  # nats that are worth a word
+_LOW = 0.1  # nats by which a value may be low
+_FEW = 30  # examples
 
 _NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 def summary(
-    model: VAE, split: Split | Tensor | Any, samples: int = 1000, **options: Unpack[Options]
+    model: VAE,
+    split: Split | Tensor | Any,
+    samples: int = 1000,
+    *,
+    naive: bool = False,
+    **options: Unpack[Options],
 ) -> dict[str, Any]:
-    """Return NLL, bound, use of the latent dimensions and warnings; numbers, strings and lists only.
+    """Return NLL, bound, use of the latent dimensions, a verdict and warnings; numbers, strings and lists only.
 
     Everything is in nats per example of the original data, as ``units`` says, but for ``bits_per_dim``. What
     does not apply or has no finite value is None. With a ``condition``, by its names, all is given it; where it holds
@@ -38,8 +45,9 @@ def summary(
     Args:
         model: The model; it is left as it was.
         split: A part of the data, or a tensor or array (N, *event).
-        samples: Importance samples per example, of the NLL and of the naive estimate beside it, which takes at
-            most 1000 of the examples.
+        samples: Importance samples per example.
+        naive: Estimate the NLL with z from the prior as well, of at most 1000 of the examples; done in any case where
+            a level of the latent is discrete, for it alone counts all codes.
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
     """
     began = time.perf_counter()
@@ -49,7 +57,10 @@ def summary(
     units = active_units(model, split, **options)
     result = nll(model, split, samples, **options)
     few = Options(**{**options, "limit": min(_NAIVE_LIMIT, result.n)})
-    naive = nll(model, split, samples, proposal="prior", **few)
+    all_codes = None
+    if naive or not model.prior.is_real:
+        all_codes = nll(model, split, samples, proposal="prior", **few)
+    word, reason = verdict(result)
     error = None
     if model.classifier is not None:
         error = classification_error(model, split, **options)
@@ -86,14 +97,16 @@ def summary(
         "khat_share_bad": result.khat_share_bad,
         "active_units": units.count,
         "latent": units.total,
-        "naive_nll": naive.value,
-        "naive_nll_stderr": naive.stderr,
-        "naive_n": naive.n,
+        "naive_nll": None if all_codes is None else all_codes.value,
+        "naive_nll_stderr": None if all_codes is None else all_codes.stderr,
+        "naive_n": None if all_codes is None else all_codes.n,
+        "verdict": word,
+        "reason": reason,
         "warnings": [
             warning
             for warning in (
                 result.warning,
-                None if model.prior.is_real else _other_codes_warning(result, naive),
+                None if all_codes is None or model.prior.is_real else _other_codes_warning(result, all_codes),
                 posterior_collapse_warning(units, terms),
             )
             if warning
@@ -103,6 +116,36 @@ def summary(
         "seconds": time.perf_counter() - began,
     }
     return {key: _plain(value) for key, value in numbers.items()}
+
+
+def verdict(result: NLL) -> tuple[str, str]:
+    """Return "good", "rough" or "do not trust", and the reason.
+
+    The estimate of log p(x) is low by about Var(w) / (2 S p(x)²), which is (1/ESS - 1/S) / 2 of each example.
+    """
+    lost, bad = int((~result.per_example.isfinite()).sum()), result.khat_share_bad
+    if lost:
+        return "do not trust", f"{lost} of {result.n} examples have no finite log p(x)"
+    if bad > MOST_BAD:
+        return "do not trust", (
+            f"k-hat is above 0.7 for {bad:.0%} of the examples: q(z|x) misses part of the posterior, and log p(x) is "
+            "probably higher; train longer, or use more samples or a more flexible posterior"
+        )
+    if math.isnan(bad):
+        return "rough", f"{result.samples} samples are too few to judge the importance weights"
+    low = ((1 / result.ess - 1 / result.samples) / 2).mean().item()
+    if low > max(_LOW, result.stderr / 2):
+        return "rough", f"with {result.samples} samples the value is about {low:.2g} nats too low"
+    if result.n < _FEW:
+        return "rough", f"{result.n} examples are few"
+    deviation = (result.per_example - result.per_example.mean()).square()
+    if deviation.max() > deviation.sum() / 2:
+        worst = int(deviation.argmax())
+        return (
+            "rough",
+            f"one example makes most of the error: number {worst}, {result.per_example[worst]:.5g} nats",
+        )
+    return "good", f"k-hat is below 0.7 for {1 - bad:.0%} of the examples"
 
 
 def _other_codes_warning(result: NLL, naive: NLL) -> str | None:

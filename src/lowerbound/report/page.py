@@ -45,8 +45,8 @@ _ABSENT = {
 
 # Key, name, what it is; {samples} stands for the number of importance samples.
 _QUANTITIES = (
-    ("nll", "NLL", "−log p(x), estimated with {samples} importance samples from q(z | x); lower is better"),
-    ("bits_per_dim", "Bits per dimension", "the NLL in bits, per value of an example; lower is better"),
+    ("nll", "log p(x)", "estimated with {samples} importance samples from q(z | x); higher is better"),
+    ("bits_per_dim", "Bits per dimension", "−log p(x) in bits, per value of an example; lower is better"),
     ("elbo", "ELBO", "reconstruction minus KL, a lower bound on log p(x); higher is better"),
     ("reconstruction", "Reconstruction", "mean of log p(x | z) over q(z | x)"),
     ("kl", "KL", "KL(q(z | x) ‖ p(z)), what a code tells of its example"),
@@ -60,12 +60,13 @@ _QUANTITIES = (
     ("khat_share_bad", "k-hat above 0.7", "share of the examples whose importance weights cannot be trusted"),
     (
         "naive_nll",
-        "NLL, naive estimator",
-        "with z from the prior instead of q(z | x): too high, the more so the larger the KL. For comparison only; "
-        "the model's NLL is the first line",
+        "log p(x), naive estimator",
+        "with z from the prior instead of q(z | x): too low, the more so the larger the KL. For comparison only; "
+        "the model's log p(x) is the first line",
     ),
 )
 _NATS = ("nll", "elbo", "reconstruction", "kl", "naive_nll")
+_NEGATIVE = ("nll", "naive_nll")  # kept as −log p(x), told as log p(x): one sign in all places
 _OUT_OF = {"active_units": "latent", "ess_median": "samples"}
 _PROTOCOL = (
     ("split", "Split"),
@@ -81,7 +82,7 @@ _PROTOCOL = (
     ("units", "Unit"),
     ("seconds", "Time"),
 )
-_ELSEWHERE = {"warnings", "kl_per_dimension", "latent"}
+_ELSEWHERE = {"warnings", "kl_per_dimension", "latent", "verdict", "reason"}
 _LISTS = {"warnings": str, "condition": str, "kl_per_dimension": (int, float)}
 
 
@@ -275,7 +276,7 @@ def numbers_table(numbers: Mapping[str, Any] | None, write: Callable[[str], str]
     samples = _value(given.get("samples", "some"))
     rows = []
     for key, name, meaning in _QUANTITIES:
-        if key in given or (key == "nll" and key in numbers):  # an NLL that is not finite is worth a line
+        if key in given or (key == "nll" and key in numbers):  # a log p(x) that is not finite is worth a line
             kind = {"nll": ' class="first"', "naive_nll": ' class="aside"'}.get(key, "")
             rows.append(
                 f'<tr{kind}><th scope="row">{name}</th><td class="value">{escape(_quantity(key, given))}</td>'
@@ -293,7 +294,7 @@ def numbers_table(numbers: Mapping[str, Any] | None, write: Callable[[str], str]
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Quantity", "Value", "What it is"))
     return (
-        f"{_warnings(given.get('warnings', ()))}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        f"{_verdict(given)}{_warnings(given.get('warnings', ()))}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)
         + "\n</tbody>\n</table>\n"
         '<p class="note">±: standard error of the mean over the examples.</p>\n'
@@ -308,6 +309,13 @@ def _warnings(warnings: Sequence[str]) -> str:
     return f'<div class="warning" role="note"><strong>Read these numbers with care</strong><ul>{items}</ul></div>\n'
 
 
+def _verdict(numbers: Mapping[str, Any]) -> str:
+    """Return how far the numbers can be trusted, as HTML; nothing for evaluations that do not say it."""
+    if "verdict" not in numbers:
+        return ""
+    return f"<p><strong>{escape(str(numbers['verdict']))}</strong>: {escape(str(numbers.get('reason', '')))}</p>\n"
+
+
 def _quantity(key: str, numbers: Mapping[str, Any]) -> str:
     """Return one number with its standard error and unit."""
     value, error = numbers.get(key), numbers.get(f"{key}_stderr")
@@ -320,6 +328,7 @@ def _quantity(key: str, numbers: Mapping[str, Any]) -> str:
     if key in _OUT_OF:
         total = f" of {_value(numbers[_OUT_OF[key]])}" if numbers.get(_OUT_OF[key]) is not None else ""
         return f"{round(value):,}{total}"
+    value = -value if key in _NEGATIVE else value
     text = f"{value:.2f}" if key != "bits_per_dim" else f"{value:.4f}"
     if error is not None and math.isfinite(error) and error > 0:
         # Two digits of the error say how many of the value mean anything.

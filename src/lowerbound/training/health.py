@@ -1,9 +1,11 @@
-"""Where a NaN or an infinity came from: which term, which layer, which batch."""
+"""What goes wrong in training, and why: a NaN or an infinity, a learning rate too high, a model that overfits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,11 @@ from torch import Tensor, nn
 from ..model import VAE
 from ..objectives import Move, Objective
 
+_FEWEST, _FEWEST_STEPS = 8, 1000  # evaluations and steps of a run that is more than a trial
+_STILL = 0.02  # share of a run's gain that may come in its last quarter
+_FALL = 0.2  # share of its gain that the training bound may lose: more is no noise
+_SHARE = 0.02  # the same of the validation bound
+_NATS = 0.2
 _WORDS = {"reconstruction": "log p(x|z)", "kl": "KL"}
 
 
@@ -73,3 +80,51 @@ def _first_bad(found: list[str], name: str):
             found.append(f"{name} ({type(module).__name__})")
 
     return hook
+
+
+def settled(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a run has gone on until its validation bound rose no more: a short trial has not."""
+    bounds = _bounds(history, "valid")
+    if len(bounds) < _FEWEST or history[-1]["step"] < _FEWEST_STEPS:
+        return False
+    late = max(bounds) - max(bounds[: -len(bounds) // 4])
+    return late <= _STILL * (max(bounds) - bounds[0])
+
+
+def findings(history: Sequence[Mapping[str, Any]], learning_rate: float, stopped: str) -> list[str]:
+    """Return what went wrong in a run, each with its cause and a remedy; nothing where nothing did.
+
+    Args:
+        history: The records of ``metrics.jsonl``.
+        learning_rate: The highest learning rate.
+        stopped: How the run ended; one that stopped early has dealt with a falling validation bound.
+    """
+    train, valid = _bounds(history, "train"), _bounds(history, "valid")
+    if len(valid) < _FEWEST:
+        return []
+    lost = sum(not math.isfinite(bound) for bound in valid)
+    gain = max(train) - train[0]
+    if lost or max(train) - train[-1] > _FALL * gain + _NATS:
+        what = (
+            f"{lost} of {len(valid)} validation bounds are not finite"
+            if lost
+            else f"the training bound fell from {max(train):.2f} to {train[-1]:.2f} nats"
+        )
+        return [
+            f"{what}: the learning rate {learning_rate:g} is probably too high; try {learning_rate / 3:.1g}"
+        ]
+    best = max(range(len(valid)), key=lambda i: valid[i])
+    fall, rise = valid[best] - valid[-1], valid[best] - valid[0]
+    if stopped == "early" or len(valid) - 1 - best < 3 or fall <= _SHARE * rise + _NATS:
+        return []
+    of = [record for record in history if record["split"] == "valid"]
+    where = f"evaluation {best + 1} of {len(valid)} (epoch {of[best]['epoch']:.4g})"
+    return [
+        f"validation fell from {valid[best]:.2f} nats at {where} to {valid[-1]:.2f} while training went on to rise: "
+        "from there on the model learned its examples by heart. The weights of that evaluation are kept; patience=5 "
+        "would have saved the time"
+    ]
+
+
+def _bounds(history: Sequence[Mapping[str, Any]], split: str) -> list[float]:
+    return [record["bound"] for record in history if record["split"] == split and "bound" in record]

@@ -18,7 +18,7 @@ from ..display import Picture, html_table
 from ..errors import ConfigError
 from ..model import VAE
 from ..objectives import ELBO, Objective
-from .console import console
+from .console import console, length_in_words
 from .engine import make_fabric
 from .folder import RunFolder
 from .heap import kept_heap
@@ -119,9 +119,9 @@ def train(
     """
     objective, settings = objective or ELBO(), settings or Settings(epochs=50)
     fabric = make_fabric(settings)
-    length = f"{settings.epochs:g} epochs" if settings.minutes is None else f"{settings.minutes:g} minutes"
     with _own_state(fabric.device), _stop_requested() as stop, kept_heap():
         session = Session(fabric, model, data, objective, settings, folder, config, stop)
+        length = length_in_words(settings.epochs, settings.minutes, session.pace.total_steps)
         with (
             console(progress and fabric.global_rank == 0, length, objective.is_bound) as shown,
             session.running(resume, shown),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +46,10 @@ class Means:
     def _open(self, name: str) -> None:
         if name not in self.sums:
             self.sums[name], self.counts[name] = self._zero.clone(), 0
+
+    def running(self, name: str) -> Callable[[], float | None]:
+        """Return what computes this process's mean of a number, None before there is one; it waits for the device."""
+        return lambda: self.sums[name].item() / self.counts[name] if self.counts.get(name) else None
 
     def over(self, fabric: Fabric) -> dict[str, float]:
         """Return the means over all processes' examples, with the evidence lower bound that they imply.

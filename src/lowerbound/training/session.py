@@ -23,6 +23,8 @@ from torch import Tensor, distributed, nn
 
 from ..data import Data, Split
 from ..errors import ConfigError, DataError, NonFiniteError, RunError, suggest
+from ..evaluation import bits_per_dim
+from ..evaluation.stream import log_volume
 from ..model import VAE
 from ..objectives import Move, Objective, Progress
 from . import checkpoint
@@ -37,7 +39,7 @@ from .means import Means
 from .optimizers import Guard, make_optimizer
 from .pace import Pace
 from .settings import Settings
-from .validation import seed_all, validate
+from .validation import of_original, seed_all, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -121,7 +123,7 @@ class Session:
         self._guard = Guard(self._device)
         self._reset()
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
-        self._counted, self._weight, self._moves = 0, 1.0, 0
+        self._counted, self._weight, self._moves, self._volume = 0, 1.0, 0, cast(Any, 0.0)
 
     @property
     def seconds(self) -> float:
@@ -170,6 +172,8 @@ class Session:
         """Return the next batch, its condition, and where the run stands; all draws of the step follow its seed."""
         self._moves = 0
         x, c, _ = self._batch(self.step)
+        volume = log_volume(self.model, self._data.train.spec, c)
+        self._volume = volume.mean() if isinstance(volume, Tensor) else volume
         return x, c, self.pace.progress(self.step)
 
     def _batch(self, step: int) -> tuple[Tensor, dict[str, Tensor] | None, Tensor]:
@@ -217,7 +221,7 @@ class Session:
         self._clear_gradients()
         self._moves += 1
         values = dict(move.terms) if move.bound is None else {"bound": move.bound, **move.terms}
-        self._means.add(values, self._counted)
+        self._means.add(of_original(values, self._volume), self._counted)
 
     def advance(self) -> None:
         """Go on to the next step, and look how things are when that is due.
@@ -232,7 +236,8 @@ class Session:
         if self.pace.look_is_due(self.step):
             self.look()
         clock = self._clock + time.monotonic() - self._tick
-        self._console.step(self.pace.fraction(self.step), self._examples * self._world / clock)
+        rate = self._examples * self._world / clock
+        self._console.step(self.pace.fraction(self.step), rate, self._means.running("bound"))
 
     def look(self) -> None:
         """Wait for the device, and agree with the other processes.
@@ -281,12 +286,12 @@ class Session:
             "learning_rate": self.pace.learning_rate(self.step - 1),
             "images_per_second": self._examples * world / self._clock,
         }
-        train = {**common, "split": "train", **self._means.over(self._fabric)}
+        train = self._with_bits({**common, "split": "train", **self._means.over(self._fabric)})
         with self._judged():
             found, where = validate(
                 self._fabric, self.model, self._objective, self._data.valid, self._settings
             )
-            valid = {**common, "seconds": self.seconds, "split": "valid", **found}
+            valid = self._with_bits({**common, "seconds": self.seconds, "split": "valid", **found})
             better = self._judge(valid, where)
             for record in (train, valid):
                 self.history.append(record)
@@ -297,6 +302,25 @@ class Session:
                 self._call(callback, valid)
         self._reset()
         self.look()  # it took a while
+
+    @property
+    def _grey(self) -> float:
+        """The log-volume of grey levels; 0 of other data, and where the values that are scored differ in number."""
+        condition = self.model.condition
+        part = condition is not None and condition.observed is not None
+        return 0.0 if part else self._data.train.spec.log_volume
+
+    def _with_bits(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a record with its bound in bits per dimension beside it, for grey levels."""
+        if not self._grey or "bound" not in record:
+            return record
+        return {**record, "bits_per_dim": bits_per_dim(-record["bound"], self._data.train.spec)}
+
+    def _in_units(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a record of before bounds were those of the discrete original, brought up to the present."""
+        if not self._grey or "bits_per_dim" in record:
+            return record
+        return self._with_bits({**record, **of_original(record, self._grey)})
 
     def _judge(self, valid: dict[str, Any], where: str) -> bool:
         """Return whether these are the best weights so far, and keep them then."""
@@ -436,7 +460,7 @@ class Session:
         if self._average:
             self._average.load(checkpoint.without_prefix("ema", tensors), where)
         self._take(state, where)
-        self.history = [record for record in folder.history() if record["step"] <= self.step]
+        self.history = [self._in_units(r) for r in folder.history() if r["step"] <= self.step]
         if self.history:
             last = self.history[-1]
             self.pace.evaluated(last["step"], self.pace.fraction(last["step"], last["seconds"]))
@@ -454,6 +478,7 @@ class Session:
             whole = all(isinstance(count, int) and count >= 0 for count in counts)
             if not whole or not (best is None or is_record(best)):
                 raise ValueError("numbers that cannot be")
+            best = best and self._in_units(best)
             self.step, self.best, self._since_best, self._before = step, best, since, float(state["seconds"])
             self._examples, self._clock = interval.get("examples", 0), float(interval.get("clock", 0.0))
             self._means.load(interval)

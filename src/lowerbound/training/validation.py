@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..data import Split
 from ..errors import ConfigError
+from ..evaluation.stream import log_volume
 from ..model import VAE
 from ..objectives import Objective
 from .checkpoint import seed_for
@@ -18,6 +20,9 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+_OF_X = ("bound", "elbo", "reconstruction")  # the terms that are log-densities of x
 
 
 def seed_all(device: torch.device, seed: int) -> None:
@@ -55,12 +60,23 @@ def validate(
             raise ConfigError(
                 f"{type(objective).__name__}.validate reports no 'bound', which chooses the model"
             )
+        values = of_original(values, log_volume(model, split.spec, c))
         means.add_each(values, counted)
         bounds.append(values["bound"] if counted else values["bound"][:0])
     found = means.over(fabric)
     return found, "" if math.isfinite(found["bound"]) else _first_bad(
         bounds, settings.batch_size, rank, world
     )
+
+
+def of_original(values: Mapping[str, Any], volume: Tensor | float) -> dict[str, Any]:
+    """Return an objective's terms with log p(x) as that of the discrete original, as evaluations have it.
+
+    Args:
+        values: Terms by name.
+        volume: What the density of the dequantised x exceeds it by, in nats.
+    """
+    return {name: value - volume if name in _OF_X else value for name, value in values.items()}
 
 
 def _first_bad(bounds: list[Tensor], batch_size: int, rank: int, world: int) -> str:
