@@ -108,7 +108,7 @@ class Columns(Likelihood):
         keep("at_numbers", self.numbers, torch.long)
         keep("at_choices", self.choices, torch.long)
         keep("at_empty", empty, torch.long)
-        keep("steps", steps, torch.float64)  # multiples of 0.001 are millions of them
+        keep("steps", steps, torch.float64)
         keep("cells", cells, torch.float64)
         widest = max(sizes, default=1)
         # Where the logits of each choice are; those that a choice has too few of are of probability 0.
@@ -123,6 +123,14 @@ class Columns(Likelihood):
         line = torch.linspace(-_END, _END, _KNOTS).expand(len(self.numbers), _KNOTS)
         self.register_buffer("xs", line.clone())
         self.register_buffer("us", line.clone())
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Columns:
+        # Whatever type the model has: of 0.001 in float32 the millionth multiple is none of 0.001.
+        wide = {name: getattr(self, name) for name in ("steps", "cells")}
+        super()._apply(fn, recurse)
+        for name, value in wide.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
 
     # ------------------------------------------------------------------ numbers to normal scores and back
     def score(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
