@@ -247,3 +247,17 @@ def test_values_outside_are_refused():
     for bad in ([1.2, 0.0], [1.0, 3.0], [1.0, 0.5], [math.inf, 0.0]):
         with pytest.raises(SupportError):
             slot.check(torch.tensor([bad]))
+
+
+def test_steps_keep_their_digits_in_a_model_of_float32(rng):
+    slot = Columns(1, [{"step": 0.001}]).to(torch.float16).to(torch.float32)
+    assert slot.steps.dtype == torch.float64
+    values = torch.tensor([[7999.999], [0.001], [5000.123]])
+    slot.start(
+        (torch.rand(500, 1, generator=torch.Generator().manual_seed(0)) * 8000).mul(1e3).round() / 1e3, None
+    )
+    slot.check(values)
+    assert (slot._on_grid(values.double()) * 1000 % 1 < 1e-6).sum() + (
+        slot._on_grid(values.double()) * 1000 % 1 > 1 - 1e-6
+    ).sum() == 3
+    assert slot(torch.zeros(1, 2)).log_prob(values).isfinite().all()

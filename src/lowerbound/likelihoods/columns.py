@@ -119,7 +119,7 @@ class Columns(Likelihood):
         keep("at_numbers", self.numbers, torch.long)
         keep("at_choices", self.choices, torch.long)
         keep("at_empty", empty, torch.long)
-        keep("steps", steps, torch.float64)  # multiples of 0.001 are millions of them
+        keep("steps", steps, torch.float64)
         keep("cells", cells, torch.float64)
         keep("starts", [sum(self.sizes[:group]) for group in range(len(self.sizes))], torch.long)
         keep("spiked", spiked, torch.long)
@@ -132,6 +132,14 @@ class Columns(Likelihood):
         self.register_buffer("xs", line.clone())
         self.register_buffer("us", line.clone())
         self.register_buffer("ends", torch.tensor([-math.inf, math.inf]).repeat(len(self.numbers), 1))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Columns:
+        # Whatever type the model has: of 0.001 in float32 the millionth multiple is none of 0.001.
+        wide = {name: getattr(self, name) for name in ("steps", "cells")}
+        super()._apply(fn, recurse)
+        for name, value in wide.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
 
     # ------------------------------------------------------------------ numbers to normal scores and back
     def score(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
