@@ -56,11 +56,8 @@ def shapes(kind, name, options=None):
         return CONDITIONS[name]
     cells = options_of(kind, REGISTRY[kind][name]).get("cells")
     if cells is None:
-        own = (
-            {"data_shape": (1, 8, 8)}
-            if "data_shape" in inspect.signature(REGISTRY[kind][name]).parameters
-            else {}
-        )
+        # To a class that does not ask for it by its attribute derived, it is not passed.
+        own = {"data_shape": (1, 8, 8)} if kind == "prior" else {}
         # As many numbers as can be divided by whatever a code is made of.
         divided = {"event_shape": (20,)} if kind in ("posterior", "prior") and name in IN_PARTS else {}
         return SHAPES[kind] | divided | own
