@@ -232,6 +232,14 @@ def test_bad_options_are_refused(call, message):
         call()
 
 
+def test_what_has_no_moments_or_no_distances_is_refused(model):
+    with pytest.raises(ConfigError, match="mean and variance are known"):
+        code_covariance(torch.distributions.Distribution(validate_args=False))
+    model.prior.levels = (model.prior.levels[0]._replace(kind="one-hot"),)
+    with pytest.raises(ConfigError, match="FactorVAE compares codes by their distance"):
+        FactorVAE().check(model, START)
+
+
 def test_a_posterior_that_does_not_factorise_has_no_density_of_each_dimension():
     q = MultivariateNormal(torch.zeros(3, 2), torch.eye(2).expand(3, 2, 2))
     with pytest.raises(ConfigError, match="factorises"):

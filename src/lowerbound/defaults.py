@@ -323,7 +323,7 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
             entry.start(data.train.distinct(name), model)
     if isinstance(model.transform, Standardize) and "transform" not in modules:
         model.transform = Standardize(data.mean, data.std)
-    u = _sample(data.train, model.transform)
+    u = starting_sample(data.train, model.transform)
     networks = {"posterior": "encoder", "likelihood": "decoder"}
     for name in ("encoder", "posterior", "prior", "decoder", "likelihood"):
         slot = getattr(model, name)
@@ -335,8 +335,8 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
             network.set_output_bias(output)
 
 
-def _sample(split: Any, transform: nn.Module | None) -> torch.Tensor:
-    """Return transformed examples (N, *event) to start from, the same at every call."""
+def starting_sample(split: Any, transform: nn.Module | None) -> torch.Tensor:
+    """Return transformed examples (N, *event), gaps filled, for slots to start from; the same at every call."""
     n = max(1, min(_EXAMPLES, _VALUES // split.spec.dimensions))
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n].sort().values
     parts = (x.cpu() for x, _ in split.select(index.numpy()).batches(256))

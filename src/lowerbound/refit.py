@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .conditions import Map
-from .defaults import check_data
+from .defaults import check_data, starting_sample
 from .errors import ConfigError
 from .evaluation.stream import Passes
 from .model import VAE
@@ -80,7 +80,7 @@ def ex_post(
     with draws(model.device, seed), torch.inference_mode(False):
         new = _with_prior(model, prior)
         with torch.no_grad():
-            new.prior.start(_sample(new, data.train), new)
+            new.prior.start(starting_sample(data.train, new.transform).to(new.device, new.dtype), new)
         if any(p.requires_grad for p in new.prior.parameters()):
             _fit(new, train, valid, steps, batch_size, learning_rate)
     before, after = (_mean_log_prior(m, valid, batch_size) for m in (model, new))
@@ -132,12 +132,6 @@ def _codes(model: VAE, split: Any, samples: int, seed: int) -> tuple[Tensor, Ten
         z, context = torch.cat(codes), torch.cat(contexts) if contexts else None
     with torch.inference_mode(False):
         return z.clone(), None if context is None else context.clone()
-
-
-def _sample(model: VAE, split: Any) -> Tensor:
-    """Return some examples in the units of the model, for slots that start from data."""
-    x, _ = next(split.batches(min(1000, len(split))))
-    return View(model).to_model(model.accept(x))[0]
 
 
 def _log_prior(model: VAE, codes: tuple[Tensor, Tensor | None], index: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ class DIP(Objective):
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         out = model(x, c)
+        if len(out.draw.q) > 1:
+            raise ConfigError("DIP needs a latent of one level; the model has several")
         covariance = code_covariance(out.q, aggregate=self.kind == "ii")
         excess = (covariance - torch.eye(len(covariance), dtype=covariance.dtype, device=x.device)).square()
         diagonal = excess.diagonal().sum()
@@ -63,11 +65,19 @@ def code_covariance(q: Distribution, aggregate: bool = True) -> Tensor:
     Args:
         q: Posteriors of a batch, (B,), with a mean and a variance in closed form.
         aggregate: Add the mean of their own covariances; full ones where q has them.
+
+    Raises:
+        ConfigError: q has no moments in closed form.
     """
-    mean = q.mean.flatten(1)
+    try:
+        mean, variance = q.mean.flatten(1), q.variance.flatten(1)
+    except NotImplementedError:
+        raise ConfigError(
+            "DIP needs a posterior whose mean and variance are known, as 'diagonal_gaussian'"
+        ) from None
     centred = mean - mean.mean(0)
     covariance = centred.T @ centred / len(mean)
     if not aggregate:
         return covariance
     own = getattr(q, "covariance_matrix", None)
-    return covariance + (torch.diag(q.variance.flatten(1).mean(0)) if own is None else own.mean(0))
+    return covariance + (torch.diag(variance.mean(0)) if own is None else own.mean(0))

@@ -22,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from ..model import VAE
 from ..nn import MLP
 from .base import Move, Objective, check_weights, penalised
+from .distances import check_real
 from .schedules import Progress
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class FactorVAE(Objective):
         real = (torch.arange(2 * half, device=z.device) < half).to(z.dtype).unsqueeze(1)
         loss = binary_cross_entropy_with_logits(self.critic(both), real)
         yield Move("critic", loss, None, {"critic": loss.detach()})
+
+    def check(self, model: VAE, progress: Progress) -> None:
+        """Raise ConfigError unless codes are real numbers."""
+        check_real(self, model)
 
 
 def shuffled(z: Tensor) -> Tensor:
