@@ -553,7 +553,7 @@ def test_the_condition_stands_in_the_formulas(tmp_path, undrawn):
     assert "A conditional variational autoencoder" in text
     assert "Condition c: label (3 classes)." in text
     assert "<dt>Condition</dt><dd>label</dd>" in text
-    assert "−log p(x | c), estimated with 1,000 importance samples from q(z | x, c)" in text
+    assert "log p(x | c), estimated with 1,000 importance samples from q(z | x, c)" in text
     assert "KL(q(z | x, c) ‖ p(z))" in section(text, "kl")  # this prior does not depend on c
     assert "All under the condition of one validation image: label = " in section(text, "latent_grid")
     assert "which the model is told as condition" in section(text, "latent")

@@ -45,7 +45,11 @@ _ABSENT = {
 
 # Key, name, what it is; {samples} stands for the number of importance samples.
 _QUANTITIES = (
-    ("nll", "log p(x)", "estimated with {samples} importance samples from q(z | x); higher is better"),
+    (
+        "nll",
+        "log p(x)",
+        "log p(x), estimated with {samples} importance samples from q(z | x); higher is better",
+    ),
     ("bits_per_dim", "Bits per dimension", "−log p(x) in bits, per value of an example; lower is better"),
     ("elbo", "ELBO", "reconstruction minus KL, a lower bound on log p(x); higher is better"),
     ("reconstruction", "Reconstruction", "mean of log p(x | z) over q(z | x)"),
