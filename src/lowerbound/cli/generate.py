@@ -32,7 +32,8 @@ def sample(
         bool | None,
         typer.Option(
             "--draw/--mean",
-            help="Draw x from p(x|z), or give its mean; of tables and counts drawn, of all else the mean, if not given.",
+            help="Draw x from p(x|z), or give its mean; of tables and counts drawn, of all else the mean, if not "
+            "given.",
         ),
     ] = None,
     temperature: Annotated[
