@@ -27,7 +27,7 @@ from ..errors import ConfigError, suggest
 from ..shapes import full_precision
 from .base import Likelihood
 
-_MOST = 40.0  # of log-means: beyond, powers of e overflow
+MOST = 40.0  # of log-means: beyond, powers of e overflow
 _BOUND = 12.0  # of log θ, as that of scales of Gaussians
 _FEW_ZEROS = -3.0  # log-odds of zero inflation at the start
 
@@ -121,7 +121,7 @@ class Poisson(CountLikelihood):
 
         if self.library == "given":
             return GivenLibrary(first, axes, self.log_total, family)
-        return Independent(family(first.clamp(max=_MOST)), axes, validate_args=False)
+        return Independent(family(first.clamp(max=MOST)), axes, validate_args=False)
 
     def start(self, u: Tensor, model: Any) -> Tensor:
         """Return the logarithms of the means or shares, and few zeros beside."""

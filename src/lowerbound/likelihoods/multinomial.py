@@ -22,7 +22,7 @@ from torch.distributions import Distribution
 
 from ..distributions.counts import MultinomialLog, NegativeBinomialLog
 from ..shapes import full_precision, numel
-from .counts import _MOST, CountLikelihood, check_word, log_theta_of
+from .counts import MOST, CountLikelihood, check_word, log_theta_of
 
 
 class Multinomial(CountLikelihood):
@@ -60,7 +60,7 @@ class Multinomial(CountLikelihood):
         if self.total == "modelled":
             h, location, log_theta = h.split([h.shape[-1] - 2, 1, 1], -1)
             total = NegativeBinomialLog(
-                location.squeeze(-1).clamp(max=_MOST), log_theta_of(log_theta.squeeze(-1))
+                location.squeeze(-1).clamp(max=MOST), log_theta_of(log_theta.squeeze(-1))
             )
             scores = h.unflatten(-1, self.event_shape)
         else:
