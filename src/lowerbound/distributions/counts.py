@@ -100,7 +100,7 @@ class NegativeBinomialLog(Counts):
         return of_mean + self._of_counts(value)
 
     def _of_counts(self, x: Tensor) -> Tensor:
-        """Return log Γ(θ + x) / (Γ(θ) θ^x x!), which is 0 where x is 0, and costs more than all else of the density."""
+        """Return log Γ(θ + x) / (Γ(θ) θ^x x!), which is 0 where x is 0 and costs more than all else of log p."""
         shape = torch.broadcast_shapes(x.shape, self.log_theta.shape)
         if x.device.type != "cpu":  # there, how many are not 0 would have to be waited for
             return log_rising(self.log_theta.exp(), x, self.log_theta) - torch.lgamma(x + 1)
