@@ -259,7 +259,7 @@ def test_every_command_takes_a_plugin():
 def test_a_shell_can_complete_names(tmp_path):
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "one" / "config.json").write_text("{}")
-    for line, wanted in (("evaluate runs/", "runs/one\n"), ("train --preset beta", "beta-vae\n")):
+    for line, wanted in (("evaluate runs/", "runs/one\n"), ("train --preset beta-v", "beta-vae\n")):
         words = f"lowerbound {line}"
         done = subprocess.run(
             [sys.executable, "-m", "lowerbound"],

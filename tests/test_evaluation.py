@@ -635,6 +635,7 @@ def test_summary_is_what_its_parts_say():
         "precision": "fp32",
         "seed": 2,
         "condition": None,
+        "given": None,
         "scored": None,
         "error": None,
         "error_stderr": None,

@@ -167,7 +167,10 @@ def _same(name: str, near: str | None) -> bool:
 
 def find(name: str, cutoff: float = 0.8) -> str | None:
     """Return the option of whatever section that a name is near to, with its section before a dot."""
-    for section, options in known().items():
+    sections = known()
+    # The parts of a model before what trains it: "hidden" is meant of the networks, and not of a critic.
+    for section in sorted(sections, key=lambda section: section == "objective"):
+        options = sections[section]
         there = _every(options) if isinstance(options, dict) else options
         if (near := closest(name, [*there, section], cutoff)) is not None:
             return near if near == section else f"{section}.{near}"

@@ -95,10 +95,22 @@ class NegativeBinomialLog(Counts):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value), elementwise, in nats."""
-        rest = value * self.log_mean - torch.lgamma(value + 1)
         none = F.softplus(self.log_mean - self.log_theta, threshold=40.0)  # log(1 + μ/θ)
-        theta = self.log_theta.exp()
-        return log_rising(theta, value, self.log_theta) + rest - (theta + value) * none
+        of_mean = value * self.log_mean - (self.log_theta.exp() + value) * none
+        return of_mean + self._of_counts(value)
+
+    def _of_counts(self, x: Tensor) -> Tensor:
+        """Return log Γ(θ + x) / (Γ(θ) θ^x x!), which is 0 where x is 0 and costs more than all else of log p."""
+        shape = torch.broadcast_shapes(x.shape, self.log_theta.shape)
+        if x.device.type != "cpu":  # there, how many are not 0 would have to be waited for
+            return log_rising(self.log_theta.exp(), x, self.log_theta) - torch.lgamma(x + 1)
+        x = x.expand(shape).flatten()
+        counted = x.nonzero().squeeze(1)
+        places = torch.arange(self.log_theta.numel()).reshape(self.log_theta.shape).expand(shape).flatten()
+        log_theta = self.log_theta.flatten().index_select(0, places[counted])
+        x = x[counted]
+        left = log_rising(log_theta.exp(), x, log_theta) - torch.lgamma(x + 1)
+        return left.new_zeros(shape.numel()).index_copy(0, counted, left).reshape(shape)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
@@ -219,7 +231,8 @@ class _Given(Distribution):
         """Draw totals, (*shape, 1, ...), not rounded."""
         assert self.log_total is not None
         location, scale = self.log_total
-        return (location + scale * torch.randn(shape).to(self.scores)).exp().reshape(*shape, *[1] * self.axes)
+        noise = torch.randn(shape, device=self.scores.device, dtype=self.scores.dtype)
+        return (location + scale * noise).exp().reshape(*shape, *[1] * self.axes)
 
     def _mean_total(self) -> Tensor:
         assert self.log_total is not None
