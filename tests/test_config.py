@@ -1,6 +1,5 @@
 """Names and options become the slots they say and come back as they were; wrong ones are refused with a remedy."""
 
-import inspect
 import json
 
 import numpy as np

@@ -111,7 +111,9 @@ def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
         lines.append(f"condition c: {', '.join(numbers['condition'])}{given}")
     if numbers["given"]:
         own = numbers["given"]
-        lines.append(f"the density is p(x | {own}), given each example's own {own}, the sum of its counts")
+        lines.append(
+            f"given {own}: the density is p(x | {own}), at each example's own {own}, the sum of its counts"
+        )
     return [row for line in lines for row in wrapped(line).splitlines()]
 
 
