@@ -311,8 +311,7 @@ class Sweep:
             if "objective" in choices:
                 objective = build_objective(choices["objective"])
             else:
-                objective, usual = recipe(data.spec, model)
-                given = usual | given
+                objective, given = recipe(data, model, given)
             how: dict[str, Any] = {"resume": goes_on, "overwrite": not goes_on, "progress": progress}
             run = fit(model, data, objective=objective, out=folder, callback=judge, **how, **given)
             if run.stopped != "interrupted":

@@ -334,8 +334,7 @@ def _start(
         model = model_for_data(data, choices.get("latent"), **slots)
     given = choices.get("training", {})
     if objective is None:
-        objective, usual = recipe(data.spec, model)
-        given = usual | given
+        objective, given = recipe(data, model, given)
     return folder, data, model, objective, given
 
 
