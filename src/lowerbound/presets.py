@@ -25,6 +25,9 @@ class Preset(NamedTuple):
     overrides: dict[str, Any]
 
 
+# A likelihood of which minus the logarithm is the squared error, up to a constant; and codes that are certain.
+_SQUARED = {"data": {"binarize": "none"}, "likelihood": {"type": "gaussian", "scale": 0.7071067811865476}}
+_CERTAIN = {**_SQUARED, "posterior": {"type": "deterministic"}, "prior": {"type": "standard_normal"}}
 _TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
 
 PRESETS: dict[str, Preset] = {
@@ -125,6 +128,129 @@ PRESETS: dict[str, Preset] = {
         "the MMD of codes and prior in place of the KL; the bound is still reported",
         "Zhao, Song and Ermon 2019, arXiv:1706.02262",
         {"objective": {"type": "info_vae", "alpha": 1.0, "weight": 100.0}},
+    ),
+    "ae": Preset(
+        "plain autoencoder, squared error; no bound",
+        "Hinton and Salakhutdinov 2006, Reducing the dimensionality of data with neural networks",
+        {**_CERTAIN, "objective": {"type": "regularised", "beta": 0.0, "penalty": "none"}},
+    ),
+    "rae-l2": Preset(
+        "autoencoder with small codes and a small decoder; sample after lowerbound.ex_post; no bound",
+        "Ghosh et al. 2020, arXiv:1903.12436",
+        {**_CERTAIN, "objective": {"type": "regularised", "penalty": "l2"}},
+    ),
+    "rae-gp": Preset(
+        "autoencoder with small codes and a smooth decoder; sample after lowerbound.ex_post; no bound",
+        "Ghosh et al. 2020, arXiv:1903.12436",
+        {**_CERTAIN, "objective": {"type": "regularised", "penalty": "gradient"}},
+    ),
+    "wae-mmd": Preset(
+        "Wasserstein autoencoder: squared error and the MMD of codes and prior; no bound",
+        "Tolstikhin et al. 2018, arXiv:1711.01558",
+        {**_CERTAIN, "objective": {"type": "wasserstein", "weight": 10.0}},
+    ),
+    "wae-gan": Preset(
+        "Wasserstein autoencoder: squared error and a critic of codes; no bound",
+        "Tolstikhin et al. 2018, arXiv:1711.01558",
+        {**_CERTAIN, "objective": {"type": "adversarial", "weight": 10.0}},
+    ),
+    "swae": Preset(
+        "squared error and the sliced Wasserstein distance of codes and prior; no bound",
+        "Kolouri et al. 2018, arXiv:1804.01947",
+        {**_CERTAIN, "objective": {"type": "wasserstein", "weight": 10.0, "distance": "sliced_wasserstein"}},
+    ),
+    "aae": Preset(
+        "squared error and a critic of codes; no bound",
+        "Makhzani et al. 2016, arXiv:1511.05644",
+        {**_CERTAIN, "objective": {"type": "adversarial"}},
+    ),
+    "planar-flow": Preset(
+        "posterior bent by planar flows",
+        "Rezende and Mohamed 2015, arXiv:1505.05770",
+        {"posterior": {"type": "planar"}, "objective": {"type": "elbo"}},
+    ),
+    "sylvester-flow": Preset(
+        "posterior bent by Sylvester flows",
+        "van den Berg et al. 2018, arXiv:1803.05649",
+        {"posterior": {"type": "sylvester"}, "objective": {"type": "elbo"}},
+    ),
+    "vae-iaf": Preset(
+        "inverse autoregressive flow as posterior",
+        "Kingma et al. 2016, arXiv:1606.04934",
+        {"posterior": {"type": "iaf", "transforms": 2, "hidden": [128, 128]}, "objective": {"type": "elbo"}},
+    ),
+    "flow-prior": Preset(
+        "flow of affine couplings as prior",
+        "Chen et al. 2017, arXiv:1611.02731; Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803",
+        {"prior": {"type": "flow"}, "objective": {"type": "elbo"}},
+    ),
+    "vamp": Preset(
+        "mixture of the posteriors of 50 learned pseudo-inputs as prior; 500 in the paper",
+        "Tomczak and Welling 2018, arXiv:1705.07120",
+        {"prior": {"type": "vamp", "components": 50}, "objective": {"type": "elbo"}},
+    ),
+    "mixture-prior": Preset(
+        "mixture of 10 Gaussians as prior",
+        "Dilokthanakul et al. 2016, arXiv:1611.02648",
+        {"prior": {"type": "gaussian_mixture", "components": 10}, "objective": {"type": "elbo"}},
+    ),
+    "svae": Preset(
+        "codes on the sphere: von Mises-Fisher posterior, uniform prior",
+        "Davidson et al. 2018, arXiv:1804.00891",
+        {
+            "posterior": {"type": "von_mises_fisher"},
+            "prior": {"type": "sphere"},
+            "objective": {"type": "elbo"},
+        },
+    ),
+    "poincare-vae": Preset(
+        "codes on the Poincaré ball, wrapped normal laws",
+        "Mathieu et al. 2019, arXiv:1901.06033",
+        {"posterior": {"type": "poincare"}, "prior": {"type": "poincare"}, "objective": {"type": "elbo"}},
+    ),
+    "vq-vae": Preset(
+        "codes out of a book of 512 rows",
+        "van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937",
+        {
+            "posterior": {"type": "vq"},
+            "prior": {"type": "codebook", "codes": 512},
+            "objective": {"type": "elbo"},
+        },
+    ),
+    "rq-vae": Preset(
+        "codes out of two books, the second for what the first leaves over",
+        "Lee et al. 2022, arXiv:2203.01941",
+        {
+            "latent": 32,
+            "posterior": {"type": "vq", "depth": 2},
+            "prior": {"type": "codebook", "codes": 64, "depth": 2},
+            "objective": {"type": "elbo"},
+        },
+    ),
+    "fsq-vae": Preset(
+        "codes rounded to the points of a lattice",
+        "Mentzer et al. 2024, arXiv:2309.15505",
+        {
+            "latent": 16,
+            "posterior": {"type": "fsq"},
+            "prior": {"type": "lattice"},
+            "objective": {"type": "elbo"},
+        },
+    ),
+    "categorical-vae": Preset(
+        "choices in place of numbers, by the Gumbel-softmax",
+        "Jang, Gu and Poole 2017, arXiv:1611.01144; Maddison, Mnih and Teh 2017, arXiv:1611.00712",
+        {
+            "latent": 80,
+            "posterior": {"type": "gumbel_softmax"},
+            "prior": {"type": "categorical"},
+            "objective": {"type": "elbo"},
+        },
+    ),
+    "log-cosh-vae": Preset(
+        "normalised log-cosh likelihood: squared near, absolute far",
+        "Chen, Chen and Teng 2019, Log hyperbolic cosine loss improves variational auto-encoder",
+        {"data": {"binarize": "none"}, "likelihood": {"type": "log_cosh"}, "objective": {"type": "elbo"}},
     ),
     "vae-gan": Preset(
         "reconstruction in the features of a critic; no bound",
