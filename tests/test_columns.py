@@ -221,6 +221,14 @@ def test_impossible_columns_are_refused(parts, message):
         Columns(2, parts)
 
 
+def test_few_rows_with_many_decimals_leave_a_smooth_curve(rng):
+    """Between values that a row or two have, others are as likely: held-out rows tell."""
+    x = rng.normal(13, 0.8, 142 + 2000).round(2)
+    slot, h = started([{"step": 0.01}], [x[:142]])
+    own = density(slot, h, x[142:]).mean() - math.log(0.01)
+    assert own > stats.norm(13, 0.8).logpdf(x[142:]).mean() - 0.1
+
+
 def test_features_tell_a_spike_from_its_neighbours(rng):
     slot, _ = started(
         [{"step": 1.0, "spikes": [0.0, 7.0]}, {"categories": 2}],

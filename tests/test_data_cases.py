@@ -771,7 +771,10 @@ def test_what_repeats_has_a_probability(case):
     kind = spec.table[0]
     repeated = pd.Series(column)[pd.Series(column).duplicated(keep=False)]
     assert (
-        kind.kind in ("category", "integer") or kind.step or set(repeated.astype(float)) <= set(kind.spikes)
+        kind.kind in ("category", "integer")
+        or kind.step
+        or kind.cell
+        or set(repeated.astype(float)) <= set(kind.spikes)
     )
     model = small(load(t))
     model.eval()

@@ -23,7 +23,7 @@ class Detectors:
         """Return the scores and the seconds of each detector."""
         X, Y = np.array(train), np.array(test)
         random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 (PyOD draws from it)
         torch.manual_seed(seed)
         detectors = {
             "pyod_vae": VAE(random_state=seed, batch_size=min(32, len(X)), verbose=0),

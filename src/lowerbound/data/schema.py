@@ -51,6 +51,7 @@ _FEW_VALUES, _ROWS_EACH = (
 )  # so few values, with so many rows each on average, are told apart one by one
 _STANDS_OUT = 0.05  # share of rows that makes one of many steps a value of its own
 _MOST_REPEATED = 100  # values of a column whose values repeat that are spikes
+_CLOSE_TO_RARE = 0.005  # share of rows that makes one of them such
 _CLOSE = 1e-9  # of the range: what is closer is one value
 _MOST_DIGITS = 6
 _EXACT = 2**23  # multiples of a step that float32 tells apart, with room for their halves
@@ -352,7 +353,9 @@ def _repeated(values: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, ...]
         return tuple(values[few].tolist()), None
     gaps = np.diff(values)
     cell = float(gaps[gaps > _CLOSE * (values[-1] - values[0])].min())
-    return tuple(values[order[: min(int((counts > 1).sum()), _MOST_REPEATED)]].tolist()), cell
+    # What few rows have in common is left to the curve of the rest.
+    often = int((counts >= max(_ROWS_EACH, _CLOSE_TO_RARE * counts.sum())).sum())
+    return tuple(values[order[: min(often, _MOST_REPEATED)]].tolist()), cell
 
 
 def _frequent(values: np.ndarray, counts: np.ndarray) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ _FLOOR = 1e-3  # of σ, in normal scores
 _END = 8.0  # normal score at a bound that no value passes
 _FAR = 20.0  # σ
 _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
-_OFTEN = 0.005  # share of rows that makes a value of many one of its own
+_OFTEN, _ROWS = 0.005, 10.0  # share, and number of rows, that make a value one of its own
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
 _QUANTILES = 16  # of what a median is taken of, beside the spikes
@@ -501,7 +501,7 @@ def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     values, counts = x.unique(return_counts=True)
     n, step, low = len(x), float(column.get("step") or 0), column.get("low")
     up_to = counts.cumsum(0).double()
-    alone = _standing_alone(values, counts) if step else torch.zeros(len(values), dtype=torch.bool)
+    alone = _standing_alone(counts) if step else torch.zeros(len(values), dtype=torch.bool)
     # So many that each piece holds enough examples for its slope to mean something.
     rest = (~alone).nonzero().flatten()
     most = min(_KNOTS - 4 - 2 * int(alone.sum()), max(4, round(2 * math.sqrt(int(counts[rest].sum())))))
@@ -530,14 +530,15 @@ def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return _with_tails(xs, us, low, step)
 
 
-def _standing_alone(values: Tensor, counts: Tensor) -> Tensor:
-    """Return which of the different values of a column of steps have borders of their own."""
-    most = (_KNOTS - 4) // 2
-    if len(values) <= most:
-        return torch.ones(len(values), dtype=torch.bool)
-    often = torch.zeros(len(values), dtype=torch.bool)
-    often[counts.topk(most // 2).indices] = True
-    return often & (counts >= max(3.0, _OFTEN * float(counts.sum())))
+def _standing_alone(counts: Tensor) -> Tensor:
+    """Return which of the different values of a column of steps have borders of their own: the frequent ones.
+
+    Of the others, what is between two borders is as likely as what lies beside it: a value that few rows have says
+    little of how many more will, and nothing of its neighbours that none has.
+    """
+    often = torch.zeros(len(counts), dtype=torch.bool)
+    often[counts.topk(min(len(counts), (_KNOTS - 4) // 4)).indices] = True
+    return often & (counts >= max(_ROWS, _OFTEN * float(counts.sum())))
 
 
 def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float) -> tuple[Tensor, Tensor]:
