@@ -504,7 +504,7 @@ def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     alone = _standing_alone(counts) if step else torch.zeros(len(values), dtype=torch.bool)
     # So many that each piece holds enough examples for its slope to mean something.
     rest = (~alone).nonzero().flatten()
-    most = min(_KNOTS - 4 - 2 * int(alone.sum()), max(4, round(2 * math.sqrt(int(counts[rest].sum())))))
+    most = min(_KNOTS - 4 - 2 * int(alone.sum()), max(4, round(math.sqrt(int(counts[rest].sum())))))
     middle = (up_to - counts / 2.0) / n
     if len(rest) > most:
         # Evenly in the normal score, so that the tails have their share of points.
