@@ -2,7 +2,7 @@
 
     python table_metrics.py REQUEST.json
 
-REQUEST is {"real": CSV, "synthetic": CSV, "test": CSV, "numbers": [columns], "target": column}; the answer, one JSON
+REQUEST is {"real": CSV, "synthetic": CSV, "test": CSV, "numbers": [columns], "target": column}; the answer, a JSON
 object, goes to standard output: column_error and pair_error in per cent (1 - sdmetrics' Column Shapes and Column Pair
 Trends of real and synthetic rows), c2st (sdmetrics' LogisticDetection, 1 is best), and auc or rmse on the test rows of
 a booster trained on the synthetic rows, chosen on an eighth of them that was held out.
@@ -33,7 +33,9 @@ def read(path: str, numbers: list[str]) -> pd.DataFrame:
         number = pd.to_numeric(column, errors="coerce")
         # One and the same category may be written as 1 and as 1.0.
         whole = number.notna() & (number == number.round())
-        frame[name] = number if name in numbers else column.where(~whole, number.fillna(0).astype(int).astype(str))
+        frame[name] = (
+            number if name in numbers else column.where(~whole, number.fillna(0).astype(int).astype(str))
+        )
     return pd.DataFrame(frame)
 
 
@@ -62,14 +64,10 @@ def detection(real: pd.DataFrame, fake: pd.DataFrame, numbers: list[str]) -> flo
 
 
 def _metadata(real: pd.DataFrame, numbers: list[str]) -> dict[str, object]:
-    return {
-        "columns": {name: {"sdtype": "numerical" if name in numbers else "categorical"} for name in real}
-    }
+    return {"columns": {name: {"sdtype": "numerical" if name in numbers else "categorical"} for name in real}}
 
 
-def downstream(
-    fake: pd.DataFrame, test: pd.DataFrame, numbers: list[str], target: str
-) -> dict[str, float]:
+def downstream(fake: pd.DataFrame, test: pd.DataFrame, numbers: list[str], target: str) -> dict[str, float]:
     """Return the test error of a booster that has seen synthetic rows only."""
     from sklearn.metrics import roc_auc_score, root_mean_squared_error
     from xgboost import XGBClassifier, XGBRegressor
