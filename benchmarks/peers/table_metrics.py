@@ -3,9 +3,9 @@
     python table_metrics.py REQUEST.json
 
 REQUEST is {"real": CSV, "synthetic": CSV, "test": CSV, "numbers": [columns], "target": column}; the answer, a JSON
-object, goes to standard output: column_error and pair_error in per cent (1 - sdmetrics' Column Shapes and Column Pair
-Trends of real and synthetic rows), c2st (sdmetrics' LogisticDetection, 1 is best), and auc or rmse on the test rows of
-a booster trained on the synthetic rows, chosen on an eighth of them that was held out.
+object, goes to standard output: column_error and pair_error in per cent (1 - sdmetrics' Column Shapes and Column
+Pair Trends of real and synthetic rows), c2st (sdmetrics' LogisticDetection, 1 is best), and auc or rmse on the test
+rows of a booster trained on the synthetic rows, chosen on an eighth of them that was held out.
 """
 
 from __future__ import annotations
