@@ -53,8 +53,8 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     image, size = spec.kind == "image", spec.dimensions
     network: dict[str, Any] = {"type": "conv"}
     if not image or size <= 1024:
-        width = 512 if size > 256 or spec.tabular else 128
-        network = {"type": "mlp", "hidden": [width, width]} | ({"dropout": 0.1} if spec.tabular else {})
+        width = 512 if size > 256 or spec.tabular else 256 if _of_columns(spec) else 128
+        network = {"type": "mlp", "hidden": [width, width]} | ({"dropout": 0.1} if _of_columns(spec) else {})
     given = as_options("network", overrides.get("network", {}))
     network = merge({"network": network}, {"network": given})["network"]
     usual: dict[str, dict[str, Any]] = {
@@ -62,7 +62,7 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         "posterior": {"type": "diagonal_gaussian"},
         # New rows are drawn from it, and under N(0, I) there are holes. Under a condition its codes would mean
         # another thing for each class.
-        "prior": {"type": "flow" if spec.tabular and not spec.conditions else "standard_normal"},
+        "prior": {"type": "flow" if _of_columns(spec) and not spec.conditions else "standard_normal"},
         "decoder": network,
         "likelihood": {"type": "columns"}
         if spec.tabular
@@ -103,6 +103,11 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
                 entry["missing"] = False
     _check_together(spec, chosen, modules)
     return chosen
+
+
+def _of_columns(spec: DataSpec) -> bool:
+    """Whether x has columns that mean different things: a table, or zeros and ones that are no image."""
+    return spec.tabular or (spec.kind == "vector" and spec.values == "binary")
 
 
 def _class_of(slot: str, options: Options, modules: Mapping[str, nn.Module]) -> type:
@@ -231,9 +236,11 @@ def recipe(data: Data, model: VAE, given: Mapping[str, Any]) -> tuple[objectives
 
 
 def default_latent(spec: DataSpec) -> int:
-    """Return a usual number of latent dimensions: an eighth of the data's, between 2 and 40; of a table up to 16."""
+    """Return a usual number of latent dimensions: an eighth of the values, 2 to 40; of columns up to 16 or 32."""
     if spec.tabular:
         return max(2, min(16, spec.dimensions))
+    if _of_columns(spec):
+        return max(2, min(32, spec.dimensions // 2))
     return max(2, min(40, spec.dimensions // 8))
 
 
