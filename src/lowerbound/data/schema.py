@@ -637,8 +637,8 @@ def words(column: ColumnSpec) -> tuple[str, str, str]:
         column.kind,
         {
             "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
-            "identifier": "another value in each row; set aside"
-            + (", numbered on in samples" if column.high is not None else ""),
+            "identifier": "another value in each row; "
+            + ("set aside" if column.high is None else "numbered on in samples"),
             "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
             "empty": "no cell has a value; set aside",
             "ignored": "set aside by the schema",
