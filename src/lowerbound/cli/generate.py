@@ -68,7 +68,10 @@ def sample(
         classes = torch.tensor(label.seen)
         n = n or len(classes) * max(1, min(8, 160 // len(classes)))
         c[name] = classes[torch.arange(n) * len(classes) // n]
-        layout = {"label": name, "labels": [label.classes[k] for k in c[name].tolist()]}
+        column = (
+            (task.config["data"] or {}).get("options", {}).get("label_column") if name == "label" else None
+        )
+        layout = {"label": column or name, "labels": [label.classes[k] for k in c[name].tolist()]}
         if n % len(classes) == 0:
             layout["columns"] = n // len(classes)
             layout["row_labels"] = [label.classes[k] for k in classes.tolist()]

@@ -677,9 +677,8 @@ def edited(
             )
         column = edit["name"]
         if column not in by_name:
-            raise ConfigError(
-                f"{name} has no column {column!r}, which the schema names; {suggest(column, by_name)}"
-            )
+            wish = "is to be left out" if edit.get("kind") == "ignored" else "the schema names"
+            raise ConfigError(f"{name} has no column {column!r}, which {wish}; {suggest(column, by_name)}")
         known = _as_stored(by_name[column])
         if edit.get("kind") in ("category", "ordered") and not (
             edit.get("categories") or known["categories"]
