@@ -39,7 +39,8 @@ def steps(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr[-2000:]
         said = done.stdout + done.stderr
         assert "Traceback" not in said
-        assert max(map(len, said.splitlines())) <= 80
+        shown = [line for line in said.splitlines() if "next:" not in line and str(tmp_path) not in line]
+        assert max(map(len, shown)) <= 80  # but for what is to be copied
         return said
 
     return run
@@ -86,7 +87,7 @@ def test_researcher(steps):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     said = steps("researcher.sh")
     numbers = json.loads(Path("nll.json").read_text())
-    assert numbers["nll"]["value"] < -numbers["elbo"]["value"]
+    assert numbers["nll"] < -numbers["elbo"]
     assert "tabular" in Path("table.tex").read_text()
     assert is_picture("compare.png")
     assert "lowerbound report" in said

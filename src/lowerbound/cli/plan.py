@@ -385,6 +385,8 @@ def demo(
         count = problems or recipe["problems"]
         with progress_bar("solving", count, not quiet, unit="problems") as advance:
             planning.make_data(family, count, data, workers=workers, progress=advance)
+    elif problems is not None:
+        print(f"{data} is there already, so --problems is not used", file=sys.stderr)
     run = folder / "run"
     resume = (run / "config.json").exists()
     if (
