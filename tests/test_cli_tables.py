@@ -62,7 +62,8 @@ def test_samples_are_rows_like_those_of_the_file(made, monkeypatch):
     read = {".csv": lambda p: pd.read_csv(p, keep_default_na=False, na_values=[""], parse_dates=["since"])}
     for path in ("s.csv", "s.parquet"):
         frame = read.get(path[1:], pd.read_parquet)(path)
-        assert list(frame.columns) == ["age", "income", "plan", "since", "country"]
+        assert list(frame.columns) == ["id", "age", "income", "plan", "since", "country"]
+        assert frame["id"].tolist() == [f"c{i:04}" for i in range(300, 500)]
         assert set(frame["plan"].dropna()) == {"None", "basic", "gold"}
         assert (frame["country"] == "DE").all()
         assert frame["since"].dt.normalize().equals(frame["since"])
@@ -131,3 +132,43 @@ def test_gaps_are_filled_in_the_file_that_was_learned_from(made, tmp_path, monke
         assert run("complete", made / "near", "--out", "filled.csv", "-k", "20") == 0
     before = pd.read_csv(made / "customers.csv", keep_default_na=False)
     assert pd.read_csv("filled.csv", keep_default_na=False)["id"].tolist() == before["id"].tolist()
+
+
+def test_facts_on_copies_are_said_and_printed(made, capsys, monkeypatch):
+    monkeypatch.chdir(made)
+    assert run("sample", "run", "-n", "50", "--out", "facts.csv", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["file"] == "facts.csv"
+    assert facts["closeness"]["copies"] == 0
+    assert (facts["closeness"]["rows"], facts["closeness"]["references"]) == (50, 30)
+    (made / "customers.csv").rename(made / "away.csv")
+    try:
+        assert run("sample", "run", "-n", "5", "--out", "unknown.csv") == 0
+    finally:
+        (made / "away.csv").rename(made / "customers.csv")
+    assert "not known without the data" in capsys.readouterr().err
+
+
+def test_a_label_keeps_its_name_and_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60).round(2), "kind": rng.choice(["x", "y"], 60)})
+    frame["b"] = rng.normal(size=60).round(2)
+    frame.to_csv("t.csv", index=False)
+    assert run("train", "t.csv", "--label", "kind", "--condition", "label", "--epochs", "1", "-q") == 0
+    assert run("sample", "runs/t", "--out", "s.csv") == 0
+    assert list(pd.read_csv("s.csv")) == ["a", "kind", "b"]
+    assert run("train", "t.csv", "--epochs", "1", "-q", "--overwrite") == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["t"]
+    assert run("sample", "runs/t", "--out", "s.csv", "--overwrite") == 0
+    assert set(pd.read_csv("s.csv")["kind"]) == {"x", "y"}
+
+
+def test_inspect_takes_what_train_takes(made, capsys, monkeypatch):
+    monkeypatch.chdir(made)
+    assert run("inspect", "customers.csv", "--drop", "age", "--label", "plan", "--json") == 2
+    assert "labels of customers.csv are missing" in capsys.readouterr().err
+    assert run("inspect", "customers.csv", "--drop", "age", "--columns", "age,income", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["columns"] == ["income"]
+    assert run("inspect", "customers.csv", "--drop", "agee") == 2
+    assert "'agee', which is to be left out; did you mean 'age'" in capsys.readouterr().err

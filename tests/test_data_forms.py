@@ -128,8 +128,9 @@ def forms(columns, folder):
 
 def said(spec):
     """The schema without what forms cannot all say: whether whole numbers beside gaps are stored as such."""
-    table = tuple(replace(c, stored="float" if c.stored == "integer" else c.stored) for c in spec.table)
-    return replace(spec, source="", table=table, stored=None)
+    plain = {"form": None, "gap": ""}  # how a file of texts is written
+    table = tuple(replace(c, stored=c.stored.replace("integer", "float"), **plain) for c in spec.table)
+    return replace(spec, source="", table=table, stored=None, file=None)
 
 
 def values(split):

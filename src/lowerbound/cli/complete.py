@@ -166,7 +166,8 @@ def _fill(task: Task, n: int | None, draws: int | None, mean: bool, method: str 
         frames.append(frame)
     import pandas as pd
 
-    write_frame(task.path, pd.concat(frames, ignore_index=True))
+    form = original.attrs.get("forms", {}), original.attrs.get("file")
+    write_frame(task.path, pd.concat(frames, ignore_index=True), *form)
     print(task.path)
     if draws is None and len(rows):
         beside = task.path.with_suffix(".intervals.csv")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, LowerboundError
 from .given import example_given, only_label, read_given
 from .options import GivenOption, NumberOption, SamplesOption, how_many, number, one_of
 from .task import Task, on_run
@@ -17,6 +18,7 @@ from .writing import formats_of, write_csv, write_npy, write_observations
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..evaluation import Closeness
     from ..model import VAE
 
 
@@ -41,11 +43,17 @@ def sample(
             metavar="T", callback=number(0, 1000), help="Spread of z relative to the prior; 1 is the model."
         ),
     ] = 1.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the file, and of a table the facts, as one JSON object.")
+    ] = False,
 ) -> None:
     """Draw new examples: z from the prior, x from the decoder.
 
     A conditional model draws under what is --given. If its only label is not, the examples are spread evenly over the
-    classes, in their order: a row of the picture each, if they come out even, and the last column of a table.
+    classes, in their order: a row of the picture each, if they come out even, and a column of a table.
+
+    Of a table it is said how many of the rows are copies of training rows, and how many are closer to a training row
+    than to one of the test split, of which a model that does not copy has half. That is no proof of privacy.
     """
     import torch
 
@@ -60,7 +68,10 @@ def sample(
         classes = torch.tensor(label.seen)
         n = n or len(classes) * max(1, min(8, 160 // len(classes)))
         c[name] = classes[torch.arange(n) * len(classes) // n]
-        layout = {"label": name, "labels": [label.classes[k] for k in c[name].tolist()]}
+        column = (
+            (task.config["data"] or {}).get("options", {}).get("label_column") if name == "label" else None
+        )
+        layout = {"label": column or name, "labels": [label.classes[k] for k in c[name].tolist()]}
         if n % len(classes) == 0:
             layout["columns"] = n // len(classes)
             layout["row_labels"] = [label.classes[k] for k in classes.tolist()]
@@ -74,7 +85,30 @@ def sample(
     draw = (spec is not None and (spec.table is not None or spec.values == "count")) if draw is None else draw
     x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=task.seed)
     write_observations(task.path, x, model.data_spec, **layout)
+    facts = None if spec is None or spec.table is None else _closeness(task, x)
+    if as_json:
+        print(json.dumps({"file": str(task.path), "closeness": facts and facts.to_dict()}))
+        return
     print(task.path)
+    if facts is not None:
+        print(facts, file=sys.stderr)
+
+
+def _closeness(task: Task, x: Tensor) -> Closeness | None:
+    """Return how close rows x of a table, as they are written, are to those of training; say if that is unknown."""
+    import numpy as np
+
+    from ..data.schema import decode, encode
+    from ..evaluation import closeness
+
+    table = task.model.data_spec.table
+    try:
+        train, test = (next(iter(part.batches(len(part))))[0] for part in (task.data.train, task.data.test))
+    except LowerboundError as error:
+        print(f"whether rows are copies is not known without the data of the run: {error}", file=sys.stderr)
+        return None
+    written = encode(table, decode(table, x.detach().cpu().numpy()), "samples")
+    return closeness(written, np.asarray(train), np.asarray(test), table, seed=task.seed)
 
 
 @on_run(source=True, split=True, writes=formats_of)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ConfigError
-from .options import OverwriteOption, RootOption, SchemaOption
+from .checks import layer_of_flags
+from .options import (
+    ColumnsOption,
+    DropOption,
+    ImageSizeOption,
+    LabelOption,
+    OverwriteOption,
+    RootOption,
+    SchemaOption,
+    picture_size,
+)
 from .writing import check_out
 
 if TYPE_CHECKING:
@@ -20,6 +30,10 @@ if TYPE_CHECKING:
 
 def inspect(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What `lowerbound train` takes.")],
+    columns: ColumnsOption = None,
+    drop: DropOption = None,
+    label: LabelOption = None,
+    image_size: ImageSizeOption = None,
     schema: SchemaOption = None,
     set_: Annotated[
         list[str] | None,
@@ -45,15 +59,16 @@ def inspect(
     import functools
 
     from .. import data as sources
+    from ..names import words
     from ..overrides import check_overrides, merge, parse_assignment
 
     choices = functools.reduce(merge, map(parse_assignment, set_ or []), {})
     if strange := choices.keys() - {"data"}:
         raise ConfigError(f"inspect reads data only: --set data.OPTION=VALUE; got {sorted(strange)[0]}")
     check_overrides(choices, "--set")
-    options = choices.get("data", {})
-    given = {"root": root and str(root), "schema": schema and str(schema)}
-    options |= {name: value for name, value in given.items() if value is not None}
+    flags: dict[str, Any] = {"schema": schema, "root": root, "drop": drop, "label": label}
+    flags |= {"columns": columns and words(columns), "image_size": image_size and picture_size(image_size)}
+    options = merge(choices, layer_of_flags(flags)).get("data", {})
     if out is not None:
         check_out(out, overwrite, (".json",))
     data = sources.load(source, **options)

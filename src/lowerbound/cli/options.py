@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,14 @@ def number(least: float, most: float = _MOST, *, above: bool = False) -> Callabl
 def how_many(words: str) -> Any:
     """Return the option for a number of things, which is told in these words."""
     return typer.Option("-n", "--number", metavar="N", callback=number(1), help=words)
+
+
+def picture_size(text: str) -> int | list[int]:
+    """Return the size of a picture: a number, or height and width."""
+    sizes = text.replace("x", ",").split(",")
+    if len(sizes) > 2 or not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", size) for size in sizes):
+        raise ConfigError(f"--image-size is a number of pixels, or HEIGHT,WIDTH; got {brief(text)}")
+    return int(sizes[0]) if len(sizes) == 1 else [int(size) for size in sizes]
 
 
 def one_of(*names: str) -> Callable[..., Any]:
@@ -123,6 +132,16 @@ ChangedDataOption = Annotated[
 ]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File to write; its ending chooses the format.")
+]
+ColumnsOption = Annotated[
+    str | None, typer.Option(metavar="A,B,...", help="The columns of a table to use; all if not given.")
+]
+DropOption = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns of a table to leave out.")]
+LabelOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column that is the label, and no part of x.")
+]
+ImageSizeOption = Annotated[
+    str | None, typer.Option(metavar="N", help="Size that pictures are brought to: 64, or HEIGHT,WIDTH.")
 ]
 NumberOption = Annotated[int | None, how_many("How many examples; if not given all, of pictures 16.")]
 GivenOption = Annotated[

@@ -357,6 +357,15 @@ def demo(
         Path | None,
         typer.Option(metavar="DIR", help="Folder to write; runs/plan-NAME if not given."),
     ] = None,
+    problems: Annotated[
+        int | None,
+        typer.Option(
+            *("-n", "--problems"),
+            metavar="N",
+            callback=number(1, _MOST_PROBLEMS),
+            help="Problems to learn from, instead of the demo's own; fewer are done sooner.",
+        ),
+    ] = None,
     workers: WorkersOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -373,8 +382,11 @@ def demo(
     family = planning.family(name)
     data = folder / "data.npz"
     if not data.exists():
-        with progress_bar("solving", recipe["problems"], not quiet, unit="problems") as advance:
-            planning.make_data(family, recipe["problems"], data, workers=workers, progress=advance)
+        count = problems or recipe["problems"]
+        with progress_bar("solving", count, not quiet, unit="problems") as advance:
+            planning.make_data(family, count, data, workers=workers, progress=advance)
+    elif problems is not None:
+        print(f"{data} is there already, so --problems is not used", file=sys.stderr)
     run = folder / "run"
     resume = (run / "config.json").exists()
     if (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ConfigError, brief
+from ..errors import ConfigError
 from ..names import merge, parse_assignment, words
 from ..presets import PRESETS
 from ..presets import preset as preset_overrides
@@ -21,6 +20,10 @@ from .given import mask_rule
 from .inspect import described
 from .options import (
     ChangedDataOption,
+    ColumnsOption,
+    DropOption,
+    ImageSizeOption,
+    LabelOption,
     OverwriteOption,
     QuietOption,
     RootOption,
@@ -28,6 +31,7 @@ from .options import (
     device_name,
     number,
     one_of,
+    picture_size,
     settings_like,
     sources_here,
 )
@@ -114,21 +118,10 @@ def train(
             help="Stop after so many evaluations without a better validation bound.",
         ),
     ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="The columns of a table to use; all if not given."),
-    ] = None,
-    drop: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="Columns of a table to leave out.")
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="The column that is the label, and no part of x."),
-    ] = None,
-    image_size: Annotated[
-        str | None,
-        typer.Option(metavar="N", help="Size that pictures are brought to: 64, or HEIGHT,WIDTH."),
-    ] = None,
+    columns: ColumnsOption = None,
+    drop: DropOption = None,
+    label: LabelOption = None,
+    image_size: ImageSizeOption = None,
     binarize: Annotated[
         str | None,
         typer.Option(
@@ -251,7 +244,7 @@ def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         "condition": names[0] if len(names) == 1 else names or None,
         "observed": given["observed"] and mask_rule(given["observed"]),
         "columns": given["columns"] and words(given["columns"]),
-        "image_size": given["image_size"] and _size(given["image_size"]),
+        "image_size": given["image_size"] and picture_size(given["image_size"]),
     }
     found = [
         ("--preset", preset_overrides(given["preset"])),
@@ -265,14 +258,6 @@ def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         if where != _FLAGS:  # whose numbers have been checked one by one
             _check_sizes(layer, where)
     return found
-
-
-def _size(text: str) -> int | list[int]:
-    """Return the size of a picture: a number, or height and width."""
-    sizes = text.replace("x", ",").split(",")
-    if len(sizes) > 2 or not all(re.fullmatch(r"\s*[1-9]\d{0,8}\s*", size) for size in sizes):
-        raise ConfigError(f"--image-size is a number of pixels, or HEIGHT,WIDTH; got {brief(text)}")
-    return int(sizes[0]) if len(sizes) == 1 else [int(size) for size in sizes]
 
 
 def _choices(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
@@ -323,7 +308,7 @@ def _start(
     objective = build_objective(choices["objective"]) if "objective" in choices else None
     settings = build_settings(choices.get("training", {}))
     choose_device(settings.device)
-    folder = out or _free_folder(source)
+    folder = out or _free_folder(source, overwrite)
     taken = folder.exists() and not is_restarted(RunFolder(folder))
     if _first_process() and taken and not overwrite:
         RunFolder(folder).prepare()  # refuses a folder that holds another run; nothing is written yet
@@ -384,14 +369,14 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is no valid {kind}: {error}") from None
 
 
-def _free_folder(source: str) -> Path:
-    """Return runs/NAME, or runs/NAME-2, ... if that is taken by another launch."""
+def _free_folder(source: str, overwrite: bool) -> Path:
+    """Return runs/NAME, or runs/NAME-2, ... if that is taken by another launch and is to stay."""
     from ..training import RunFolder
     from ..training.engine import is_restarted
 
     name = Path(source).resolve().stem or "run"
     folder, number = Path("runs") / name, 2
-    while folder.exists() and not is_restarted(RunFolder(folder)):
+    while folder.exists() and not overwrite and not is_restarted(RunFolder(folder)):
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
 

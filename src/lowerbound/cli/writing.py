@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..data import DataSpec
+    from ..data.forms import FileForm, Form
 
 
 def wrapped(text: str) -> str:
@@ -41,15 +42,33 @@ def formats_of(spec: DataSpec | None) -> tuple[str, ...]:
     return (".csv", ".parquet", ".npy") if spec is not None and spec.table is not None else (".csv", ".npy")
 
 
-def write_frame(out: Path, frame: DataFrame) -> None:
-    """Write a table as .csv or .parquet; times as ISO 8601, an empty cell as nothing."""
+def write_frame(
+    out: Path, frame: DataFrame, forms: Mapping[str, Form] | None = None, file: FileForm | None = None
+) -> None:
+    """Write a table as .csv or .parquet.
+
+    Without a form times are as in ISO 8601, an empty cell is nothing, booleans are True and False, and numbers have
+    all their digits.
+
+    Args:
+        out: The file.
+        frame: The cells.
+        forms: How the cells of columns are written in a .csv.
+        file: And its separator and encoding; its columns come first, in their order.
+    """
+    from ..data.forms import FileForm, as_written
     from ..training import write_atomically
 
+    file = file or FileForm()
+    first = [name for name in file.columns if name in frame]
+    frame = frame[first + [name for name in frame if name not in first]]
     if out.suffix == ".parquet":
+        frame.attrs = {}  # would be stored
         write_atomically(out, lambda temporary: frame.to_parquet(temporary, index=False))
         return
-    # True and False as pandas reads them back, whole numbers without a point, and numbers with all their digits.
-    write_atomically(out, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n"))
+    texts = as_written(frame, forms or {})
+    options: dict[str, Any] = {"index": False, "lineterminator": "\n", "sep": file.separator}
+    write_atomically(out, lambda temporary: texts.to_csv(temporary, encoding=file.encoding, **options))
 
 
 def write_npy(out: Path, array: Tensor) -> None:
@@ -126,8 +145,9 @@ def write_observations(
     elif spec is not None and spec.table is not None:
         from ..data.schema import decode
 
-        frame = decode(spec.table, x.detach().cpu().numpy())
-        write_frame(out, frame if labels is None else frame.assign(**{label: labels}))
+        frame = decode(spec.table, x.detach().cpu().numpy(), aside=True)
+        frame = frame if labels is None else frame.assign(**{label: labels})
+        write_frame(out, frame, {c.name: (c.form, c.gap) for c in spec.table}, spec.file)
     else:
         rows = x.flatten(1)
         names = spec.columns if spec is not None else None

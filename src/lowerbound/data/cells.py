@@ -5,18 +5,20 @@ A column has one type for all its cells, and what no type takes whole stays word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
+from . import forms
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pandas import Series
 
 Like = Literal["float64", "int64", "bool", "text", "datetime"]
+_SOME = 1000  # cells that tell how numbers are written
 LONGEST = 131_072  # letters of a cell, the usual bound of parsers of CSV
 MISSING = (
     "",
@@ -65,6 +67,8 @@ class Notes:
     def __init__(self) -> None:
         self._columns: dict[str, dict[str, int]] = {}
         self._sentences: list[str] = []
+        self.forms: dict[str, forms.Form] = {}  # how the cells of each column are written
+        self.file = forms.FileForm()
 
     def say(self, sentence: str) -> None:
         self._sentences.append(sentence)
@@ -117,11 +121,12 @@ def read_cells(
     if like == "text":
         return _words(cells, name, notes, None)
     reason: list[str] = []
+    form: list[str | None] = []
     known = {
         "numbers": lambda c: _numbers(c, reason, like is None, "." in decimals or "," not in decimals),
-        "truths": lambda c: _truths(c, like is not None),
-        "dates": lambda c: _dates(c, reason),
-        "marked": lambda c: _marked(c, reason, commas, "." in decimals, like is None),
+        "truths": lambda c: _truths(c, like is not None, form),
+        "dates": lambda c: _dates(c, reason, form),
+        "marked": lambda c: _marked(c, reason, commas, "." in decimals, like is None, form),
     }
     chosen = {None: tuple(known) if numbers else ("dates",), "bool": ("truths",), "datetime": ("dates",)}
     readers = [known[kind] for kind in chosen.get(like, ("numbers", "marked"))]
@@ -146,6 +151,9 @@ def read_cells(
         notes.of(name, f"{word!r} read as missing", count)
     for said in [what for what in reason if what.startswith("read")]:
         notes.of(name, said)
+    if not form and value.dtype.kind == "f":
+        form.append(forms.of_numbers(_some(clean)))
+    notes.forms[name] = (form[-1] if form else None, _usual_gap(cells, missing))
     if like == "int64" and value.dtype == "float64" and (value.dropna() % 1 == 0).all():
         value = value.astype(
             "Int64" if value.isna().any() else "int64"
@@ -166,6 +174,17 @@ def _without_missing(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str,
             counts[item["values"]] = item["counts"]
         cells = pc.if_else(found, pa.scalar(None, cells.type), cells)
     return cells, {word: count for word, count in sorted(counts.items()) if word}
+
+
+def _usual_gap(cells: pa.ChunkedArray, missing: Mapping[str, int]) -> str:
+    """How an empty cell is written most often."""
+    counts = {"": cells.null_count, **missing}
+    return max(counts, key=lambda word: counts[word])
+
+
+def _some(cells: pa.ChunkedArray) -> list[str]:
+    """The first texts of a column."""
+    return cells.slice(0, _SOME).drop_null().to_pylist()
 
 
 def _unlike(
@@ -264,7 +283,7 @@ def _numbers(cells: pa.ChunkedArray, reason: list[str], strict: bool, points: bo
     return pd.Series(values)
 
 
-def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
+def _truths(cells: pa.ChunkedArray, digits: bool, form: list[str | None]) -> Series | None:
     """True and false, also as 1 and 0 where it is known that they are meant."""
     import pyarrow as pa
 
@@ -273,11 +292,12 @@ def _truths(cells: pa.ChunkedArray, digits: bool) -> Series | None:
     gaps = cells.is_null()
     if pc.all(pc.or_(gaps, pc.is_in(cells, pa.array(words, cells.type)))).as_py() is False:
         return None
+    form.append(forms.of_truths(pc.unique(cells).drop_null().to_pylist()))
     true = pc.is_in(cells, pa.array([word for word, value in words.items() if value], cells.type))
     return _series(true.to_numpy(), gaps.to_numpy())
 
 
-def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:
+def _dates(cells: pa.ChunkedArray, reason: list[str], written: list[str | None]) -> Series | None:
     """Dates and date-times, those with a zone in UTC; of other orders than ISO's those with a day over 12."""
     import pandas as pd
 
@@ -322,11 +342,18 @@ def _dates(cells: pa.ChunkedArray, reason: list[str]) -> Series | None:
     if some:
         reason.append("read as dates in UTC")
         values = values.dt.tz_localize(None)
+    alike = len(pc.unique(pc.binary_length(cells)).drop_null()) == 1
+    written.append((forms.of_iso_dates(first) if alike else None) if form == "ISO8601" else form)
     return values
 
 
 def _marked(
-    cells: pa.ChunkedArray, reason: list[str], commas: bool, points: bool, strict: bool
+    cells: pa.ChunkedArray,
+    reason: list[str],
+    commas: bool,
+    points: bool,
+    strict: bool,
+    form: list[str | None],
 ) -> Series | None:
     """Numbers with a decimal comma or with marks between thousands, where there is one way only to read them."""
     pc = compute()
@@ -336,6 +363,7 @@ def _marked(
         value = _numbers(plain, reason, strict)
         if value is not None:
             reason.append(f"read with {said}")
+            form.append(forms.of_numbers(_some(cells), decimal, marks))
         return value
 
     for marks, decimal in ((",", "."), (".", ",")):
@@ -388,6 +416,7 @@ def _words(
         elif 2 * (pc.sum(unit).as_py() or 0) >= filled > 0:
             row = int(pc.index(unit, True).as_py())
             notes.of(name, f"numbers with a unit ({cut(clean[row].as_py(), 40)!r}), kept as words")
+    notes.forms[name] = (None, _usual_gap(cells, {"?": marks}))
     if pc.any(empty).as_py():
         cells = pc.if_else(empty, pa.scalar(None, cells.type), cells)
     return pd.Series(cells.to_numpy(), dtype=object)

@@ -21,7 +21,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from .cells import (
     listed,
     read_cells,
 )
+from .forms import of_numbers
 from .memory import MIB, available_memory
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
             whole.
 
     Returns:
-        The table, and one sentence for each thing that is not plain: a separator, a word read as missing, a dropped
-        column.
+        The table, whose ``attrs`` say how the file writes its cells (see `forms`), and one sentence for each thing
+        that is not plain: a separator, a word read as missing, a dropped column.
 
     Raises:
         ConfigError: A package that reads such files is missing, or `like` has an unknown type.
@@ -114,6 +115,7 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
         ) from error
     if not len(frame.columns) or not len(frame):
         raise DataError(f"{name} is empty: {len(frame)} rows, {len(frame.columns)} columns")
+    frame.attrs = {"forms": notes.forms, "file": replace(notes.file, columns=tuple(frame.columns))}
     return frame, notes.sentences()
 
 
@@ -233,6 +235,7 @@ def _as_utf8(data: bytearray, notes: Notes) -> bytearray | bytes:
     """Text as UTF-8 without a byte order mark."""
     encoding = next((name for bom, name in _BOMS if data.startswith(bom)), None)
     if encoding == "utf-8":
+        notes.file = replace(notes.file, encoding="utf-8-sig")
         del data[:3]
     elif encoding is not None:
         notes.say(f"encoding {encoding.upper()}")
@@ -244,9 +247,11 @@ def _as_utf8(data: bytearray, notes: Notes) -> bytearray | bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         notes.say(f"not UTF-8 (first in line {line}): read as Windows-1252, a kind of Latin-1")
+        notes.file = replace(notes.file, encoding="cp1252")
         try:
             return data.decode("cp1252").encode()
         except UnicodeDecodeError:
+            notes.file = replace(notes.file, encoding="latin-1")
             return data.decode("latin-1").encode()
 
 
@@ -383,6 +388,7 @@ def _share_of_values(rows: Sequence[Sequence[str]], separator: str) -> float:
 
 
 def _say_form(look: _Look, notes: Notes) -> None:
+    notes.file = replace(notes.file, separator=look.mark)
     if look.separator not in (",", "\t") and look.width > 1:
         said = "runs of blanks" if look.separator == _BLANKS else repr(look.separator)
         notes.say(f"separator {said}")
@@ -666,6 +672,9 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     if not header:
         notes.say('no header: columns are named "0", "1", ...')
     frame.columns = _checked_names(names, look.width, notes)
+    for i, (column, dtype) in enumerate(frame.dtypes.items()):
+        if dtype == np.float64:
+            notes.forms[str(column)] = of_numbers([row[i] for row in below if row[i]]), ""
     for column, kind in like.items():
         if kind == "float64" and column in frame:
             frame[column] = frame[column].astype("float64")

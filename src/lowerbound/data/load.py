@@ -307,6 +307,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
         table=found.table if like is None else like.table,
         stored=None if found.table is not None else str(facts.stored_as),
         white=meaning.white,
+        file=found.file,
     )
     splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
     order = None if found.own_split or whole else np.concatenate(cuts)

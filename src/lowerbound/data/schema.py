@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..errors import ConfigError, DataError, brief, listed, suggest
+from .forms import Form
 from .spec import ColumnSpec, Storage
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class ColumnFacts:
         counting: Each number is the one before plus 1.
         words: Different words or booleans, up to some thousands.
         sample: Numbers of rows spread over the table.
+        written: How the file writes the cells, and an empty one.
     """
 
     name: str
@@ -92,6 +94,7 @@ class ColumnFacts:
     last: float = math.nan
     words: set[Any] = field(default_factory=set)
     sample: list[np.ndarray] = field(default_factory=list)
+    written: Form = (None, "")
 
     def add(self, column: Series, every: int) -> None:
         """Look at the next rows.
@@ -232,6 +235,8 @@ def look(chunks: Iterable[DataFrame], rows: int, name: str) -> list[ColumnFacts]
             most = max(2000, min(SAMPLE, _SAMPLE_VALUES // max(1, len(chunk.columns))))
             every = max(1, math.ceil(rows / most))
             facts = [_begun(cast("Series", chunk[column]), name) for column in chunk.columns]
+            for fact in facts:
+                fact.written = chunk.attrs.get("forms", {}).get(fact.name, (None, ""))
         for fact in facts:
             fact.add(cast("Series", chunk[fact.name]), every)
     return facts or []
@@ -259,7 +264,8 @@ def decide(facts: ColumnFacts, asked: bool = False) -> ColumnSpec:
         asked: The user has named the column as one of data, so numbers are no identifier.
     """
     missing, present = facts.empty > 0, facts.rows - facts.empty
-    base = ColumnSpec(facts.name, "real", facts.stored, missing=missing)
+    form, gap = facts.written
+    base = ColumnSpec(facts.name, "real", facts.stored, missing=missing, form=form, gap=gap)
     if not present:
         return replace(base, kind="empty")
     if facts.order is not None:
@@ -279,10 +285,28 @@ def _of_words(base: ColumnSpec, facts: ColumnFacts, present: int) -> ColumnSpec:
     if count == 1:
         return replace(base, kind="constant", categories=tuple(facts.words))
     if count >= _FEW and count > 0.9 * present:
-        return replace(base, kind="identifier")
+        return _numbered(base, facts)
     if count > MOST_CATEGORIES or (count > 100 and count > 0.5 * present):
         return replace(base, kind="text")
     return replace(base, kind="category", categories=tuple(sorted(facts.words)))
+
+
+def _numbered(base: ColumnSpec, facts: ColumnFacts) -> ColumnSpec:
+    """Identifiers; of those that are one word and a number it is known from where new ones count."""
+    parts = [re.fullmatch(r"(.*?)(\d{1,15})", str(word)) for word in facts.words]
+    words = {part[1] if part else None for part in parts}
+    if len(words) != 1 or None in words:
+        return replace(base, kind="identifier")
+    digits = {len(part[2]) for part in parts if part}
+    # Not all words of a long table were kept.
+    high = max(int(part[2]) for part in parts if part) + facts.rows - facts.empty - len(parts)
+    return replace(
+        base,
+        kind="identifier",
+        categories=tuple(word for word in words if word is not None),
+        high=float(high),
+        digits=max(digits) if len(digits) == 1 else 0,
+    )
 
 
 def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec:
@@ -295,7 +319,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
     unique = len(values) == len(seen) >= _FEW and not base.missing
     if facts.stored == "integer" and unique and not asked:
         if facts.counting or _NAMES.fullmatch(facts.name):
-            return replace(base, kind="identifier")
+            return replace(base, kind="identifier", high=high)
     if facts.stored == "integer" and np.spacing(max(abs(low), abs(high))) > 1e-3 * (high - low):
         raise DataError(
             f"column {facts.name!r} lies between {low:.16g} and {high:.16g}, which float64 hardly tells apart; "
@@ -489,7 +513,7 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
     return x
 
 
-def decode(table: Sequence[ColumnSpec], x: np.ndarray) -> DataFrame:
+def decode(table: Sequence[ColumnSpec], x: np.ndarray, aside: bool = False) -> DataFrame:
     """x (N, D) as a table with the types, digits and categories of the one that was learned from.
 
     Constant columns come back; identifiers and texts, of which nothing is known, do not.
@@ -497,6 +521,8 @@ def decode(table: Sequence[ColumnSpec], x: np.ndarray) -> DataFrame:
     Args:
         table: What the columns mean.
         x: Numbers, NaN for empty cells.
+        aside: Put in what has been set aside too: identifiers that are numbered count on from the last one of the
+            data, and others are empty, as texts are.
     """
     import pandas as pd
 
@@ -507,7 +533,22 @@ def decode(table: Sequence[ColumnSpec], x: np.ndarray) -> DataFrame:
             cells[column.name] = pd.Series([(column.categories or (None,))[0]] * len(x))
         elif column.is_modelled:
             cells[column.name] = _decoded(column, next(numbers_of))
+        elif aside and column.kind != "ignored":
+            cells[column.name] = _counted_on(column, len(x))
     return pd.DataFrame(cells)
+
+
+def _counted_on(column: ColumnSpec, count: int) -> Any:
+    """New identifiers, or empty cells if they are not numbered."""
+    import pandas as pd
+
+    if column.kind != "identifier" or column.high is None:
+        return pd.Series([None] * count, dtype=object)
+    numbers = np.arange(count) + int(column.high) + 1
+    if column.stored == "integer":
+        return pd.Series(numbers)
+    (word,) = column.categories or ("",)
+    return pd.Series([f"{word}{number:0{column.digits or 0}d}" for number in numbers.tolist()], dtype=object)
 
 
 def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
@@ -525,7 +566,7 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
         if column.stored in kinds:
             return values.astype(kinds[column.stored])
         return values.astype("float64") if column.stored == "float" else values
-    v = x + column.offset
+    v = _without_noise(x, column.offset)
     if column.step is not None:
         v = np.round(v / column.step) * column.step
     if column.stored == "date":
@@ -550,6 +591,18 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
             else (pd.Series(np.round(v).astype(np.int64)))
         )
     return pd.Series(v)
+
+
+def _without_noise(x: np.ndarray, offset: float) -> np.ndarray:
+    """Numbers with the seven digits that float32 knows, and no others of their binary form."""
+    with np.errstate(divide="ignore"):
+        places = np.clip(np.nan_to_num(6 - np.floor(np.log10(np.abs(x))), posinf=0), -300, 300)
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    v = np.round(x * up / down) / up * down
+    if not offset:
+        return v
+    # A sum has as many decimals as its parts.
+    return np.round(v + offset, int(min(15, max(0, np.nanmedian(places))))) if len(v) else v
 
 
 # ---------------------------------------------------------------------------------------- said
@@ -587,7 +640,8 @@ def words(column: ColumnSpec) -> tuple[str, str, str]:
         column.kind,
         {
             "constant": f"always {known[0] if known else ''}{gaps}; put back into what is written",
-            "identifier": "another value in each row; set aside",
+            "identifier": "another value in each row; "
+            + ("set aside" if column.high is None else "numbered on in samples"),
             "text": f"more than {MOST_CATEGORIES} different words, or hardly any twice; set aside",
             "empty": "no cell has a value; set aside",
             "ignored": "set aside by the schema",
@@ -626,9 +680,8 @@ def edited(
             )
         column = edit["name"]
         if column not in by_name:
-            raise ConfigError(
-                f"{name} has no column {column!r}, which the schema names; {suggest(column, by_name)}"
-            )
+            wish = "is to be left out" if edit.get("kind") == "ignored" else "the schema names"
+            raise ConfigError(f"{name} has no column {column!r}, which {wish}; {suggest(column, by_name)}")
         known = _as_stored(by_name[column])
         if edit.get("kind") in ("category", "ordered") and not (
             edit.get("categories") or known["categories"]

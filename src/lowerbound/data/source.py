@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DataError, suggest
 from .blocks import Blocks
+from .forms import FileForm
 from .spec import Binarize, ColumnSpec
 
 
@@ -30,6 +31,7 @@ class Source:
         table: What the columns of a table mean, those that are no part of x included.
         notes: What was passed over or decided in reading, a sentence each.
         names: Of what each example is called, the parts one after the other: the paths of pictures in their folder.
+        file: How the file of a table is written.
     """
 
     parts: tuple[np.ndarray | Blocks, ...]
@@ -44,6 +46,7 @@ class Source:
     table: tuple[ColumnSpec, ...] | None = None
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
+    file: FileForm | None = None
 
     @property
     def own_split(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import ConfigError, DataError, suggest
+from .forms import FileForm
 
 Kind = Literal["image", "vector"]
 Values = Literal["binary", "unit", "real", "count", "categorical", "mixed"]
@@ -87,10 +88,13 @@ class ColumnSpec:
             nor a step is given, they have a density.
         digits: Decimal places of what is written; None for as many as there are.
         low: Smallest value of the training data.
-        high: Largest value.
+        high: Largest value, and the largest number in identifiers that are numbered.
         spikes: Single values that so many rows have that they have a probability of their own, most frequent first.
-        categories: Of a category or an ordered column, in their order; of a constant its one value.
+        categories: Of a category or an ordered column, in their order; of a constant its one value; of identifiers
+            that are numbered the words before the number.
         missing: Whether cells are empty.
+        form: How the file writes the cells, see `forms`; None as Python does.
+        gap: How it writes an empty one.
     """
 
     name: str
@@ -105,6 +109,8 @@ class ColumnSpec:
     spikes: tuple[float, ...] = ()
     categories: tuple[str | bool | int | float, ...] | None = None
     missing: bool = False
+    form: str | None = None
+    gap: str = ""
 
     @property
     def is_modelled(self) -> bool:
@@ -145,6 +151,7 @@ class DataSpec:
         table: What each column of a table means, those that are no part of x included; None for other data.
         stored: Type of the stored values of data that are no table, in numpy's words; None if that is not known.
         white: Their largest grey level, if they are grey levels.
+        file: How the file of a table is written, if it is one of texts.
     """
 
     source: str
@@ -161,6 +168,7 @@ class DataSpec:
     table: tuple[ColumnSpec, ...] | None = None
     stored: str | None = None
     white: float | None = None
+    file: FileForm | None = None
 
     @property
     def tabular(self) -> bool:
@@ -220,6 +228,8 @@ class DataSpec:
             entries["conditions"] = tuple(map(ConditionSpec.from_dict, entries["conditions"]))
         if entries.get("table") is not None:
             entries["table"] = tuple(map(ColumnSpec.from_dict, entries["table"]))
+        if entries.get("file") is not None:
+            entries["file"] = FileForm(**_entries(FileForm, entries["file"], "the form of a file"))
         return cls(**entries)
 
     def check_same(self, came: DataSpec) -> None:
@@ -274,7 +284,8 @@ def _typed(cls: type, key: str, value: Any, what: str) -> Any:
     if get_origin(hint) is Literal:
         check_option(key, value, get_args(hint))
     try:
-        wanted = tuple[Any, ...] | None if key in ("conditions", "table") else hint
+        nested: dict[str, Any] = dict.fromkeys(("conditions", "table"), tuple[Any, ...] | None)
+        wanted = (nested | {"file": dict[str, Any] | None}).get(key, hint)
         return TypeAdapter(wanted).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
         raise ConfigError(f"{what} has {key}={str(value)[:80]!r}, which is of a wrong type") from None

@@ -163,6 +163,7 @@ def read_frame(
         conditions={column: (read_condition(frame, column),) for column in reading.conditions},
         table=table,
         notes=(*notes, *reading.notes(table, there)),
+        file=frame.attrs.get("file"),
     )
 
 

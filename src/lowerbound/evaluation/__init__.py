@@ -20,6 +20,7 @@ from .factors import (
 from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
 from .outliers import OutlierDetection, auroc, likelihood_regret, outlier_detection
+from .privacy import Closeness, closeness
 from .quality import (
     ClassifierFeatures,
     SampleQuality,
@@ -41,6 +42,7 @@ __all__ = [
     "AggregatePosterior",
     "Bound",
     "ClassifierFeatures",
+    "Closeness",
     "Codes",
     "CollapseForecast",
     "Disentanglement",
@@ -56,6 +58,7 @@ __all__ = [
     "bound",
     "classification_error",
     "classifier_features",
+    "closeness",
     "collapse_forecast",
     "column_log_probs",
     "compare_features",
