@@ -107,10 +107,15 @@ def chart(told: Mapping[str, Any], by_name: Mapping[str, Any]) -> bytes:
     figure = Figure(figsize=(7, 0.75 + 0.32 * len(bars)), layout="constrained")
     ax = figure.add_subplot()
     places = range(len(bars))
-    ax.barh(places, values, 0.7, color=["#2f6fab" if ours else "#b6bbc3" for ours in measured])
+    colors = ["#2f6fab" if ours else "#b6bbc3" for ours in measured]
+    if told["start"]:  # bars that do not begin at zero would exaggerate
+        ax.scatter(values, places, color=colors, s=50, zorder=2)
+        ax.grid(axis="x", color="#e3e5e8")
+    else:
+        ax.barh(places, values, 0.7, color=colors)
     for place, value in zip(places, values, strict=True):
         ax.annotate(
-            number(value), (value, place), (4, 0), textcoords="offset points", va="center", fontsize=9
+            number(value), (value, place), (7, 0), textcoords="offset points", va="center", fontsize=9
         )
     ax.set_yticks(places, words)
     ax.invert_yaxis()

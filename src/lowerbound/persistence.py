@@ -101,7 +101,7 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
     """
     for name, module in slots.items():
         if name not in SLOTS:
-            raise ConfigError(f"load has no slot {name!r}; {suggest(name, SLOTS)}")
+            raise ConfigError(f"load has no part {name!r}; {suggest(name, SLOTS)}")
         if not isinstance(module, nn.Module):
             raise ConfigError(f"load takes a built module for {name}; got {module!r}")
     stored = config["model"]

@@ -22,7 +22,7 @@ def report(
     """Write a page about the run, report.html.
 
     It shows curves, samples, reconstructions, interpolations, the latent map and the numbers of the last evaluation,
-    and needs no other file. A report in the run's folder is written anew.
+    and needs no other file. A report in the run's folder is written again.
     """
     from ..errors import RunError
     from ..report import read_numbers, write_report

@@ -256,7 +256,7 @@ def load_data(
     if not maps:
         raise DataError(
             f"{path} tells the start and the goal of its problems, but no obstacles; the condition of a family needs "
-            "an entry for them beside start and goal"
+            "an entry for them next to start and goal"
         )
     if obstacles is not None and obstacles not in maps:
         raise ConfigError(f"{path} tells no obstacles as {obstacles!r}; {suggest(obstacles, maps)}")

@@ -110,7 +110,7 @@ def read_numbers(path: Path) -> dict[str, Any] | None:
             (f"{key} is {value!r:.60}" for key, value in numbers.items() if not _fits(key, value)), None
         )
     if damaged is not None:
-        raise RunError(f"{path} is damaged and left out ({damaged}); `lowerbound evaluate` writes it anew")
+        raise RunError(f"{path} is damaged and left out ({damaged}); `lowerbound evaluate` writes it again")
     return numbers
 
 
