@@ -81,7 +81,7 @@ def overview(results: Sequence[dict[str, Any]]) -> str:
     """Return the headline tables, each with its chart, as Markdown."""
     by_name = {result["name"]: result for result in results}
     columns = [
-        "mean over the seeds, or median over the rounds",
+        "what",
         "value",
         "lowest to highest",
         "published",

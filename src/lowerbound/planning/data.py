@@ -1,6 +1,6 @@
 """Training sets: problems of a family, solved, and the states of their solutions that a sampler should learn.
 
-A file holds each problem once, with what a model is told of it, and the states with the number of their problem:
+A file holds each problem once, with what a model is conditioned on, and the states with the number of their problem:
 
     meta               JSON: the family with its options, split, targets, counts, version
     c_NAME (M, ...)    entry NAME of every problem's condition
