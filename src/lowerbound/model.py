@@ -4,8 +4,8 @@ r"""The one model class: three conditional distributions and the two networks th
     \log p(x \mid c) \ge \mathbb{E}_{q(z \mid x, c)}[\log p(x \mid z, c)] - KL(q(z \mid x, c) \,\|\, p(z \mid c))
 
 The posterior q(z | x, c) is made of the encoder's output, the likelihood p(x | z, c) of the decoder's; p(z | c) is
-the prior. The condition c is a part like the others; without it these are q(z | x), p(z) and p(x | z). The model knows no
-objective and no training loop. Axes are always samples S, batch B, then the event's own.
+the prior. The condition c is a part like the others; without it these are q(z | x), p(z) and p(x | z). The model
+knows no objective and no training loop. Axes are always samples S, batch B, then the event's own.
 
 Reference:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;

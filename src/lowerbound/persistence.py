@@ -263,8 +263,8 @@ def fit(
         progress: Show progress on standard error.
         callback: Called with (model, record) after each evaluation; the model has the averaged weights and is in
             evaluation mode. Training goes on as if it had not been called.
-        logger: Where the records go in addition to ``metrics.jsonl``: "csv", "tensorboard", "wandb", "mlflow", a logger
-            of Lightning, or a list of these.
+        logger: Where the records go in addition to ``metrics.jsonl``: "csv", "tensorboard", "wandb", "mlflow", a
+            logger of Lightning, or a list of these.
         changed_data: Resume although the data are not those that the run was started with.
         **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...
