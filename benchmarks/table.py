@@ -1,25 +1,26 @@
-"""Write the tables of the README and of the documentation from the result files.
+"""Write the tables of the README and of the documentation, and their charts, from the result files.
 
     python benchmarks/table.py
 
 The text between ``<!-- benchmarks:begin -->`` and ``<!-- benchmarks:end -->`` is replaced. ``headlines.toml`` says
-what the README shows, and what was published.
+what is shown where, and what was published.
 """
 
 from __future__ import annotations
 
+import io
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common import ROOT, results
+from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
 HEADLINES = tomllib.loads((Path(__file__).parent / "headlines.toml").read_text())
-PUBLISHED = {
-    (row["benchmark"], row["metric"]): row["published"] for row in HEADLINES["quality"] if "published" in row
-}
+ROWS = [row for told in HEADLINES["table"] for row in told["row"]]
+PUBLISHED = {(row["benchmark"], row["metric"]): row["published"] for row in ROWS if "published" in row}
 
 
 def table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -40,25 +41,91 @@ def spread(result: dict[str, Any], metric: str) -> str:
     return f"{number(interval[0])} to {number(interval[1])}" if interval and several else ""
 
 
-def headlines(kind: str, by_name: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """Return the README's rows of one kind: words, value, spread, when and where it was measured, published."""
-    rows = []
-    for row in HEADLINES[kind]:
-        name, metric = row["benchmark"], row["metric"]
-        result = by_name.get(name, {"metrics": {}})
-        if "words" in row and metric in result["metrics"]:
-            value, measured = number(result["metrics"][metric]), f"{result['date']}, {result['hardware']}"
-            rows.append([row["words"], value, spread(result, metric), measured, row.get("published", "")])
-    return rows
+def rows_of(rows: Iterable[Mapping[str, Any]], by_name: Mapping[str, Any]) -> list[list[str]]:
+    """Return rows of a headline table: words, value, spread, published, when and where it was measured."""
+    made = []
+    for row in rows:
+        result = by_name.get(row["benchmark"], {"metrics": {}})
+        if "words" in row and row["metric"] in result["metrics"]:
+            value = number(result["metrics"][row["metric"]])
+            cells = [
+                row["words"],
+                value,
+                spread(result, row["metric"]),
+                row.get("published", ""),
+                where(result),
+            ]
+            made.append(cells)
+    return made
 
 
-def summary(results: list[dict[str, Any]]) -> str:
-    """Return the headlines of all results as Markdown tables: of quality, and of speed."""
+def where(result: Mapping[str, Any]) -> str:
+    return f"{result['date']}, {result['hardware'].replace('(R)', '')}"
+
+
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """Return the README's rows as a Markdown table."""
     by_name = {result["name"]: result for result in results}
-    cells = ["value", "lowest to highest", "measured"]
-    quality = table(["test split, mean over the seeds", *cells, "published"], headlines("quality", by_name))
-    speed = table(["speed, median", *cells], (row[:-1] for row in headlines("speed", by_name)))
-    return "\n".join([*quality, "", *speed])
+    rows = []
+    for row in ROWS:
+        result = by_name.get(row["benchmark"], {"metrics": {}})
+        if "readme" in row and row["metric"] in result["metrics"]:
+            others = row["others"].format_map(
+                {key: number(value) for key, value in result["metrics"].items()}
+            )
+            rows.append([row["readme"], number(result["metrics"][row["metric"]]), others, where(result)])
+    return "\n".join(table(["", "here", "others", "measured"], rows))
+
+
+def overview(results: Sequence[dict[str, Any]]) -> str:
+    """Return the headline tables, each with its chart, as Markdown."""
+    by_name = {result["name"]: result for result in results}
+    columns = [
+        "what",
+        "value",
+        "lowest to highest",
+        "published",
+        "measured",
+    ]
+    parts = []
+    for told in HEADLINES["table"]:
+        parts += [f"## {told['title']}", f"![{told['label']}](images/benchmark_{told['chart']}.png)"]
+        parts.append("\n".join(table(columns, rows_of(told["row"], by_name))))
+    return "\n\n".join(parts)
+
+
+def chart(told: Mapping[str, Any], by_name: Mapping[str, Any]) -> bytes:
+    """Return a headline table's bars as a PNG; published numbers are grey."""
+    bars = []
+    for bar in told["bars"]:
+        value = bar.get(
+            "value", by_name.get(bar.get("benchmark"), {"metrics": {}})["metrics"].get(bar.get("metric"))
+        )
+        if value is not None:
+            bars.append((bar["words"], value, "value" not in bar))
+    words, values, measured = zip(*bars, strict=True)
+    figure = Figure(figsize=(7, 0.75 + 0.32 * len(bars)), layout="constrained")
+    ax = figure.add_subplot()
+    places = range(len(bars))
+    colors = ["#2f6fab" if ours else "#b6bbc3" for ours in measured]
+    if told["start"]:  # bars that do not begin at zero would exaggerate
+        ax.scatter(values, places, color=colors, s=50, zorder=2)
+        ax.grid(axis="x", color="#e3e5e8")
+    else:
+        ax.barh(places, values, 0.7, color=colors)
+    for place, value in zip(places, values, strict=True):
+        ax.annotate(
+            number(value), (value, place), (7, 0), textcoords="offset points", va="center", fontsize=9
+        )
+    ax.set_yticks(places, words)
+    ax.invert_yaxis()
+    ax.set_xlim(told["start"], told["start"] + 1.12 * (max(values) - told["start"]))
+    ax.set_title(told["label"], loc="left", fontsize=10)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def section(result: dict[str, Any]) -> str:
@@ -70,7 +137,9 @@ def section(result: dict[str, Any]) -> str:
     ]
     words = [f"- {key}: {text}" for key, text in result["protocol"].items() if not isinstance(text, dict)]
     lines = [
-        f"**{name}**: {result['date']}, {result['hardware']}, torch {result['versions']['torch']}, "
+        f"### {name}",
+        "",
+        f"{result['date']}, {result['hardware']}, torch {result['versions']['torch']}, "
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, commit {result['commit'][:10]}",
         "",
         *table(["quantity", "value", "lowest to highest", "published"], rows),
@@ -111,7 +180,11 @@ def nested(title: str, told: dict[str, Any]) -> list[str]:
 def pages() -> dict[Path, str]:
     """Return the pages as the result files have them."""
     made = {}
-    texts = {"README.md": summary(results()), "docs/benchmarks.md": "\n\n".join(map(section, results()))}
+    texts = {
+        "README.md": summary(results()),
+        "docs/benchmarks.md": overview(results()),
+        "docs/benchmarks-all.md": "\n\n".join(map(section, results())),
+    }
     for name, text in texts.items():
         head, rest = (ROOT / name).read_text().split(BEGIN, 1)
         made[ROOT / name] = f"{head}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}"
@@ -121,3 +194,6 @@ def pages() -> dict[Path, str]:
 if __name__ == "__main__":
     for path, text in pages().items():
         path.write_text(text)
+    measured = {result["name"]: result for result in results()}
+    for told in HEADLINES["table"]:
+        (ROOT / "docs" / "images" / f"benchmark_{told['chart']}.png").write_bytes(chart(told, measured))

@@ -231,24 +231,47 @@ def test_the_pages_have_what_the_result_files_say(script):
 
 def test_a_headline_has_date_and_machine_and_a_published_number_its_own_column(script, monkeypatch):
     table = script("table")
-    row = {"benchmark": "a", "metric": "nll", "words": "a model, nats"}
-    rows = {"quality": [row | {"published": "5 (Who 2000)"}, row | {"benchmark": "b"}], "speed": [row]}
-    monkeypatch.setattr(table, "HEADLINES", rows)
+    row = {"benchmark": "a", "metric": "nll", "words": "a model, nats", "published": "5 (Who 2000)"}
+    rows = [row | {"readme": "ours", "others": "{other} (Who 2000)"}, row | {"benchmark": "b"}]
+    told = {"title": "Density", "label": "nats", "chart": "density", "row": rows}
+    monkeypatch.setattr(table, "HEADLINES", {"table": [told]})
+    monkeypatch.setattr(table, "ROWS", rows)
     measured = {"name": "a", "metrics": {"nll": 4.0, "other": 1.0}, "intervals": {"nll": [3.0, 12345.0]}}
     measured |= {"seeds": [0, 1], "protocol": {}, "date": "2026-01-31", "hardware": "one core"}
-    quality, speed = table.summary([measured]).split("\n\n")
-    line = "| a model, nats | 4 | 3 to 12,345 | 2026-01-31, one core |"
-    assert quality.splitlines()[2:] == [f"{line} 5 (Who 2000) |"]
-    assert speed.splitlines()[2:] == [line]
+    lines = table.overview([measured]).splitlines()
+    assert lines[0] == "## Density"
+    assert lines[-1] == "| a model, nats | 4 | 3 to 12,345 | 5 (Who 2000) | 2026-01-31, one core |"
+    assert len(lines) == 7  # heading, chart and a table of one row: b has not been measured
+    assert table.summary([measured]).splitlines()[2:] == [
+        "| ours | 4 | 1 (Who 2000) | 2026-01-31, one core |"
+    ]
     assert table.spread(measured | {"seeds": [0]}, "nll") == ""
+
+
+def test_a_chart_has_a_bar_for_what_is_measured_and_for_what_is_published(script, monkeypatch):
+    table, drawn = script("table"), []
+    monkeypatch.setattr("matplotlib.axes.Axes.barh", lambda ax, *bars, color: drawn.append((*bars, color)))
+    bars = [
+        {"words": "ours", "benchmark": "a", "metric": "nll"},
+        {"words": "theirs", "value": 5.0},
+        {"words": "not measured", "benchmark": "b", "metric": "nll"},
+    ]
+    table.chart({"bars": bars, "start": 0, "label": "nats"}, {"a": {"metrics": {"nll": 4.0}}})
+    ((places, values, _, colors),) = drawn
+    assert (list(places), values) == ([0, 1], (4.0, 5.0))
+    assert colors[0] != colors[1]
 
 
 def test_every_headline_is_a_metric_of_a_result_file(script):
     table = script("table")
     measured = {(result["name"], metric) for result in table.results() for metric in result["metrics"]}
-    rows = [(row["benchmark"], row["metric"]) for kind in table.HEADLINES.values() for row in kind]
-    assert [row for row in rows if row not in measured] == []
+    rows = [(row["benchmark"], row["metric"]) for row in table.ROWS]
+    bars = [bar for told in table.HEADLINES["table"] for bar in told["bars"] if "value" not in bar]
+    assert [
+        row for row in (*rows, *((bar["benchmark"], bar["metric"]) for bar in bars)) if row not in measured
+    ] == []
     assert len(set(rows)) == len(rows)
+    assert sum("readme" in row for row in table.ROWS) == 5
 
 
 def test_a_result_is_old_when_statements_it_depends_on_have_changed(script, monkeypatch):

@@ -545,8 +545,8 @@ def test_a_part_that_is_missing_is_taken_from_train(tmp_path):
     [
         (("train", "val", "validation"), "val and validation|train and val and validation"),
         (("validation", "test"), "train, and valid or test or both"),
-        (("cat", "dog", "validation"), r"has validation, parts of a split, and beside them cat, dog"),
-        (("train", "test", "extra"), r"beside them extra"),
+        (("cat", "dog", "validation"), r"has validation, parts of a split, and next to them cat, dog"),
+        (("train", "test", "extra"), r"next to them extra"),
     ],
 )
 def test_parts_that_make_no_split_are_refused(tmp_path, names, match):

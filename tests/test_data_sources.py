@@ -252,7 +252,7 @@ def test_flat_folder_has_no_labels_and_colour_stays(tmp_path, rng):
     grey = rng.integers(0, 256, (2, 4, 5), dtype=np.uint8)
     for i, array in enumerate([*colour, *grey]):
         write_image(tmp_path / f"{i}.png", array)
-    with pytest.warns(UserWarning, match=r"grey pictures beside coloured ones .* \(2 of 5\)$"):
+    with pytest.warns(UserWarning, match=r"grey pictures among coloured ones .* \(2 of 5\)$"):
         data = load(tmp_path)
     assert data.spec.event_shape == (3, 4, 5)
     assert data.train.labels is None

@@ -883,7 +883,7 @@ def test_unclear_folders_of_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="files of test, train; one with its own split has exactly"):
         load(tmp_path)
     write_tar(tmp_path / "test" / "a.tar", GOOD)
-    with pytest.raises(DataError, match="beside the sub-folders test"):
+    with pytest.raises(DataError, match="next to the sub-folders test"):
         load(tmp_path)
 
 

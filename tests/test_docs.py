@@ -89,6 +89,66 @@ def test_the_python_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
         exec(compile("\n" * (line - 1) + code, str(page), "exec"), module.__dict__)
 
 
+def unnumbered(text: str) -> list[str]:
+    """Return the lines of a text without their numbers, blanks, folders and what a seed decides between."""
+    words = re.sub(r"[+−-]?\d[\d.,]*", "0", text)
+    return [" ".join(line.split()) for line in words.splitlines() if line.strip()]
+
+
+SHOWN = [ROOT / "README.md", DOCS / "quickstart.md"]
+"""The pages whose commands and blocks print what stands below them, but for the numbers."""
+
+
+@pytest.mark.pages
+@pytest.mark.parametrize("page", SHOWN, ids=name_of)
+def test_python_blocks_print_what_stands_below_them(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    one_epoch(monkeypatch)
+    space: dict[str, object] = {"__name__": "page"}
+    pairs = re.findall(
+        r"```python\n(.*?)```(?:\s*```text\n(.*?)```)?", textwrap.dedent(page.read_text()), re.S
+    )
+    assert any(below for _, below in pairs)
+    for code, below in pairs:
+        capsys.readouterr()
+        exec(compile(textwrap.dedent(code), str(page), "exec"), space)
+        printed, shown = (unnumbered(text) for text in (capsys.readouterr().out, textwrap.dedent(below)))
+        assert len(printed) == len(shown)
+        for one, other in zip(printed, shown, strict=True):
+            # Of a table's rows the words are drawn; of the verdict the share may be none.
+            assert one.split()[0] == other.split()[0]
+            assert len(one.split()) == len(other.split()) or "k-hat" in one
+
+
+@pytest.mark.pages
+@pytest.mark.parametrize("page", SHOWN, ids=name_of)
+def test_commands_print_what_stands_below_them(page, tmp_path, monkeypatch, capsys):
+    """In a block ``console``, lines after ``$ command`` are found in its output in this order; ``...`` are others."""
+    from lowerbound import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    one_epoch(monkeypatch)
+    told = "\n".join(code for _, code in blocks(page, "console"))
+    commands = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", told, re.M)
+    assert len(commands) >= 3
+    for line, below in commands:
+        program, *words = shlex.split(line, comments=True)
+        if program == "python":
+            exec(words[1], {})
+            continue
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
+        captured = capsys.readouterr()
+        assert ended.value.code in (0, None), captured.err
+        printed = iter(unnumbered(captured.out + captured.err))
+        for shown in unnumbered(below):
+            # The words up to the first number: what follows depends on how far an epoch comes.
+            start = shown.split("0")[0]
+            assert shown == "..." or any(other.startswith(start) for other in printed), (line, shown)
+
+
 # ------------------------------------------------------------------------------------------------ command lines
 def command_lines() -> list[tuple[str, str]]:
     """Return (page, command) of every command line: of shell blocks, indented blocks and inline code."""

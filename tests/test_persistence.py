@@ -155,7 +155,7 @@ def test_a_module_of_the_users_own_is_passed_to_load(data, tmp_path):
     assert torch.equal(numbers(lb.load(folder, encoder=net())), numbers(model))
     with pytest.raises(RunError, match=r"lacks the tensor 'encoder.weight'"):
         lb.load(folder, encoder=nn.Linear(4, 4))
-    with pytest.raises(ConfigError, match="no slot 'encodr'; did you mean 'encoder'"):
+    with pytest.raises(ConfigError, match="no part 'encodr'; did you mean 'encoder'"):
         lb.load(folder, encodr=net())
     with pytest.raises(ConfigError, match="takes a built module for encoder; got 'mlp'"):
         lb.load(folder, encoder="mlp")

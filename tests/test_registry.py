@@ -194,7 +194,7 @@ def test_a_likelihood_says_which_values_it_scores():
 @pytest.mark.parametrize(
     ("kind", "name", "cls", "message"),
     [
-        ("priorr", "a", Wide, "there is no kind of slot 'priorr'; did you mean 'prior'"),
+        ("priorr", "a", Wide, "there is no kind of part 'priorr'; did you mean 'prior'"),
         ("prior", "standard_normal", Wide, "'standard_normal' is lowerbound.priors.normal.StandardNormal already"),
         ("prior", "none", Wide, "a name is a word"),
         ("prior", "", Wide, "a name is a word"),

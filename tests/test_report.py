@@ -21,7 +21,7 @@ from lowerbound.report.grids import SHEET, gap, tile_size
 from lowerbound.report.page import numbers_table
 from lowerbound.report.views import Examples, views
 
-IMAGE_VIEWS = ["curves", "samples", "reconstructions", "interpolations", "latent", "latent_grid", "kl"]
+IMAGE_VIEWS = ["samples", "curves", "reconstructions", "interpolations", "latent", "latent_grid", "kl"]
 TABLE_VIEWS = [
     "curves",
     "correlations",
@@ -30,6 +30,13 @@ TABLE_VIEWS = [
     "latent",
     "kl",
 ]  # below samples and numbers
+
+
+def image_views(latent):
+    """The views of images, in which the grid of a few dimensions makes place for traversals of more."""
+    return [name if latent <= 2 else name.replace("latent_grid", "traversals") for name in IMAGE_VIEWS]
+
+
 NASTY = '<script>alert("$x_")</script>'
 
 
@@ -285,16 +292,38 @@ def test_the_latent_grid_of_two_dimensions_is_at_the_priors_quantiles_the_first_
     np.testing.assert_allclose(shown[:, :, 0, 1], np.tile(bright[::-1, None], (1, n)), atol=0.003)
 
 
-def test_the_latent_grid_of_more_dimensions_moves_the_two_of_largest_kl_and_says_so(undrawn):
+def test_traversals_move_one_dimension_in_each_row_the_one_of_largest_kl_first(undrawn):
     case = probed(4)
-    view = by_name(case)["latent_grid"]
-    n = examples_of(case).tiles()
-    shown = tiles(view.png, n, n, (1, 4)) / 255
-    assert np.ptp(shown[0, :, 0, 0]) > 0.5  # z₁ has the largest KL
-    assert np.ptp(shown[:, 0, 0, 2]) > 0.5  # z₃ the second largest
-    np.testing.assert_allclose(shown[..., [1, 3]], 0.5, atol=0.003)
-    assert "z₁ from left to right and z₃ from bottom to top" in view.caption
-    assert "largest KL of the 4 dimensions, and the others are at the prior's mean" in view.caption
+    views = by_name(case)
+    assert "latent_grid" not in views
+    png, n = pixels(views["traversals"].png), examples_of(case).tiles()
+    tall, wide = tile_size(1, 4)
+    edge = gap((tall, wide))
+    left = png.shape[1] - edge - n * (wide + edge)  # the names of the rows
+    z = torch.distributions.Normal(0, 1).icdf((torch.arange(n) + 0.5) / n)
+    mean = examples_of(case).means[0]
+    for row, moved in enumerate((0, 2, 3, 1)):  # strengths 3, 2, 1, 0
+        line = png[edge + row * (tall + edge) + tall // 2, left:]
+        places = edge + np.arange(n)[:, None] * (wide + edge) + (np.arange(4) + 0.5) * (wide // 4)
+        expected = mean.repeat(n, 1)
+        expected[:, moved] = z
+        np.testing.assert_allclose(
+            line[places.astype(int)] / 255, torch.sigmoid(expected).numpy(), atol=0.003
+        )
+    assert "4 of 4 dimensions of largest KL" in views["traversals"].caption
+
+
+def test_traversals_and_bars_are_of_one_kl(undrawn):
+    case = probed(4)
+    shown = {
+        view.name: view for view in views(case[1], case[0], [], {"kl_per_dimension": [0.0, 9.0, 1.0, 2.0]})
+    }
+    png, n = pixels(shown["traversals"].png), examples_of(case).tiles()
+    tall, wide = tile_size(1, 4)
+    edge = gap((tall, wide))
+    first = png[edge + tall // 2, png.shape[1] - edge - n * (wide + edge) :]
+    second = [first[edge + k * (wide + edge) + int(1.5 * (wide // 4))] for k in range(n)]
+    assert np.ptp(second) > 128  # z2 moves in the first row
 
 
 def test_the_latent_grid_of_one_dimension_is_one_row(undrawn):
@@ -444,8 +473,8 @@ def test_a_conditional_model_has_the_sections_of_its_condition_and_no_others(cas
     make, expected = CONDITIONS[case]
     made = make()
     text = page(tmp_path, made, numbers=None)
-    expected = [*IMAGE_VIEWS[:2], *expected, *IMAGE_VIEWS[2:]]
-    assert re.findall(r'<section id="(\w+)">', text) == ["numbers", *expected, "config"]
+    before, *rest = expected = [*IMAGE_VIEWS[:2], *expected, *IMAGE_VIEWS[2:]]
+    assert re.findall(r'<section id="(\w+)">', text) == [before, "numbers", *rest, "config"]
     assert page(tmp_path, made, numbers=None) == text
     names = [path.stem for path in write_pictures(tmp_path, made[1], made[0], make_history())]
     assert names == [name for name in expected if name != "kl"]
@@ -556,7 +585,7 @@ def test_the_condition_stands_in_the_formulas(tmp_path, undrawn):
     assert "log p(x | c), estimated with 1,000 importance samples from q(z | x, c)" in text
     assert "KL(q(z | x, c) ‖ p(z))" in section(text, "kl")  # this prior does not depend on c
     assert "All under the condition of one validation image: label = " in section(text, "latent_grid")
-    assert "which the model is told as condition" in section(text, "latent")
+    assert "which the model is conditioned on" in section(text, "latent")
     other = by_name(conditional(condition=numbered()))
     assert "p(z | c)" in other["kl"].caption
     assert "standard deviations of the prior" not in other["latent"].caption
@@ -673,7 +702,8 @@ def test_a_page_has_all_its_sections_and_needs_nothing_else(case, tmp_path, monk
     data, model = CASES[case]()
     text = page(tmp_path, (data, model), numbers=None)
     if data.spec.kind == "image":
-        expected = ["numbers", *IMAGE_VIEWS, "config"]
+        first, *rest = image_views(model.latent_shape[0])
+        expected = [first, "numbers", *rest, "config"]
     else:
         expected = ["samples", "numbers", *TABLE_VIEWS, "config"]
         assert section(text, "odd").count("<tr>") == 1 + min(10, len(data.valid))
@@ -739,6 +769,17 @@ def test_missing_numbers_leave_no_gap(numbers, expected):
     assert "warning" not in text
 
 
+def test_the_verdict_is_on_top(tmp_path, undrawn):
+    judged = NUMBERS | {"verdict": "rough", "reason": "k-hat is above 0.7 for <half>"}
+    text = page(tmp_path, images(), numbers=judged)
+    assert (
+        "</span> = −24.123 ± 0.031 nats; <strong>rough</strong>: k-hat is above 0.7 for &lt;half&gt;</p>"
+        in text
+    )
+    assert text.index("<strong>rough") < text.index('class="summary"') < text.index('id="samples"')
+    assert 'class="verdict"' not in page(tmp_path, images(), numbers=None)
+
+
 def test_numbers_it_has_no_words_for_are_shown_by_their_keys():
     text = numbers_table({"nll": 3.0, "ais_steps": 500, "nested": {"a": [1]}})
     assert "<dt>ais_steps</dt><dd>500</dd>" in text
@@ -758,7 +799,7 @@ def test_a_posterior_that_does_not_factorise_has_no_bars_and_the_plane_of_its_mo
     model = make_model(Bernoulli((1, 6, 5)), latent=3, posterior=FullCovarianceGaussian)
     text = page(tmp_path, (data, model), numbers=None)
     assert "does not factorise" in section(text, "kl")
-    assert "largest variance of the means" in section(text, "latent_grid")
+    assert "largest variance of the means" in section(text, "traversals")
 
 
 def test_a_run_without_evaluations_says_so(tmp_path, undrawn):
@@ -842,7 +883,7 @@ def test_the_pictures_of_a_folder_are_those_of_the_page_and_nothing_else_is_left
 def test_a_table_has_no_pictures_of_images(history, tmp_path):
     data, model = table()
     names = [path.stem for path in write_pictures(tmp_path, model, data, history)]
-    assert names == [*(["curves"] if history else []), "samples", "correlations", "reconstructions", "latent"]
+    assert names == ["samples", *(["curves"] if history else []), "correlations", "reconstructions", "latent"]
 
 
 def test_a_model_with_cells_has_the_pictures_that_apply_to_it(tmp_path):

@@ -1,4 +1,4 @@
-"""The choice by the data: which slots suit them, the user's own laid over, and the model built and started."""
+"""The choice by the data: which parts suit them, the user's own laid over, and the model built and started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _READS = {kind: kind for kind in get_args(ConditionKind)} | {"map": "image"}
 
 
 def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
-    """Return every slot's type and options for data of this schema, with the user's choices laid over.
+    """Return every part's type and options for data of this schema, with the user's choices laid over.
 
     The default for images of up to 32 x 32 grey pixels and for vectors is a multi-layer perceptron, for larger
     images a convolutional network; the likelihood follows the values: Bernoulli for bits, a Gaussian with the
@@ -47,7 +47,7 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     A module stands as its description, which ``build`` knows only if its class is registered.
 
     Raises:
-        ConfigError: a slot cannot go with these data or with another slot.
+        ConfigError: a part cannot go with these data or with another part.
     """
     check_overrides(overrides)
     image, size = spec.kind == "image", spec.dimensions

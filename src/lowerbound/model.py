@@ -1,13 +1,11 @@
 r"""The one model class: three conditional distributions and the two networks that feed them.
 
 .. math::
-    q(z \mid x, c) \;\text{(posterior of the encoder's output)}, \qquad p(z \mid c) \;\text{(prior)}, \qquad
-    p(x \mid z, c) \;\text{(likelihood of the decoder's output)}
-
     \log p(x \mid c) \ge \mathbb{E}_{q(z \mid x, c)}[\log p(x \mid z, c)] - KL(q(z \mid x, c) \,\|\, p(z \mid c))
 
-The condition c is a slot like the others; without it these are q(z | x), p(z) and p(x | z). The model knows no
-objective and no training loop. Axes are always samples S, batch B, then the event's own.
+The posterior q(z | x, c) is made of the encoder's output, the likelihood p(x | z, c) of the decoder's; p(z | c) is
+the prior. The condition c is a part like the others; without it these are q(z | x), p(z) and p(x | z). The model
+knows no objective and no training loop. Axes are always samples S, batch B, then the event's own.
 
 Reference:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114;
@@ -47,7 +45,7 @@ _AT_ONCE = 2**24  # numbers of the decoder's output that log_prob holds
 
 
 class VAE(nn.Module):
-    """Variational autoencoder, composed of slots.
+    """Variational autoencoder, composed of parts.
 
     Args:
         encoder: Network from the features of x (``feature_shape``) to ``posterior.input_shape``.
@@ -57,11 +55,11 @@ class VAE(nn.Module):
         likelihood: Family of p(x | z), for example ``Bernoulli``.
         transform: Invertible map of the data that the model sees, for example ``Standardize``; inputs,
             outputs and log-densities stay in the units of x.
-        condition: What is known beside x, for example ``Label(10)``, or ``Conditions`` of several; encoder, prior
-            and decoder each take its embedding if they have an attribute ``context``, the embedding's size.
+        condition: What is known in addition to x, for example ``Label(10)``, or ``Conditions`` of several; encoder,
+            prior and decoder each take its embedding if they have an attribute ``context``, the embedding's size.
         classifier: Network from the features of x to the logits of q(y | x), for labels y that may be missing.
         missing: Whether values of x may be missing, which NaN marks. They are not scored, and encoder and classifier
-            see 0 in their place beside a mask, 1 where a value is given.
+            see 0 in their place next to a mask, 1 where a value is given.
 
     Attributes:
         compute_dtype: Type the networks are evaluated in under autocast, for example ``torch.bfloat16``;
@@ -69,7 +67,7 @@ class VAE(nn.Module):
         data_spec: What the model was made for (a ``DataSpec``), set by ``for_data``; None otherwise.
 
     Raises:
-        ShapeError: two slots do not fit together.
+        ShapeError: two parts do not fit together.
     """
 
     def __init__(
@@ -149,7 +147,7 @@ class VAE(nn.Module):
 
     @classmethod
     def for_data(cls, data: Any, latent: int | None = None, **slots: Any) -> VAE:
-        """Choose every slot from the data's schema; any of them can be given by name, options or object.
+        """Choose every part from the data's schema; any of them can be given by name, options or object.
 
         Args:
             data: What ``lowerbound.data.load`` returns.

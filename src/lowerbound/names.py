@@ -59,7 +59,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(
-            f"--set needs slot.option=value, for example decoder.hidden=400,400; got {brief(text, 200)}"
+            f"--set needs part.option=value, for example decoder.hidden=400,400; got {brief(text, 200)}"
         )
     try:
         value = _value(raw.strip())

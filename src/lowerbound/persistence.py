@@ -1,6 +1,6 @@
-"""Models and runs on disk: ``config.json`` beside ``model.safetensors``, never a pickle, never code.
+"""Models and runs on disk: ``config.json`` next to ``model.safetensors``, never a pickle, never code.
 
-``config.json`` names slots of the registry and their options; ``model.safetensors`` holds the weights. Loading
+``config.json`` names parts of the registry and their options; ``model.safetensors`` holds the weights. Loading
 compares every tensor's name, shape and type with what the configuration calls for.
 """
 
@@ -52,7 +52,7 @@ def save(model: VAE, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a model to a folder: ``config.json`` and ``model.safetensors``.
 
     Args:
-        model: The model; slots of the user's own are named in the file and must be passed to ``load``.
+        model: The model; parts of the user's own are named in the file and must be passed to ``load``.
         path: The folder.
         overwrite: Replace a model or run that is already there.
 
@@ -77,7 +77,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **slots: nn.Mo
 
     Raises:
         RunError: the folder is missing, damaged, from a newer version, or its weights do not fit.
-        ConfigError: a slot of the user's own is not given, or there is no such device.
+        ConfigError: a part of the user's own is not given, or there is no such device.
     """
     folder = RunFolder(path)
     where = choose_device(str(device))
@@ -97,11 +97,11 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
 
     Raises:
         RunError: the configuration describes no model.
-        ConfigError: a slot of the user's own is not given.
+        ConfigError: a part of the user's own is not given.
     """
     for name, module in slots.items():
         if name not in SLOTS:
-            raise ConfigError(f"load has no slot {name!r}; {suggest(name, SLOTS)}")
+            raise ConfigError(f"load has no part {name!r}; {suggest(name, SLOTS)}")
         if not isinstance(module, nn.Module):
             raise ConfigError(f"load takes a built module for {name}; got {module!r}")
     stored = config["model"]
@@ -263,8 +263,8 @@ def fit(
         progress: Show progress on standard error.
         callback: Called with (model, record) after each evaluation; the model has the averaged weights and is in
             evaluation mode. Training goes on as if it had not been called.
-        logger: Where the records go beside ``metrics.jsonl``: "csv", "tensorboard", "wandb", "mlflow", a logger of
-            Lightning, or a list of these.
+        logger: Where the records go in addition to ``metrics.jsonl``: "csv", "tensorboard", "wandb", "mlflow", a
+            logger of Lightning, or a list of these.
         changed_data: Resume although the data are not those that the run was started with.
         **settings: Fields of ``Settings``: ``epochs`` or ``minutes`` (``default_epochs`` if neither is given),
             ``batch_size``, ``learning_rate``, ``seed``, ...

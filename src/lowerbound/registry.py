@@ -184,7 +184,7 @@ def register(kind: str, name: str, cls: type) -> None:
         3.0
     """
     if kind not in REGISTRY:
-        raise ConfigError(f"there is no kind of slot {kind!r}; {suggest(str(kind), REGISTRY)}")
+        raise ConfigError(f"there is no kind of part {kind!r}; {suggest(str(kind), REGISTRY)}")
     if not isinstance(name, str) or name in ("", "none", "custom"):
         raise ConfigError(f"a name is a word other than 'none' and 'custom'; got {name!r}")
     base = _BASES.get(kind, nn.Module)

@@ -63,7 +63,7 @@ def compare(
 ) -> None:
     """Compare runs on the same examples: log p(x), the paired difference to the best one, and their configurations.
 
-    What may not stand in one column is refused: a bound beside an estimate, other binarisations, proposals, units,
+    What may not stand in one column is refused: A bound next to an estimate, other binarisations, proposals, units,
     or test examples.
     """
     forms = [form for form, asked in zip(_FORMS, (csv, latex, markdown, as_json), strict=True) if asked]

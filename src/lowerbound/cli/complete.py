@@ -57,10 +57,10 @@ def complete(
     ] = None,
     samples: SamplesOption = 1000,
 ) -> None:
-    """Draw the missing part of examples, given the observed part.
+    """Inpaint or impute: draw what is missing of examples, given the rest.
 
     A row of the picture is an example, its observed part with the missing one in grey, and its completions; a table
-    or array holds the completions one after the other. Their quality is told on standard error.
+    or array holds the completions one after the other. Their quality is said on standard error.
 
     Of a table with empty cells, without --mask, every row comes back with these filled: by the middle of many draws,
     or of categories the most frequent; FILE.intervals.csv has for each filled cell the range of 90 % of the draws.

@@ -124,7 +124,7 @@ def reconstruct(task: Task, n: NumberOption = None) -> None:
 
 @on_run(source=True, split=True, writes=formats_of)
 def convert(task: Task, given: GivenOption = None, n: NumberOption = None) -> None:
-    """Show what examples would be under another condition.
+    """Class transfer: show what examples would be under another condition.
 
     Each is encoded under its own condition and decoded under what is --given; other entries stay its own. A picture
     shows each original above the result. Without --given each is decoded under every class of the model's only label:
@@ -193,19 +193,19 @@ def encode(
 @on_run(source=True, split=True, writes=formats_of)
 def interpolate(
     task: Task,
-    n: Annotated[int | None, how_many("How many ways; 8 if there are examples for them.")] = None,
+    n: Annotated[int | None, how_many("How many paths; 8 if there are examples for them.")] = None,
     steps: Annotated[
-        int, typer.Option(metavar="N", callback=number(2), help="Points on each way, both ends included.")
+        int, typer.Option(metavar="N", callback=number(2), help="Points on each path, both ends included.")
     ] = 10,
     method: Annotated[
         str,
         typer.Option(metavar="NAME", callback=one_of("spherical", "linear"), help="spherical or linear."),
     ] = "spherical",
 ) -> None:
-    """Decode the way between pairs of examples.
+    """Decode the path between pairs of examples.
 
-    Each row of the picture is one way; a table or array holds them one after the other. A conditional model encodes
-    both ends, and decodes the way, under the condition of the start.
+    Each row of the picture is one path; a table or array holds them one after the other. A conditional model encodes
+    both ends, and decodes the path, under the condition of the start.
     """
     n = n or max(1, min(8, len(task.part) // 2))
     task.check_count("--steps", n * steps)

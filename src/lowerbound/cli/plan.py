@@ -178,7 +178,7 @@ def train(
     obstacles: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="How obstacles are told, where there are several ways: boxes or voxels."
+            metavar="NAME", help="How obstacles are described, where there are several ways: boxes or voxels."
         ),
     ] = None,
     kind: Annotated[str, typer.Option(metavar="KIND", help="The latent: cells or gaussian.")] = "cells",

@@ -21,8 +21,8 @@ def report(
 ) -> None:
     """Write a page about the run, report.html.
 
-    It shows curves, samples, reconstructions, interpolations, the latent map and the numbers of the last evaluation,
-    and needs no other file. A report in the run's folder is written anew.
+    It begins with a verdict and samples; then come the last evaluation, curves, reconstructions and the latent space.
+    It needs no other file. A report in the run's folder is written again.
     """
     from ..errors import RunError
     from ..report import read_numbers, write_report

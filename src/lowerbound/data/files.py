@@ -83,7 +83,7 @@ def find(path: Path) -> Files | None:
         return None
     if flat and nested:
         raise DataError(
-            f"{path} has {flat[0].name} and others beside the sub-folders {', '.join(nested)}; move them"
+            f"{path} has {flat[0].name} and others next to the sub-folders {', '.join(nested)}; move them"
         )
     parts = nested or _by_name(flat)
     suffixes = {file.suffix.lower() for files in parts.values() for file in files}

@@ -107,7 +107,7 @@ def read_mnist(name: str, root: str | os.PathLike[str] | None) -> Source:
     ):
         if array.shape != shape:
             raise DataError(
-                f"{file} holds an array {array.shape}, but {name} has {shape} there; fetch the file anew"
+                f"{file} holds an array {array.shape}, but {name} has {shape} there; fetch the file again"
             )
     parts = (train[:-VALID], train[-VALID:], test)
     labels = (train_labels[:-VALID], train_labels[-VALID:], test_labels)
@@ -126,25 +126,25 @@ def read_idx(path: Path) -> np.ndarray:
             head = file.read(4)
             if len(head) < 4 or head[:3] != b"\x00\x00\x08":
                 raise DataError(
-                    f"{path} begins with {head.hex()!r}, not with 000008 as IDX bytes do; fetch it anew"
+                    f"{path} begins with {head.hex()!r}, not with 000008 as IDX bytes do; fetch it again"
                 )
             axes = file.read(4 * head[3])
             shape = tuple(int.from_bytes(axes[i : i + 4], "big") for i in range(0, len(axes), 4))
             size = math.prod(shape)
             if len(axes) < 4 * head[3] or not 1 <= len(shape) <= _AXES:
-                raise DataError(f"{path} announces {head[3]} axes, which no images have; fetch it anew")
+                raise DataError(f"{path} announces {head[3]} axes, which no images have; fetch it again")
             most = (DEFLATE if packed else 1) * path.stat().st_size
             if size > most:
                 raise DataError(
-                    f"{path} announces {shape}, {size} bytes, but has at most {most}; fetch it anew"
+                    f"{path} announces {shape}, {size} bytes, but has at most {most}; fetch it again"
                 )
-            check_fits(size, f"{path}, which announces {shape},", "fetch it anew")
+            check_fits(size, f"{path}, which announces {shape},", "fetch it again")
             content = file.read(size + 1)  # by one more it is seen to be longer, however long it is unpacked
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch the file anew") from error
+        raise DataError(f"{path} cannot be read ({error}); fetch the file again") from error
     if len(content) != size:
         has = "more" if len(content) > size else len(content)
-        raise DataError(f"{path} announces {shape}, {size} bytes of values, but has {has}; fetch it anew")
+        raise DataError(f"{path} announces {shape}, {size} bytes of values, but has {has}; fetch it again")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 

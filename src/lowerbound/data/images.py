@@ -227,7 +227,7 @@ def _parts_of(folder: Path, paths: Sequence[str]) -> dict[str, str]:
         return {}  # there are pictures of trains
     if beside:
         raise DataError(
-            f"{folder} has {some(parts)}, parts of a split, and beside them {some(beside)}; move these, or rename "
+            f"{folder} has {some(parts)}, parts of a split, and next to them {some(beside)}; move these, or rename "
             "the sub-folders that are classes"
         )
     if len(set(parts.values())) < len(parts):
@@ -337,7 +337,7 @@ def _read(
         notes.append(_report(folder, corrupt, len(files), on_corrupt))
     assert array is not None  # else all are corrupt
     if form.channels is None and array.shape[1] == 3 and grey:
-        notes.append(f"grey pictures beside coloured ones get three equal channels ({grey} of {len(kept)})")
+        notes.append(f"grey pictures among coloured ones get three equal channels ({grey} of {len(kept)})")
     for remark in sorted(said):
         notes.append(f"pictures with {form.told(remark)} ({said[remark]} of {len(kept)})")
     return array[: len(kept)], kept

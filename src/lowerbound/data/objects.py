@@ -156,7 +156,7 @@ def _read_columns(columns: dict[str, np.ndarray], reading: Reading) -> Source:
         (columns[x[0]],),
         None if label is None else (columns[label],),
         conditions={name: (columns[name],) for name in beside},
-        notes=(f"passed over: {listed(over, 6)}, beside {x[0]!r}",) if over else (),
+        notes=(f"passed over: {listed(over, 6)}, next to {x[0]!r}",) if over else (),
     )
 
 

@@ -81,7 +81,7 @@ class ParquetBlocks(Blocks):
         if not filled:
             raise DataError(f"{name} is empty: 0 rows")
         if min(counts) < 0 or sum(counts) >= 2**63:
-            raise DataError(f"{name} announces {sum(counts)} rows; it is damaged, write it anew")
+            raise DataError(f"{name} announces {sum(counts)} rows; it is damaged, write it again")
         self._groups = [group for group, _ in filled]
         if self.kind == "table":
             shape, dtype = (len(self.columns),), np.dtype(np.float32)
@@ -97,7 +97,7 @@ class ParquetBlocks(Blocks):
         table = _tried(lambda: _open(path).read_row_group(group, stored, use_threads=False), where)
         if len(table) != self.counts[block]:
             raise DataError(
-                f"{where} announces {self.counts[block]} rows, but has {len(table)}; write the file anew"
+                f"{where} announces {self.counts[block]} rows, but has {len(table)}; write the file again"
             )
         if self.table is not None:
             return encode(self.table, _tried(lambda: _cells(table), where), where, self.unknown)
@@ -198,7 +198,7 @@ def read_arrow(table: Any, form: PictureForm, reading: Reading, name: str = "the
         else (frame[reading.label_column].to_numpy(object, na_value=None),),
         white=white,
         conditions={c: (read_condition(frame, c),) for c in reading.conditions},
-        notes=(f"passed over: {listed(over, 6)}, beside {columns[0]!r}",) if over else (),
+        notes=(f"passed over: {listed(over, 6)}, next to {columns[0]!r}",) if over else (),
     )
 
 
@@ -369,7 +369,7 @@ def _column_names(schema: Schema, path: Path) -> list[str]:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path} has an entry 'pandas', which says what is an index, but it cannot be understood: {error}; write "
-            "the file anew"
+            "the file again"
         ) from error
     return [name for name in schema.names if name not in kept]
 

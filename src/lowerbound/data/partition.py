@@ -153,7 +153,7 @@ def cut_by_identity(
     if (at["split"], at["seed"]) != ([*shares], seed):
         raise ConfigError(
             f"split={[*shares]} and seed={seed}, but split_by= keeps where hashes were cut for {at['split']} and "
-            f"{at['seed']}; leave split_by out to cut {name} anew"
+            f"{at['seed']}; leave split_by out to cut {name} again"
         )
     identity = _bunched(of_values, at["together"])
     split_of = np.sum([identity >= _number(at[part]) for part in NAMES[1:]], axis=0)

@@ -282,7 +282,7 @@ class BulletProblem(Problem):
         behind: x below which nothing may reach, m; None for no such plane.
         scene: A name for the scene.
         shapes: The solid that fills each box: "box", or the "sphere" or upright "cylinder" that touches its sides.
-            Collisions are tested with it; the model is told the box. All are boxes if not given.
+            Collisions are tested with it; the model is conditioned on the box. All are boxes if not given.
 
     Raises:
         ShapeError: the boxes are not (M, 7), or the shapes not M.

@@ -1,6 +1,6 @@
 """Training sets: problems of a family, solved, and the states of their solutions that a sampler should learn.
 
-A file holds each problem once, with what a model is told of it, and the states with the number of their problem:
+A file holds each problem once, with what a model is conditioned on, and the states with the number of their problem:
 
     meta               JSON: the family with its options, split, targets, counts, version
     c_NAME (M, ...)    entry NAME of every problem's condition
@@ -256,7 +256,7 @@ def load_data(
     if not maps:
         raise DataError(
             f"{path} tells the start and the goal of its problems, but no obstacles; the condition of a family needs "
-            "an entry for them beside start and goal"
+            "an entry for them next to start and goal"
         )
     if obstacles is not None and obstacles not in maps:
         raise ConfigError(f"{path} tells no obstacles as {obstacles!r}; {suggest(obstacles, maps)}")

@@ -162,7 +162,7 @@ class Learned(Sampler):
         self.model, self.spread, self.candidates, self.name = model, spread, candidates, name
 
     def condition(self, problem: Problem) -> dict[str, Any]:
-        """Return what the model is told of a problem.
+        """Return what the model is conditioned on for a problem.
 
         Raises:
             ConfigError: the problem does not say what the model asks for.

@@ -31,8 +31,8 @@ class Counts:
 class Problem(ABC):
     """One planning problem.
 
-    A subclass says which states and edges are free (``free``, ``edges_free``) and what a model is told of the
-    problem (``condition``). Lengths are in the units of the space: metres, radians.
+    A subclass says which states and edges are free (``free``, ``edges_free``) and what a model is conditioned on
+    (``condition``). Lengths are in the units of the space: metres, radians.
 
     Args:
         lower: Lower limits of the configurations, (D,).
@@ -87,7 +87,7 @@ class Problem(ABC):
 
     @abstractmethod
     def condition(self) -> dict[str, Array]:
-        """Return what a model is told of the problem, by name: at least ``start`` and ``goal``, float32."""
+        """Return what a model is conditioned on, by name: at least ``start`` and ``goal``, float32."""
 
     def cost(self, a: Array, b: Array) -> Array:
         """Return the cost of the edges from a (..., D) to b (..., D): here the Euclidean length."""

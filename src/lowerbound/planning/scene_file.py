@@ -8,7 +8,7 @@
       - {position: [0.0, 0.6, 0.3], radius: 0.05, height: 0.6}
     floor: -0.01                                                       # a plane at this height
 
-Every obstacle is kept as the box around it, which is what a model is told, and the name of the solid that fills it,
+Every obstacle is kept as the box around it, on which a model is conditioned, and the name of the solid that fills it,
 which is what collides.
 """
 

@@ -24,8 +24,9 @@ from .views import View, notation, views
 _CSS_DPI = 96
 
 _SECTIONS = (
-    ("curves", "Training"),
     ("samples", "Samples"),
+    ("numbers", "Evaluation"),
+    ("curves", "Training"),
     ("conditions", "Samples by condition"),
     ("correlations", "Associations of columns"),
     ("conversions", "Conversions"),
@@ -36,6 +37,7 @@ _SECTIONS = (
     ("interpolations", "Interpolations"),
     ("latent", "Latent map"),
     ("latent_grid", "Decoded latent grid"),
+    ("traversals", "Latent traversals"),
     ("kl", "KL per latent dimension"),
 )
 _ABSENT = {
@@ -108,7 +110,7 @@ def read_numbers(path: Path) -> dict[str, Any] | None:
             (f"{key} is {value!r:.60}" for key, value in numbers.items() if not _fits(key, value)), None
         )
     if damaged is not None:
-        raise RunError(f"{path} is damaged and left out ({damaged}); `lowerbound evaluate` writes it anew")
+        raise RunError(f"{path} is damaged and left out ({damaged}); `lowerbound evaluate` writes it again")
     return numbers
 
 
@@ -152,15 +154,14 @@ def write_report(
         The path.
     """
     path = Path(path)
+    write = notation(model)
     shown = {view.name: _figure(view) for view in views(model, data, history, numbers, seed)}
-    sections = [_section("numbers", "Numbers", numbers_table(numbers, notation(model)))]
-    headings = dict(_SECTIONS)
-    if data.spec.kind == "vector":  # of a table, whether the model's look like it comes first
-        sections.insert(0, _section("samples", headings.pop("samples"), shown.pop("samples")))
-    for name, heading in headings.items():
-        if name in shown or name in _ABSENT:
-            body = shown.get(name) or f"<p>{_ABSENT[name]}</p>"
-            sections.append(_section(name, heading, body))
+    shown["numbers"] = numbers_table(numbers, write)
+    sections = [
+        _section(name, heading, shown.get(name) or f"<p>{_ABSENT[name]}</p>")
+        for name, heading in _SECTIONS
+        if name in shown or name in _ABSENT
+    ]
     text = json.dumps(config, indent=2, ensure_ascii=False, default=str)
     sections.append(
         _section(
@@ -171,7 +172,8 @@ def write_report(
     )
     page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
-        summary=_prose(notation(model)(_summary(model, data, history))),
+        verdict=_verdict(numbers or {}, write),
+        summary=_prose(write(_summary(model, data, history))),
         sections="\n".join(sections),
         footer=escape(f"lowerbound {__version__}"),
     )
@@ -298,7 +300,7 @@ def numbers_table(numbers: Mapping[str, Any] | None, write: Callable[[str], str]
     )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("Quantity", "Value", "What it is"))
     return (
-        f"{_verdict(given)}{_warnings(given.get('warnings', ()))}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        f"{_warnings(given.get('warnings', ()))}<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)
         + "\n</tbody>\n</table>\n"
         '<p class="note">±: standard error of the mean over the examples.</p>\n'
@@ -313,11 +315,13 @@ def _warnings(warnings: Sequence[str]) -> str:
     return f'<div class="warning" role="note"><strong>Read these numbers with care</strong><ul>{items}</ul></div>\n'
 
 
-def _verdict(numbers: Mapping[str, Any]) -> str:
-    """Return how far the numbers can be trusted, as HTML; nothing for evaluations that do not say it."""
+def _verdict(numbers: Mapping[str, Any], write: Callable[[str], str]) -> str:
+    """Return log p(x) and how far it can be trusted, as HTML; nothing for evaluations that do not say it."""
     if "verdict" not in numbers:
         return ""
-    return f"<p><strong>{escape(str(numbers['verdict']))}</strong>: {escape(str(numbers.get('reason', '')))}</p>\n"
+    value = _prose(f"{write('log p(x)')} = {_quantity('nll', numbers)}; ")
+    word, reason = (escape(str(numbers.get(key, ""))) for key in ("verdict", "reason"))
+    return f'<p class="verdict">{value}<strong>{word}</strong>: {reason}</p>'
 
 
 def _quantity(key: str, numbers: Mapping[str, Any]) -> str:

@@ -18,11 +18,12 @@ def write_pictures(
 ) -> list[Path]:
     """Write the pictures that apply to a model and its data; return their paths.
 
-    For images these are ``curves.png`` (if anything was recorded), ``samples.png``, ``reconstructions.png``,
-    ``interpolations.png``, ``latent.png`` and ``latent_grid.png``; vectors have neither of ``interpolations.png`` and
-    ``latent_grid.png``, but ``correlations.png`` and, if cells are empty, ``missing.png``. A condition adds
-    ``conditions.png`` if it has a label or a number, and for images ``conversions.png`` if it has one label and
-    ``completions.png`` if it is the observed part.
+    For images these are ``samples.png``, ``curves.png`` (if anything was recorded), ``reconstructions.png``,
+    ``interpolations.png``, ``latent.png`` and ``latent_grid.png``, or ``traversals.png`` of more than two latent
+    dimensions; vectors have none of ``interpolations.png``, ``latent_grid.png`` and ``traversals.png``, but
+    ``correlations.png`` and, if cells are empty, ``missing.png``. A condition adds ``conditions.png`` if it has a
+    label or a number, and for images ``conversions.png`` if it has one label and ``completions.png`` if it is the
+    observed part.
 
     Args:
         folder: Where to; made if it does not exist.

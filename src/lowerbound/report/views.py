@@ -46,6 +46,7 @@ _ODD, _ODD_CELLS, _ODD_SAMPLES = 10, 3, 20
 _SHEET_WIDTH = 800  # pixels, about
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a number that is conditioned on
 _MEAN_DRAWS = 200
+_MOST_TRAVERSALS = 8
 _ORDER, _NOISE = 1, 2  # streams of their own beside that of z: from one, all would be the same numbers
 
 
@@ -97,18 +98,14 @@ def views(
     with torch.no_grad(), model.evaluating():
         examples = Examples(model, data, seed)
         write = notation(model)
-        parts = [_curves(history, write)]
+        kl, of = _kl_of(examples, numbers or {})
+        curves = _curves(history, write)
         if data.spec.kind == "image":
-            parts += [
-                _samples(examples),
-                _conditions(examples),
-                _conversions(examples),
-                _completions(examples),
-            ]
-            parts += [_reconstructions(examples), _interpolations(examples)]
+            parts = [_samples(examples), curves, _conditions(examples), _conversions(examples)]
+            parts += [_completions(examples), _reconstructions(examples), _interpolations(examples)]
         else:
             table = Table(examples)
-            parts += [_table_samples(table), _table_conditions(table), _correlations(table)]
+            parts = [_table_samples(table), curves, _table_conditions(table), _correlations(table)]
             parts += [
                 _table_reconstructions(table),
                 _missing(table, data),
@@ -116,8 +113,8 @@ def views(
             ]
         parts.append(_latent_map(examples))
         if data.spec.kind == "image":
-            parts.append(_latent_grid(examples))
-        parts.append(_kl(examples, numbers or {}))
+            parts += [_latent_grid(examples), _traversals(examples, kl)]
+        parts.append(_kl(kl, of))
         return [replace(view, caption=write(view.caption)) for view in parts if view is not None]
 
 
@@ -378,7 +375,7 @@ def _completions(examples: Examples) -> View | None:
         "completions",
         image_grid(examples.shown(sheet.flatten(0, 1)), sheet.shape[1], column_labels=(*names, "draws")),
         f"{n} validation images, their observed parts and completions",
-        f"{n} {examples.kind()} (data), what the model is told of each (observed, the missing part in grey), {mean}"
+        f"{n} {examples.kind()} (data), what the model is conditioned on (observed, the missing part in grey), {mean}"
         f"{len(draws)} single completions (draws), not selected: {examples.point}, with z from the "
         f"prior p(z); seed {examples.seed} chose the images, the masks and z.{examples.scale_note}",
     )
@@ -411,15 +408,15 @@ def _interpolations(examples: Examples) -> View | None:
     to = f"another of the same {alike[0]}" if alike else "another"
     shared = len(c or ()) == len(alike)
     under = (
-        "" if shared else " Both ends are encoded, and the way is decoded, under the condition of the first."
+        "" if shared else " Both ends are encoded, and the path is decoded, under the condition of the first."
     )
     return View(
         "interpolations",
         image_grid(examples.shown(sheet.flatten(0, 1)), sheet.shape[1]),
         f"{len(a)} rows of images that change from one validation image to another",
         f"Each row goes from one {examples.kind(one=True)} to {to}. The first and the last column are the images "
-        f"themselves; between them are {examples.point} at {len(path)} codes on the way from one mean of q(z | x) to "
-        f"the other, both included, by spherical interpolation; seed {examples.seed} chose the images."
+        f"themselves; between them are {examples.point} at {len(path)} codes on the path from one mean of q(z | x) "
+        f"to the other, both included, by spherical interpolation; seed {examples.seed} chose the images."
         f"{under}{examples.scale_note}",
     )
 
@@ -470,7 +467,7 @@ def _latent_map(examples: Examples) -> View | None:
     elif len(classes) > charts.MOST_CLASSES:
         colour = f"The {len(classes)} classes are too many to be told apart by colour."
     else:
-        seen = "is told as condition" if examples.told else "does not see"
+        seen = "is conditioned on" if examples.told else "does not see"
         colour = f"Colour{' and shape' if examples.latent > 1 else ''}: the class, which the model {seen}."
     circles = "" if prior is None else " Dotted: 1, 2 and 3 standard deviations of the prior."
     return View(
@@ -484,29 +481,17 @@ def _latent_map(examples: Examples) -> View | None:
 
 
 def _latent_grid(examples: Examples) -> View | None:
-    model, latent = examples.model, examples.latent
-    n = examples.tiles()
+    """Return images decoded from a regular grid over one or two latent dimensions."""
+    model, n = examples.model, examples.tiles()
     c = examples.given(slice(1))
-    found = place(model.under(c))
-    if found is None:
+    found = _quantiles(examples)
+    if found is None or examples.latent > 2:
         return None
-    center, scale = (part.flatten() for part in found)
-    quantiles = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).to(center)
-    if latent == 1:
-        z = center + scale * quantiles[:, None]
-        where = "z from left to right"
+    if examples.latent == 1:
+        z, where = found, "z from left to right"
     else:
-        first, second, chosen = _plane(examples)
-        z = center.repeat(n, n, 1)
-        z[..., first] = center[first] + scale[first] * quantiles[None, :]
-        z[..., second] = center[second] + scale[second] * quantiles.flip(0)[:, None]
-        where = (
-            f"z{_subscript(first + 1)} from left to right and z{_subscript(second + 1)} from bottom to top"
-        )
-        if latent > 2:
-            where += (
-                f"; these are {chosen} of the {latent} dimensions, and the others are at the prior's mean"
-            )
+        z = torch.stack([found[:, 0].repeat(n), found[:, 1].flip(0).repeat_interleave(n)], 1)
+        where = "z₁ from left to right and z₂ from bottom to top"
     x = model.decode(z.reshape(-1, *model.latent_shape), c)
     under = "" if c is None else f" All under the condition of one validation image: {examples.first()}."
     return View(
@@ -518,21 +503,39 @@ def _latent_grid(examples: Examples) -> View | None:
     )
 
 
-def _plane(examples: Examples) -> tuple[int, int, str]:
-    """Return the two latent dimensions that say most of x, and how they were chosen."""
-    if examples.latent == 2:
-        return 0, 1, ""
-    if examples.kl is not None:
-        activity, chosen = examples.kl, "the two with the largest KL"
-    else:
-        activity = examples.means.flatten(1).var(0).cpu().numpy()
-        chosen = "the two with the largest variance of the means of q(z | x)"
-    first, second = np.argsort(-activity, kind="stable")[:2]
-    return int(first), int(second), chosen
+def _traversals(examples: Examples, kl: np.ndarray | None) -> View | None:
+    """Return a row of decoded images for each of the latent dimensions that say most, moved alone."""
+    model, n = examples.model, examples.tiles()
+    found = _quantiles(examples)
+    if found is None or examples.latent <= 2:
+        return None
+    by = "KL" if kl is not None else "variance of the means of q(z | x)"
+    activity = kl if kl is not None else examples.means.flatten(1).var(0).cpu().numpy()
+    chosen = np.argsort(-activity, kind="stable")[:_MOST_TRAVERSALS]
+    z = examples.means[:1].flatten(1).repeat(len(chosen), n, 1)
+    for row, k in enumerate(chosen):
+        z[row, :, k] = found[:, k]
+    x = model.decode(z.reshape(-1, *model.latent_shape), examples.given(slice(1)))
+    return View(
+        "traversals",
+        image_grid(examples.shown(x), n, row_labels=[f"z{k + 1}" for k in chosen]),
+        f"{len(chosen)} rows of images, in each of which one latent dimension changes",
+        f"Latent traversals of one {examples.kind(one=True)}: {examples.point}, where z is the mean of its q(z | x) "
+        f"but for one dimension in each row, which goes through the {n} mid-quantiles of the prior, {0.5 / n:.1%} to "
+        f"{1 - 0.5 / n:.1%}. The rows are the {len(chosen)} of {examples.latent} dimensions of largest {by}, the "
+        f"largest first; seed {examples.seed} chose the image.{examples.scale_note}",
+    )
 
 
-def _subscript(number: int) -> str:
-    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+def _quantiles(examples: Examples) -> Tensor | None:
+    """Return mid-quantiles of the prior in each dimension (n, L), one for each tile of a row; None without any."""
+    n = examples.tiles()
+    found = place(examples.model.under(examples.given(slice(1))))
+    if found is None:
+        return None
+    center, scale = (part.flatten() for part in found)
+    normal = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).to(center)
+    return center + scale * normal[:, None]
 
 
 class Table:
@@ -796,13 +799,16 @@ def _curves(history: Sequence[Mapping[str, Any]], write: Callable[[str], str]) -
     )
 
 
-def _kl(examples: Examples, numbers: Mapping[str, Any]) -> View | None:
-    if numbers.get("kl_per_dimension") is not None:
+def _kl_of(examples: Examples, numbers: Mapping[str, Any]) -> tuple[np.ndarray | None, str]:
+    """Return the KL of each latent dimension (L,) in nats, as evaluated or else of the examples; and of what."""
+    if len(numbers.get("kl_per_dimension") or ()) == examples.latent:
         kl = np.asarray(numbers["kl_per_dimension"], dtype=float).ravel()
-        of = f"{numbers.get('n', 'the')} {numbers.get('split') or 'evaluated'} examples"
-    elif examples.kl is not None:
-        kl, of = examples.kl, f"{len(examples.x)} validation examples"
-    else:
+        return kl, f"{numbers.get('n', 'the')} {numbers.get('split') or 'evaluated'} examples"
+    return examples.kl, f"{len(examples.x)} validation examples"
+
+
+def _kl(kl: np.ndarray | None, of: str) -> View | None:
+    if kl is None:
         return None
     return View(
         "kl",

@@ -31,6 +31,7 @@ RUN_FILES = (
     "interpolations.png",
     "latent.png",
     "latent_grid.png",
+    "traversals.png",
     "curves.png",
     "report.html",
     *(

@@ -17,7 +17,7 @@ class Settings:
         epochs: Length of the run in passes over the training data; may be fractional.
         minutes: Length of the run by the clock instead; every schedule then follows the clock.
         batch_size: Examples per optimiser step, over all processes.
-        labelled_per_batch: Labelled examples added to every batch, drawn anew each time, for data with few labels.
+        labelled_per_batch: Labelled examples added to every batch, drawn again each time, for semi-supervised data.
         learning_rate: Highest learning rate, after the warm-up.
         optimizer: "adamw" or "adam", fused.
         weight_decay: Decoupled for "adamw"; on weight matrices, never on biases and scales.
