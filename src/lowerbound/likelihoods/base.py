@@ -77,6 +77,16 @@ class Likelihood(Family, ABC):
         times = self.feature_shape[0] // self.event_shape[0]
         return mask.repeat(1, times, *[1] * (mask.ndim - 2)) if times > 1 else mask
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
+        """Return numbers, (..., *event) each, whose derivative J in what p(x | z) is made of gives J'J as its Fisher
+        information; None where that has no closed form.
+
+        Args:
+            p: What ``forward`` gave, possibly restricted to some elements.
+            u: Observations (B, *event), of which some densities take a total.
+        """
+        return None
+
     def values(self, p: Distribution) -> Tensor:
         """Return a draw from ``p`` in which nothing is missing."""
         return p.sample()
