@@ -53,7 +53,7 @@ def small_vae(likelihood, prior=None, latent=2, seed=0, gain=1.0):
         decoder = MLP((latent,), likelihood.input_shape, hidden=(8,), activation="tanh")
         torch.nn.init.normal_(decoder.output.weight, std=gain)
         torch.nn.init.normal_(decoder.output.bias, std=0.3)
-        prior = StandardNormal(latent) if prior is None else prior
+        prior = StandardNormal(latent) if prior is None else prior()
         for p in prior.parameters():
             torch.nn.init.normal_(p, std=0.3)
     return VAE(encoder, DiagonalGaussian(latent), prior, decoder, likelihood).double()
@@ -118,7 +118,9 @@ def test_the_mean_of_few_samples_is_unbiased_for_p(proposal):
 
 
 @pytest.mark.parametrize(
-    "prior", [Flow(2, couplings=3, hidden=(8,)), GaussianMixture(2, components=3)], ids=["flow", "mixture"]
+    "prior",
+    [lambda: Flow(2, couplings=3, hidden=(8,)), lambda: GaussianMixture(2, components=3)],
+    ids=["flow", "mixture"],
 )
 @pytest.mark.parametrize("proposal", ["laplace", "mixture"])
 def test_laplace_under_a_learned_prior(prior, proposal):
@@ -130,18 +132,40 @@ def test_laplace_under_a_learned_prior(prior, proposal):
     assert ((found.per_example - truth).abs() < 4.5 * error + 1e-4).all()
 
 
-def test_the_coverage_of_the_truth_is_what_trusted_says():
-    """Where the weights are trusted, the truth lies within two of their errors as often as it should."""
-    model, x = bernoulli_vae(5, 2), all_binary(5)
+@pytest.mark.parametrize(("proposal", "gain"), [("laplace", 0.4), ("mixture", 0.4), ("mixture", 1.0)])
+def test_the_coverage_of_the_truth_is_what_trusted_says(proposal, gain):
+    """Where k-hat trusts the weights, the truth lies within two of their errors as often as it should."""
+    model, x = small_vae(likelihoods.Bernoulli(5), gain=gain), all_binary(5)
     truth = log_evidence_on_grid(model, x)
-    for proposal in ("laplace", "mixture"):
-        inside = []
-        for seed in range(20):
-            found = nll(model, x, 200, proposal=proposal, seed=seed, **QUIET)
-            assert found.trusted
-            error = (1 / found.ess - 1 / found.samples).clamp(min=0).sqrt()
-            inside.append((found.per_example - truth).abs() < 2 * error)
-        assert 0.90 < torch.stack(inside).double().mean() < 0.99
+    inside = []
+    for seed in range(20):
+        found = nll(model, x, 200, proposal=proposal, seed=seed, **QUIET)
+        error = (1 / found.ess - 1 / found.samples).clamp(min=0).sqrt()
+        inside.append(((found.per_example - truth).abs() < 2 * error)[found.khat < 0.7])
+    assert len(torch.cat(inside)) > 300
+    assert 0.92 < torch.cat(inside).double().mean() < 0.98
+
+
+def test_a_mode_that_laplace_misses_the_mixture_finds():
+    """Far modes leave no trace in the weights of draws that never go there: q and prior do."""
+    model = small_vae(likelihoods.Gaussian(1, scale=0.3), latent=1)
+    model.decoder = Square()
+    x = torch.full((50, 1), 9.0).double()
+    grid = torch.linspace(-8, 8, 4001).double().reshape(-1, 1, 1)
+    joint = model.likelihood_at(grid).log_prob(x[:1]) + model.at().log_prior(grid)
+    truth = joint.logsumexp(0).item() + math.log(16 / 4000)
+    alone, mixed = (nll(model, x, 4000, proposal=p, **QUIET) for p in ("laplace", "mixture"))
+    assert alone.trusted
+    assert alone.per_example.mean().item() == pytest.approx(truth - math.log(2), abs=0.02)
+    assert mixed.per_example.exp().mean().log().item() == pytest.approx(truth, abs=0.15)
+    assert mixed.ess_median < alone.ess_median / 2
+
+
+class Square(torch.nn.Module):
+    """x is the square of a code, which comes from two places."""
+
+    def forward(self, z):
+        return z.square().unsqueeze(1)
 
 
 def test_laplace_beats_a_poor_q_at_equal_samples():
@@ -254,7 +278,7 @@ def test_what_has_no_fisher_information_is_refused_by_name(likelihood):
 
 def test_a_latent_that_is_not_real_is_refused_by_name():
     data = lb.data.load("digits").test.take(5)
-    model = lb.VAE.for_data(lb.data.load("digits"), posterior="fsq", prior="lattice", latent=4)
+    model = lb.VAE.for_data(lb.data.load("digits"), posterior="fsq", prior="lattice", latent=4, network={"type": "mlp", "hidden": [4]})
     with pytest.raises(ConfigError, match="real numbers.*Lattice"):
         nll(model, data, 10, proposal="laplace", **QUIET)
     with pytest.raises(ConfigError, match="Lattice"):
@@ -311,7 +335,7 @@ def test_tiles_repeat_and_leave_all_as_it_was(proposal):
     )
     assert torch.equal(once.per_example, again.per_example)
     assert not torch.equal(once.per_example, small.per_example)
-    assert (once.value - small.value) == pytest.approx(0, abs=0.02)
+    assert (once.value - small.value) == pytest.approx(0, abs=0.06)
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
     assert all(p.grad is None for p in model.parameters())
@@ -346,10 +370,11 @@ def test_ais_is_unbiased_and_near_the_truth(start):
 
 def test_ais_beats_its_own_start():
     exact = linear_gaussian(8, 4, orthogonal=False, sigma=0.4)
-    model, x = linear_vae(exact, widen=1.7), exact.sample(20)
+    model, x = linear_vae(exact, widen=1.7), exact.sample(200)
     truth = exact.marginal().log_prob(x)
-    few, many = (ais(model, x, temperatures=t, chains=4, **QUIET) for t in (1, 60))
-    assert (truth - few.per_example).mean() > 5 * (truth - many.per_example).mean().abs()
+    few, many = (ais(model, x, temperatures=t, chains=2, **QUIET) for t in (1, 40))
+    assert (truth - few.per_example).mean() > 3 * (truth - many.per_example).mean().abs()
+    assert many.ess.mean() > few.ess.mean() + 0.2
     with pytest.raises(ConfigError, match="temperatures >= 1"):
         ais(model, x, temperatures=0)
     with pytest.raises(ConfigError, match="start from 'q'"):
@@ -361,12 +386,12 @@ def test_ais_in_units_of_the_data_and_under_a_condition():
     model = conditional_linear_vae(exact, lb.conditions.Conditions({"v": Vector(2)}))
     g = torch.Generator().manual_seed(3)
     x, c = torch.randn(7, 5, generator=g).double(), torch.randn(7, 2, generator=g).double()
-    found = ais(model, x, temperatures=40, c=c, **QUIET)
+    found = ais(model, x, temperatures=40, chains=100, c=c, **QUIET)
     torch.testing.assert_close(found.per_example, exact.marginal(c).log_prob(x), atol=0.15, rtol=0)
     plain = linear_gaussian(3, 2, orthogonal=False)
     mean, std = torch.tensor([5.0, -3, 0]).double(), torch.tensor([10.0, 0.1, 3]).double()
     u = plain.sample(10)
-    found = ais(linear_vae(plain, transform=Standardize(mean, std)), mean + std * u, temperatures=30, **QUIET)
+    found = ais(linear_vae(plain, transform=Standardize(mean, std)), mean + std * u, temperatures=30, chains=50, **QUIET)
     truth = plain.marginal().log_prob(u) - std.log().sum()
     torch.testing.assert_close(found.per_example, truth, atol=0.1, rtol=0)
 
@@ -395,14 +420,15 @@ def test_one_step_upper_and_lower_bounds_are_elbo_and_its_mirror():
     assert abs(found.gap - forward - back) < 4 * found.stderr < 0.1
 
 
+@pytest.mark.runs
 def test_gaps_are_those_of_the_best_diagonal_gaussian():
     exact = linear_gaussian(4, 3, orthogonal=False)
     x = exact.sample(40)
-    found = gaps(linear_vae(exact, widen=1.6), x, temperatures=40, samples=400, **QUIET)
+    found = gaps(linear_vae(exact, widen=1.6), x, temperatures=20, chains=100, samples=400, steps=300, **QUIET)
     # KL of a Gaussian that is f times as wide as the best one, less that one's.
     lost = torch.tensor(1.6).log().neg().item() * 3 + 3 * (1.6**2 - 1) / 2
-    assert found.approximation == pytest.approx(exact.diagonal_gap, abs=0.06)
-    assert found.amortisation == pytest.approx(lost, abs=0.06)
+    assert found.approximation == pytest.approx(exact.diagonal_gap, abs=0.1)
+    assert found.amortisation == pytest.approx(lost, abs=0.1)
     assert found.log_p == pytest.approx(exact.marginal().log_prob(x).mean().item(), abs=0.03)
     assert found.log_p == pytest.approx(found.elbo + found.approximation + found.amortisation, abs=1e-9)
     assert dataclasses.is_dataclass(found)

@@ -40,7 +40,7 @@ from ..view import View
 from ..walk import Draw
 from .stream import differentiable
 
-_ROUNDS = 3  # times the precision is computed on the way to the mode
+_ROUNDS = 2  # times the precision is computed on the way to the mode
 _STEPS = 3  # Newton steps with each of them
 _LENGTHS = (1.0, 0.5, 0.25, 0.1)  # of a step, of which the best is taken
 _ENOUGH = 1e-3  # nats that a step must gain in one example of the batch, or the search ends
