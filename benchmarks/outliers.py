@@ -57,7 +57,9 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--root", type=Path, default=os.environ.get("LOWERBOUND_DATA"), help="folder of data")
+    options.add_argument(
+        "--root", type=Path, default=os.environ.get("LOWERBOUND_DATA"), help="folder of data"
+    )
     options.add_argument("--peers", type=Path, help="environment of the peers; else a temporary one")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options.add_argument("--settings", nargs="+", default=SETTINGS, choices=SETTINGS)
@@ -81,7 +83,9 @@ def main() -> None:
         worker.make("peers", "Detectors")
         for name, job in jobs.items():
             train, test, y = rows(**job)
-            answer = worker.call("peers", "scores", train=train.tolist(), test=test.tolist(), seed=job["seed"])
+            answer = worker.call(
+                "peers", "scores", train=train.tolist(), test=test.tolist(), seed=job["seed"]
+            )
             for peer, told in answer.items():
                 ours[name][peer] = roc_auc_score(y, np.nan_to_num(told["scores"], posinf=1e30))
             print(name, {k: round(v, 3) for k, v in ours[name].items()}, file=sys.stderr, flush=True)

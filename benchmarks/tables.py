@@ -31,7 +31,13 @@ from common import ROOT, lowerbound, write_result
 PEERS = ("sdmetrics==0.32.0", "xgboost==3.2.0", "scikit-learn==1.9.1", "pandas==2.3.3")
 ADULT = ["age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week"]
 SHOPPERS = [
-    *("Administrative", "Administrative_Duration", "Informational", "Informational_Duration", "ProductRelated"),
+    *(
+        "Administrative",
+        "Administrative_Duration",
+        "Informational",
+        "Informational_Duration",
+        "ProductRelated",
+    ),
     *("ProductRelated_Duration", "BounceRates", "ExitRates", "PageValues", "SpecialDay"),
 ]
 BEIJING = ["pm2.5", "DEWP", "TEMP", "PRES", "Iws", "Is", "Ir"]
@@ -89,7 +95,9 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--root", type=Path, default=os.environ.get("LOWERBOUND_DATA"), help="folder of data")
+    options.add_argument(
+        "--root", type=Path, default=os.environ.get("LOWERBOUND_DATA"), help="folder of data"
+    )
     options.add_argument("--peers", type=Path, help="environment of the judges; else a temporary one")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--tables", nargs="+", default=list(NUMBERS), choices=list(NUMBERS))

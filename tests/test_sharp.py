@@ -79,13 +79,16 @@ def test_laplace_is_the_posterior_where_all_is_linear_and_gaussian(conditional):
         model, x, given = linear_vae(exact, widen=1.5), exact.sample(7), None
         truth, posterior = exact.marginal().log_prob(x), exact.posterior(x)
     with frozen(model):
-        law = laplace(Batch(model, x, given, 10, 1000), df=1e7, wider=1.0)
+        with Batch(model, x, given, 10, 1000).differentiable() as (view, u):
+            law = laplace(view, u, 1000, df=1e7, wider=1.0)
     torch.testing.assert_close(law.loc, posterior.mean, atol=1e-8, rtol=0)
     h = law.tril @ law.tril.mT
     torch.testing.assert_close(h, posterior.precision_matrix.expand_as(h), atol=1e-8, rtol=0)
     # A Gaussian there has constant weights; the Student-t with its ten degrees of freedom nearly so.
     options = {**QUIET} if given is None else {"c": c, **QUIET}
-    found = nll(model, x, 200, proposal=lambda view, u: MultivariateNormal(law.loc, precision_matrix=h), **options)
+    found = nll(
+        model, x, 200, proposal=lambda view, u: MultivariateNormal(law.loc, precision_matrix=h), **options
+    )
     torch.testing.assert_close(found.per_example, truth, atol=1e-8, rtol=0)
     torch.testing.assert_close(found.ess, torch.full_like(truth, 200), atol=1e-3, rtol=0)
     wide = nll(model, x, 500, proposal="laplace", **options)
@@ -188,7 +191,7 @@ def test_mode_search_climbs_from_far():
     with torch.no_grad():
         best = (model.likelihood_at(grid).log_prob(x) + model.at().log_prior(grid)).max(0).values
     with frozen(model):
-        z = laplace(Batch(model, x, None, 1, 100)).loc
+        z = source("laplace", Batch(model, x, None, 1, 100)).law.loc
     with torch.no_grad():
         reached = model.likelihood_at(z[None]).log_prob(x)[0] + model.at().log_prior(z[None])[0]
     assert (best - reached < 0.02).double().mean() > 0.8  # the others have found another mode
@@ -270,7 +273,11 @@ def test_information_given_a_total_is_that_of_a_multinomial(likelihood):
 )  # fmt: skip
 def test_what_has_no_fisher_information_is_refused_by_name(likelihood):
     model = small_vae(likelihood)
-    x = torch.full((4, 3), 0.5).double() if isinstance(likelihood, likelihoods.Beta) else torch.ones(4, 3).double()
+    x = (
+        torch.full((4, 3), 0.5).double()
+        if isinstance(likelihood, likelihoods.Beta)
+        else torch.ones(4, 3).double()
+    )
     for proposal in ("laplace", "mixture"):
         with pytest.raises(ConfigError, match=f"{type(likelihood).__name__}.*proposal='posterior'"):
             nll(model, x, 10, proposal=proposal, **QUIET)
@@ -278,7 +285,13 @@ def test_what_has_no_fisher_information_is_refused_by_name(likelihood):
 
 def test_a_latent_that_is_not_real_is_refused_by_name():
     data = lb.data.load("digits").test.take(5)
-    model = lb.VAE.for_data(lb.data.load("digits"), posterior="fsq", prior="lattice", latent=4, network={"type": "mlp", "hidden": [4]})
+    model = lb.VAE.for_data(
+        lb.data.load("digits"),
+        posterior="fsq",
+        prior="lattice",
+        latent=4,
+        network={"type": "mlp", "hidden": [4]},
+    )
     with pytest.raises(ConfigError, match="real numbers.*Lattice"):
         nll(model, data, 10, proposal="laplace", **QUIET)
     with pytest.raises(ConfigError, match="Lattice"):
@@ -293,7 +306,9 @@ def test_student_t_is_torchs_and_its_draws_follow_it():
     assert law.log_prob(z).exp().sum().item() * 0.05**2 == pytest.approx(1, abs=1e-3)
     one = StudentT(torch.zeros(1, 1).double(), torch.full((1, 1, 1), 2.0).double(), 6.0)
     y = torch.linspace(-5, 5, 11).double().reshape(-1, 1, 1)
-    torch.testing.assert_close(one.log_prob(y), torch.distributions.StudentT(6.0, 0.0, 0.5).log_prob(y[..., 0]))
+    torch.testing.assert_close(
+        one.log_prob(y), torch.distributions.StudentT(6.0, 0.0, 0.5).log_prob(y[..., 0])
+    )
     torch.manual_seed(0)
     drawn = law.sample((50_000,))[:, 0]
     covariance = torch.linalg.inv(tril[0] @ tril[0].T) * 6 / 4
@@ -321,7 +336,13 @@ def test_a_function_is_a_proposal_and_one_that_gives_something_else_is_told():
     assert found.proposal == "exact_laplace"
     assert "z from exact_laplace" in repr(found)
     with pytest.raises(ConfigError, match="batch shape"):
-        nll(model, x, 9, proposal=lambda view, u: Independent(Normal(torch.zeros(2), torch.ones(2)), 1), **QUIET)
+        nll(
+            model,
+            x,
+            9,
+            proposal=lambda view, u: Independent(Normal(torch.zeros(2), torch.ones(2)), 1),
+            **QUIET,
+        )
     with pytest.raises(ConfigError, match="laplace"):
         nll(model, x, 9, proposal="laplac", **QUIET)
 
@@ -339,7 +360,9 @@ def test_tiles_repeat_and_leave_all_as_it_was(proposal):
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
     assert all(p.grad is None for p in model.parameters())
-    assert nll(model, x, 100, proposal=proposal, precision="bf16", **QUIET).value == pytest.approx(once.value, abs=0.1)
+    assert nll(model, x, 100, proposal=proposal, precision="bf16", **QUIET).value == pytest.approx(
+        once.value, abs=0.1
+    )
 
 
 def test_summary_names_the_proposal_and_keeps_the_number_of_q_beside():
@@ -352,7 +375,7 @@ def test_summary_names_the_proposal_and_keeps_the_number_of_q_beside():
 
 
 # ---------------------------------------------------------------- annealed importance sampling
-@pytest.mark.parametrize("start", ["posterior", "prior"])
+@pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_ais_is_unbiased_and_near_the_truth(start):
     model, x = bernoulli_vae(4, 2), all_binary(4)
     truth = log_evidence_on_grid(model, x)
@@ -364,7 +387,9 @@ def test_ais_is_unbiased_and_near_the_truth(start):
     assert 0.5 < found.acceptance < 0.95
     assert found.n == 16
     # Of p(x) itself, with one chain each, and temperatures too few to be near.
-    p = ais(model, x[5:6].expand(4000, 4), temperatures=3, chains=1, leapfrog=2, start=start, **QUIET).per_example.exp()
+    p = ais(
+        model, x[5:6].expand(4000, 4), temperatures=3, chains=1, leapfrog=2, start=start, **QUIET
+    ).per_example.exp()
     assert abs(p.mean() - truth[5].exp()) < 4 * p.std() / math.sqrt(4000)
 
 
@@ -391,12 +416,18 @@ def test_ais_in_units_of_the_data_and_under_a_condition():
     plain = linear_gaussian(3, 2, orthogonal=False)
     mean, std = torch.tensor([5.0, -3, 0]).double(), torch.tensor([10.0, 0.1, 3]).double()
     u = plain.sample(10)
-    found = ais(linear_vae(plain, transform=Standardize(mean, std)), mean + std * u, temperatures=30, chains=50, **QUIET)
+    found = ais(
+        linear_vae(plain, transform=Standardize(mean, std)),
+        mean + std * u,
+        temperatures=30,
+        chains=50,
+        **QUIET,
+    )
     truth = plain.marginal().log_prob(u) - std.log().sum()
     torch.testing.assert_close(found.per_example, truth, atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("start", ["posterior", "prior"])
+@pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_bounds_from_both_sides_hold_the_truth_between_them(start):
     exact = linear_gaussian(6, 3, orthogonal=False)
     model = linear_vae(exact, widen=1.3)
@@ -424,7 +455,9 @@ def test_one_step_upper_and_lower_bounds_are_elbo_and_its_mirror():
 def test_gaps_are_those_of_the_best_diagonal_gaussian():
     exact = linear_gaussian(4, 3, orthogonal=False)
     x = exact.sample(40)
-    found = gaps(linear_vae(exact, widen=1.6), x, temperatures=20, chains=100, samples=400, steps=300, **QUIET)
+    found = gaps(
+        linear_vae(exact, widen=1.6), x, temperatures=20, chains=100, samples=400, steps=300, **QUIET
+    )
     # KL of a Gaussian that is f times as wide as the best one, less that one's.
     lost = torch.tensor(1.6).log().neg().item() * 3 + 3 * (1.6**2 - 1) / 2
     assert found.approximation == pytest.approx(exact.diagonal_gap, abs=0.1)

@@ -33,7 +33,9 @@ def read(path: str, numbers: list[str]) -> pd.DataFrame:
         number = pd.to_numeric(column, errors="coerce")
         # One and the same category may be written as 1 and as 1.0.
         whole = number.notna() & (number == number.round())
-        frame[name] = number if name in numbers else column.where(~whole, number.fillna(0).astype(int).astype(str))
+        frame[name] = (
+            number if name in numbers else column.where(~whole, number.fillna(0).astype(int).astype(str))
+        )
     return pd.DataFrame(frame)
 
 
@@ -62,14 +64,10 @@ def detection(real: pd.DataFrame, fake: pd.DataFrame, numbers: list[str]) -> flo
 
 
 def _metadata(real: pd.DataFrame, numbers: list[str]) -> dict[str, object]:
-    return {
-        "columns": {name: {"sdtype": "numerical" if name in numbers else "categorical"} for name in real}
-    }
+    return {"columns": {name: {"sdtype": "numerical" if name in numbers else "categorical"} for name in real}}
 
 
-def downstream(
-    fake: pd.DataFrame, test: pd.DataFrame, numbers: list[str], target: str
-) -> dict[str, float]:
+def downstream(fake: pd.DataFrame, test: pd.DataFrame, numbers: list[str], target: str) -> dict[str, float]:
     """Return the test error of a booster that has seen synthetic rows only."""
     from sklearn.metrics import roc_auc_score, root_mean_squared_error
     from xgboost import XGBClassifier, XGBRegressor

@@ -137,7 +137,10 @@ class Comparison:
             (of["source"], ""),
             (of["n"], " examples" if of["split"] in (None, "all") else f" {of['split']} examples"),
             (None if of["binarize"] in (None, "none") else of["binarize"], " binarisation"),
-            (of["samples"], " importance samples" + ("" if of["proposal"] == "posterior" else f" from {of['proposal']}")),
+            (
+                of["samples"],
+                " importance samples" + ("" if of["proposal"] == "posterior" else f" from {of['proposal']}"),
+            ),
         )
         return ", ".join(f"{value}{words}" for value, words in named if value is not None) + (
             "; nats, a lower bound" if str(of.get("kind")).startswith("a bound") else "; nats"

@@ -1,6 +1,6 @@
 r"""log p(x) by annealed importance sampling, and how far that can be off: the reference for every other estimate.
 
-A chain goes from q(z | x), or from the prior, to p(x, z) along
+A chain goes from r(z), which is q(z | x), the prior or the Laplace proposal, to p(x, z) along
 
 .. math::
     f_\beta(z) = r(z)^{1 - \beta}\, p(x, z)^{\beta}, \qquad 0 = \beta_0 < \dots < \beta_T = 1, \qquad
@@ -44,10 +44,10 @@ from ..progress import progress_bar
 from ..view import View
 from .bounds import bound
 from .outliers import likelihood_regret
-from .proposals import Batch
+from .proposals import Batch, laplace, times
 from .stream import Options, Passes, differentiable, frozen, standard_error, tile_rows
 
-Start = Literal["posterior", "prior"]
+Start = Literal["posterior", "prior", "laplace"]
 
 _ACCEPTED = 0.75  # share of the steps that adaptation aims at
 _GAIN = 0.3  # of the logarithm of a step size, per unit of the share
@@ -147,7 +147,9 @@ class Gaps:
     def __repr__(self) -> str:
         """A line: ``log p(x) −81.6 = ELBO −85.0 + approximation 2.1 + amortisation 1.3 nats (n = 200)``."""
         gaps = f"approximation {self.approximation:.2f} + amortisation {self.amortisation:.2f}"
-        return f"log p(x) {self.log_p:.2f} = ELBO {self.elbo:.2f} + {gaps} nats (n = {self.n})".replace("-", "−")
+        return f"log p(x) {self.log_p:.2f} = ELBO {self.elbo:.2f} + {gaps} nats (n = {self.n})".replace(
+            "-", "−"
+        )
 
 
 def ais(
@@ -172,7 +174,7 @@ def ais(
         temperatures: Steps from the start to p(x, z).
         chains: Chains for each example.
         leapfrog: Leapfrog steps at each temperature.
-        start: "posterior", q(z | x, c), or "prior".
+        start: "posterior", q(z | x, c); "prior"; or "laplace", around the mode, the nearest to p(z | x, c).
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` (of no effect here) and ``progress``.
 
     Raises:
@@ -188,7 +190,7 @@ def ais(
             batch = Batch(model, x, c, chains, passes.rows)
             log_det = batch.view.to_model(x)[1]
             with batch.differentiable() as (view, u):
-                path = _Path(view, u, start, temperatures, leapfrog)
+                path = _Path(view, u, start, temperatures, leapfrog, passes.rows)
                 share = len(x) / (2 * temperatures)
                 steps = path.adapted(chains, lambda share=share: advance(share))
                 log_w, accepted = path.run(path.begin(chains), steps, lambda share=share: advance(share))
@@ -248,7 +250,8 @@ def bdmc(
     bar = progress_bar("bounds from both sides", n, shown, unit="examples", after=0.5)
     lower, upper = [], []
     with frozen(model, seed), bar as advance:
-        for first in range(0, n, size := _together(tile_rows(model, memory), chains)):
+        rows = tile_rows(model, memory)
+        for first in range(0, n, size := _together(rows, chains)):
             many = min(size, n - first)
             part = None if given is None else {k: v[first : first + many] for k, v in given.items()}
             with differentiable(model):
@@ -260,7 +263,7 @@ def bdmc(
                 def step(share: float = many / (3 * temperatures)) -> None:
                     advance(share)
 
-                path = _Path(view, u, start, temperatures, leapfrog)
+                path = _Path(view, u, start, temperatures, leapfrog, rows)
                 steps = path.adapted(chains, step)
                 forward, _ = path.run(path.begin(chains), steps, step)
                 backward, _ = path.run(code.expand(chains, *code.shape[1:]), steps, step, back=True)
@@ -368,20 +371,30 @@ class _State:
 class _Path:
     """The way from r(z) to p(x, z) for a batch of observations u (B, *event); within ``differentiable``."""
 
-    def __init__(self, view: View, u: Tensor, start: Start, temperatures: int, leapfrog: int) -> None:
+    def __init__(
+        self, view: View, u: Tensor, start: Start, temperatures: int, leapfrog: int, rows: int
+    ) -> None:
         self.view, self.u, self.leapfrog = view, u, leapfrog
+        self.law = laplace(view, u, rows) if start == "laplace" else None
         with torch.no_grad():
             self.evidence = view.evidence(u) if start == "posterior" else None
             ends = torch.linspace(-_STEEP, _STEEP, temperatures + 1, dtype=torch.float64).sigmoid()
             self.betas = ((ends - ends[0]) / (ends[-1] - ends[0])).tolist()
-            # In units of r's own scale one step size does for all dimensions.
-            self.scale = self.begin(_SPREAD).std(0)
+            # In units of r's own scale one step size does for all dimensions: rows times these matrices are steps.
+            if self.law is None:
+                self.scale = self.begin(_SPREAD).std(0).flatten(1).diag_embed()
+            else:
+                self.scale = self.law.scale
 
     @torch.no_grad()
     def begin(self, chains: int) -> Tensor:
         """Draw codes from r, (chains, B, *latent)."""
         view, many = self.view, len(self.u)
-        draw = view.generate(chains, many) if self.evidence is None else view.infer(self.evidence, many, chains)
+        if self.law is not None:
+            return self.law.sample(torch.Size((chains,)))
+        draw = (
+            view.generate(chains, many) if self.evidence is None else view.infer(self.evidence, many, chains)
+        )
         return view.model.prior.join(draw.z)
 
     def state(self, z: Tensor) -> _State:
@@ -389,7 +402,7 @@ class _Path:
         z = z.detach().requires_grad_()
         draw = self.view.along(self.evidence, z)
         joint = self.view.log_likelihood(self.view.likelihood(draw.code), self.u) + draw.log_p
-        base = draw.log_q
+        base = draw.log_q if self.law is None else self.law.log_prob(z)
         slopes = [
             torch.autograd.grad(value.sum(), z, retain_graph=value is base)[0] for value in (base, joint)
         ]
@@ -397,16 +410,17 @@ class _Path:
 
     def step(self, at: _State, beta: float, size: Tensor) -> tuple[_State, Tensor]:
         """Move by Hamiltonian Monte Carlo at β with step sizes (B,); also returns how likely it was, (S, B)."""
-        size = size.reshape(-1, *[1] * (at.z.ndim - 2)) * self.scale
-        momentum = first = torch.randn_like(at.z)
-        now = at
+        scale = size.reshape(-1, 1, 1) * self.scale
+        momentum = first = torch.randn_like(at.z.flatten(2))
+        now, half = at, times(at.slope(beta).flatten(2), scale.mT) / 2
         for _ in range(self.leapfrog):
-            momentum = momentum + size / 2 * now.slope(beta)
-            now = self.state(now.z + size * momentum)
-            momentum = momentum + size / 2 * now.slope(beta)
+            momentum = momentum + half
+            now = self.state(now.z + times(momentum, scale).reshape(now.z.shape))
+            half = times(now.slope(beta).flatten(2), scale.mT) / 2
+            momentum = momentum + half
 
         def energy(p: Tensor) -> Tensor:
-            return p.square().flatten(2).sum(-1) / 2
+            return p.square().sum(-1) / 2
 
         log_ratio = now.log_f(beta) - at.log_f(beta) + energy(first) - energy(momentum)
         likely = log_ratio.nan_to_num(-math.inf, posinf=-math.inf).clamp(max=0.0).exp()
@@ -415,7 +429,7 @@ class _Path:
     def adapted(self, chains: int, step: Callable[[], None]) -> list[Tensor]:
         """Return step sizes for each temperature between the ends, (B,) each, found on chains of their own."""
         now = self.state(self.begin(chains))
-        size = torch.full_like(now.joint[0], _FIRST * self.scale[0].numel() ** -0.25)
+        size = torch.full_like(now.joint[0], _FIRST * self.scale.shape[-1] ** -0.25)
         found = []
         for t, beta in enumerate(self.betas[1:-1]):
             for _ in range(1 if t else _WARM):

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Gamma, constraints
 
 from ..errors import ConfigError, brief, suggest
 from ..model import VAE
@@ -180,7 +180,8 @@ class Laplace(Law):
     """
 
     def __init__(self, batch: Batch) -> None:
-        super().__init__(batch, laplace(batch))
+        with batch.differentiable() as (view, u):
+            super().__init__(batch, laplace(view, u, batch.rows))
 
 
 class Mixture(Source):
@@ -274,6 +275,9 @@ class StudentT(Distribution):
         loc: Its centre, (B, *event).
         tril: Lower factor of the precision matrix of the flattened event, (B, L, L).
         df: Degrees of freedom.
+
+    Attributes:
+        scale: Matrices (B, L, L) that make of rows of N(0, I) draws of this covariance, but for the tails.
     """
 
     arg_constraints: ClassVar = {}  # pyright: ignore[reportIncompatibleMethodOverride,reportAssignmentType]
@@ -282,7 +286,7 @@ class StudentT(Distribution):
     def __init__(self, loc: Tensor, tril: Tensor, df: float) -> None:
         self.loc, self.tril, self.df = loc, tril, df
         eye = torch.eye(tril.shape[-1], dtype=tril.dtype, device=tril.device)
-        self._inverse = torch.linalg.solve_triangular(tril, eye, upper=False)
+        self.scale = torch.linalg.solve_triangular(tril, eye, upper=False)
         super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
 
     @torch.no_grad()
@@ -291,15 +295,15 @@ class StudentT(Distribution):
         shape = self._extended_shape(torch.Size(sample_shape))
         like = {"dtype": self.loc.dtype, "device": self.loc.device}
         e = torch.randn(shape.numel() // self.tril[..., 0].numel(), *self.tril.shape[:-1], **like)
-        gamma = torch._standard_gamma(torch.full_like(e[..., 0], self.df / 2))
-        e = e * (self.df / 2 / gamma).sqrt().unsqueeze(-1)
-        return self.loc + _times(e, self._inverse).reshape(shape)
+        half = torch.full_like(e[..., :1], self.df / 2)
+        e = e / Gamma(half, half, validate_args=False).sample().sqrt()
+        return self.loc + times(e, self.scale).reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density in nats."""
         size = self.tril.shape[-1]
         away = (value - self.loc).flatten(-len(self.event_shape))
-        away = _times(away.reshape(-1, *self.tril.shape[:-1]), self.tril).reshape(away.shape)
+        away = times(away.reshape(-1, *self.tril.shape[:-1]), self.tril).reshape(away.shape)
         constant = (
             math.lgamma((self.df + size) / 2)
             - math.lgamma(self.df / 2)
@@ -310,40 +314,41 @@ class StudentT(Distribution):
         return constant + log_det - (self.df + size) / 2 * torch.log1p(spread)
 
 
-def _times(rows: Tensor, matrices: Tensor) -> Tensor:
+def times(rows: Tensor, matrices: Tensor) -> Tensor:
     """Return rows (S, B, L) times their example's matrix (B, L, L): one product for each example."""
     return (rows.transpose(0, 1) @ matrices).transpose(0, 1)
 
 
-def laplace(batch: Batch, df: float = _TAIL, wider: float = _WIDER) -> StudentT:
-    """Return a Student-t around the mode of p(z | x, c), batch (B,).
+def laplace(view: View, u: Tensor, rows: int, df: float = _TAIL, wider: float = _WIDER) -> StudentT:
+    """Return a Student-t around the mode of p(z | x, c), batch (B,); to be called within ``differentiable``.
 
     Args:
-        batch: The examples.
+        view: The model under the condition.
+        u: Observations in the units of the model, (B, *event).
+        rows: Number of codes that may be decoded at once.
         df: Degrees of freedom.
         wider: Factor on the covariance.
 
     Raises:
         ConfigError: the latent is not real, or the likelihood's Fisher information is not known.
     """
-    if not batch.model.prior.is_real:
+    if not view.model.prior.is_real:
         raise ConfigError(
-            f"the proposal 'laplace' needs a latent of real numbers; that of {type(batch.model.prior).__name__} is "
+            f"the proposal 'laplace' needs a latent of real numbers; that of {type(view.model.prior).__name__} is "
             "another: take proposal='posterior'"
         )
-    with batch.differentiable() as (view, u):
-        with torch.no_grad():
-            z = view.points(view.evidence(u), len(u)).clone()
-        mode, tril = _Mode(batch, view, u).found(z)
-        return StudentT(mode, tril / math.sqrt(wider), df)
+    with torch.no_grad():
+        z = view.points(view.evidence(u), len(u)).clone()
+    mode, tril = _Mode(view, u, rows).found(z)
+    return StudentT(mode, tril / math.sqrt(wider), df)
 
 
 class _Mode:
     """The search for the mode of p(z | x, c)."""
 
-    def __init__(self, batch: Batch, view: View, u: Tensor) -> None:
-        self.batch, self.view, self.u = batch, view, u
-        self.size = numel(batch.model.latent_shape)
+    def __init__(self, view: View, u: Tensor, rows: int) -> None:
+        self.view, self.u, self.rows = view, u, rows
+        self.size = numel(view.model.latent_shape)
 
     def found(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mode (B, *latent) and the factor of the precision there (B, L, L), from where to begin."""
@@ -382,7 +387,7 @@ class _Mode:
         if numbers is None:
             raise ConfigError(
                 "the proposal 'laplace' needs the Fisher information of the likelihood, which "
-                f"{type(self.batch.model.likelihood).__name__} does not have with its options: take "
+                f"{type(self.view.model.likelihood).__name__} does not have with its options: take "
                 "proposal='posterior'"
             )
         # w ↦ J'w is linear in w, so that its derivative along a direction of the latent is a column of J: forward mode
@@ -392,7 +397,7 @@ class _Mode:
         directions = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, len(z), -1)
         columns = [
             torch.autograd.grad(pulled, w, part, retain_graph=True, is_grads_batched=True)[0][:, 0]
-            for part in directions.split(max(1, self.batch.rows // len(z)))
+            for part in directions.split(max(1, self.rows // len(z)))
         ]
         moved = torch.cat(columns).transpose(0, 1)
         return _factor(moved @ moved.transpose(1, 2) + self.of_prior(flat.detach(), z.shape))
@@ -404,9 +409,7 @@ class _Mode:
         (slope,) = torch.autograd.grad(log_p, flat, create_graph=True)
         if not slope.requires_grad:
             return flat.new_zeros(len(flat), self.size, self.size)
-        rows = [
-            torch.autograd.grad(slope[:, i].sum(), flat, retain_graph=True)[0] for i in range(self.size)
-        ]
+        rows = [torch.autograd.grad(slope[:, i].sum(), flat, retain_graph=True)[0] for i in range(self.size)]
         h = -torch.stack(rows, 1)
         return (h + h.transpose(1, 2)) / 2
 

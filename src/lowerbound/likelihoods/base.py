@@ -78,8 +78,9 @@ class Likelihood(Family, ABC):
         return mask.repeat(1, times, *[1] * (mask.ndim - 2)) if times > 1 else mask
 
     def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
-        """Return numbers, (..., *event) each, whose derivative J in what p(x | z) is made of gives J'J as its Fisher
-        information; None where that has no closed form.
+        """Return numbers, (..., *event) each, whose derivative J gives the Fisher information J'J of what p is made of.
+
+        None where it has no closed form. So a Gauss-Newton step needs derivatives of these alone, whatever the family.
 
         Args:
             p: What ``forward`` gave, possibly restricted to some elements.

@@ -75,7 +75,11 @@ _QUANTITIES = (
     ),
 )
 _NATS = ("nll", "elbo", "reconstruction", "kl", "posterior_nll", "naive_nll")
-_NEGATIVE = ("nll", "posterior_nll", "naive_nll")  # kept as −log p(x), told as log p(x): one sign in all places
+_NEGATIVE = (
+    "nll",
+    "posterior_nll",
+    "naive_nll",
+)  # kept as −log p(x), told as log p(x): one sign in all places
 _OUT_OF = {"active_units": "latent", "ess_median": "samples"}
 _PROTOCOL = (
     ("split", "Split"),
