@@ -9,6 +9,7 @@ can be off, in expectation, and ``minutes`` what that took.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from pathlib import Path
@@ -24,12 +25,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--temperatures", type=int, default=500)
     parser.add_argument("--chains", type=int, default=8)
+    parser.add_argument("--start", default="laplace", choices=["laplace", "posterior", "prior"])
     parser.add_argument("--quick", action="store_true", help="10 images, 50 temperatures; writes no result")
     arguments = parser.parse_args()
-    options = {"temperatures": arguments.temperatures, "chains": arguments.chains}
+    options = {"temperatures": arguments.temperatures, "chains": arguments.chains, "start": arguments.start}
     images = arguments.images
     if arguments.quick:
-        images, options = 10, {"temperatures": 50, "chains": 4}
+        images, options = 10, {"temperatures": 50, "chains": 4, "start": arguments.start}
     began = time.monotonic()
     found = [lb.evaluate.bdmc(lb.load(run), images, **options) for run in arguments.runs]
     for one in found:
@@ -43,12 +45,12 @@ def main() -> None:
     print(", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
     if arguments.quick:
         return
-    configs = [lb.training.RunFolder(Path(run)).config() for run in arguments.runs]
+    configs = [json.loads((Path(run) / "config.json").read_text()) for run in arguments.runs]
     path = write_result(
         "bdmc",
         metrics,
         intervals={"gap_nats": [min(gaps), max(gaps)], "minutes": [min(minutes), max(minutes)]},
-        protocol={"data": "drawn from the model", "images": images, "start": "q(z|x)", **options},
+        protocol={"data": "drawn from the model", "images": images, **options},
         seeds=[config["training"]["seed"] for config in configs],
         config=configs[0],
         seconds=time.monotonic() - began,

@@ -10,6 +10,7 @@ sampling from q.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import time
@@ -76,7 +77,7 @@ def main() -> None:
     print(", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
     if arguments.quick:
         return
-    configs = [lb.training.RunFolder(Path(run)).config() for run in arguments.runs]
+    configs = [json.loads((Path(run) / "config.json").read_text()) for run in arguments.runs]
     path = write_result(
         "sharp_estimate",
         metrics,

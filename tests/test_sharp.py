@@ -268,7 +268,11 @@ def test_information_given_a_total_is_that_of_a_multinomial(likelihood):
 
 @pytest.mark.parametrize(
     "likelihood",
-    [likelihoods.Beta(3), likelihoods.NegativeBinomial(3, dispersion="predicted"), likelihoods.Poisson(3, zero_inflated=True)],
+    [
+        likelihoods.Beta(3),
+        likelihoods.NegativeBinomial(3, dispersion="predicted"),
+        likelihoods.Poisson(3, zero_inflated=True),
+    ],
     ids=["beta", "predicted", "inflated"],
 )  # fmt: skip
 def test_what_has_no_fisher_information_is_refused_by_name(likelihood):
@@ -292,7 +296,7 @@ def test_a_latent_that_is_not_real_is_refused_by_name():
         latent=4,
         network={"type": "mlp", "hidden": [4]},
     )
-    with pytest.raises(ConfigError, match="real numbers.*Lattice"):
+    with pytest.raises(ConfigError, match=r"real numbers.*Lattice"):
         nll(model, data, 10, proposal="laplace", **QUIET)
     with pytest.raises(ConfigError, match="Lattice"):
         ais(model, data, **QUIET)

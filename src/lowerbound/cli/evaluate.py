@@ -64,8 +64,8 @@ def evaluate(
 
     By importance sampling, in nats per example, higher is better: the same sign and unit as in training. The evidence
     lower bound and its terms follow. The default answers within half a minute; papers use 5000 samples of all
-    examples. The first line names proposal and number of samples S. The numbers of the run's own data are also written to evaluation.json in its folder, where the report
-    finds them.
+    examples. The first line names the proposal and its number of samples S. The numbers of the run's own data are
+    also written to evaluation.json in its folder, where the report finds them.
     """
     import numpy as np
 

@@ -229,7 +229,7 @@ class _Given(Distribution):
         return self.scores - self._over_event(kept, torch.logsumexp)
 
     def log_means(self, value: Tensor) -> Tensor:
-        """Return the logarithms of the means, (*batch, *event), given the total of the scored elements of ``value``."""
+        """Return the logarithms of the means, (*batch, *event), given the total of what is scored of ``value``."""
         # Without any count there is no total, and nothing else to come than zeros.
         return self.log_shares(self.scored) + self._seen(value)[1].clamp(min=1e-30).log()
 

@@ -8,10 +8,10 @@ A chain goes from r(z), which is q(z | x), the prior or the Laplace proposal, to
 
 with a step of Hamiltonian Monte Carlo at each temperature. The mean of w over chains is unbiased for p(x): its
 logarithm is a lower bound in expectation. The same way back from an exact draw of p(z | x), which there is for x that
-the model itself has drawn, gives w whose inverse is unbiased for 1 / p(x): an upper bound. Between the two lies log p(x)
-(bidirectional Monte Carlo).
+the model itself has drawn, gives w whose inverse is unbiased for 1 / p(x): an upper bound. Between the two lies
+log p(x) (bidirectional Monte Carlo).
 
-Step sizes are adapted in a first round, and the second one, which counts, has them fixed and random numbers of its own:
+Step sizes are adapted in a first round; the second one, which counts, has them fixed and random numbers of its own:
 adapted on the way, the chains would not leave f invariant and the bound would be none.
 
 References:
@@ -89,7 +89,7 @@ class Annealed:
     seconds: float
 
     def __repr__(self) -> str:
-        """A line: ``NLL 81.60 ± 1.70 nats (n = 200, AIS from posterior, 100 temperatures x 8 chains, 76% accepted)``."""
+        """A line: ``NLL 81.60 ± 1.70 nats (n = 9, AIS from laplace, 100 temperatures x 8 chains, 76% accepted)``."""
         value = f"{self.value:.2f} ± {self.stderr:.2f}".replace("-", "−")
         how = f"{self.temperatures} temperatures x {self.chains} chains, {self.acceptance:.0%} accepted"
         return f"NLL {value} nats (n = {self.n}, AIS from {self.start}, {how})"
@@ -164,9 +164,8 @@ def ais(
 ) -> Annealed:
     """Estimate minus log p(x) of the original data, or log p(x | c), by annealed importance sampling.
 
-    It takes about 2 · ``temperatures`` · ``leapfrog`` · ``chains`` gradients of the decoder for each example, the first
-    half to adapt step sizes: the same as so many samples of ``nll`` three times over, so that it is for some hundred
-    examples.
+    It takes about 2 · ``temperatures`` · ``leapfrog`` · ``chains`` gradients of the decoder for each example, half of
+    them to adapt step sizes; a gradient takes as long as three samples of ``nll``. It is for some hundred examples.
 
     Args:
         model: The model; its mode and torch's global generator are left as they were.

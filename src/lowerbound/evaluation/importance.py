@@ -5,8 +5,8 @@ r"""The log-likelihood of a model by importance sampling, streamed over tiles of
     w_s = \frac{p(x \mid z_s)\, p(z_s)}{r(z_s)}, \quad z_s \sim r(z)
 
 The mean of the weights is unbiased for p(x), so its logarithm is below log p(x) in expectation, by about
-Var(w) / (2 S p(x)²), and rises to it with S. The proposal r is q(z | x), or one of those in ``proposals.py``; the naive
-estimator takes p(z), where :math:`w_s = p(x \mid z_s)`.
+Var(w) / (2 S p(x)²), and rises to it with S. The proposal r is q(z | x), or one of those in ``proposals.py``; the
+naive estimator takes p(z), where :math:`w_s = p(x \mid z_s)`.
 
 Two numbers per example tell how far to trust it: the effective sample size
 
@@ -133,10 +133,10 @@ def nll(
         model: The model; its mode and torch's global generator are left as they were.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
-        proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator; "laplace" from around
-            the mode of p(z | x, c), and "mixture" from all three: of the same S these bounds are tighter by as much as q
-            misses. Or a function that gives of a view of the model and observations u (B, *event) a distribution
-            over z, batch (B,), which must rest on these and on random numbers of its own alone.
+        proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator; "laplace" from
+            around the mode of p(z | x, c), and "mixture" from all three: tighter at equal S by what q misses. Or a
+            function that gives of a view of the model and observations u (B, *event) a distribution over z, batch
+            (B,), which must rest on these and on random numbers of its own alone.
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
 
     Raises:

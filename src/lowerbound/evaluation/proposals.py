@@ -3,21 +3,24 @@ r"""Where the codes of an importance sampler come from: one class for each name.
 .. math::
     \hat p(x) = \frac1S \sum_s \frac{p(x \mid z_s)\, p(z_s)}{r(z_s)}, \qquad z_s \sim r
 
-is unbiased for every density r that covers the posterior and depends on x, the model and *other* random numbers alone;
-its logarithm is a lower bound on log p(x) in expectation, which is the tighter the nearer r is to p(z | x). The
-Laplace proposal finds the mode of p(z | x) by damped Gauss-Newton steps from q's mean,
+is unbiased for every density r that covers the posterior and depends on x, the model and *other* random numbers
+alone; its logarithm is a lower bound on log p(x) in expectation, the tighter the nearer r is to p(z | x). The Laplace
+proposal finds the mode of p(z | x) by damped Gauss-Newton steps from q's mean,
 
 .. math::
     z \leftarrow z + t H^{-1} \nabla_z \log p(x, z), \qquad H = -\nabla_z^2 \log p(z) + J^\top F J,
 
 with J the derivative of the decoder's output and F the likelihood's Fisher information, and draws from a Student-t
-there, whose tails are wider than those of the posterior. The mixture adds shares of q and of the prior, and weighs each
-draw by the density of the whole mixture, so that no weight exceeds those of a single member over its share.
+there, whose tails are wider than those of the posterior. It knows one mode: of another one, far away, its draws and
+so the weights, ESS and k-hat tell nothing. The mixture adds shares of q and of the prior, and weighs each draw by the
+density of the whole mixture, so that no weight exceeds those of a single member over its share.
+
+Nothing is chosen by the draws that are scored, nor by any others: all examples have the same tails and shares.
 
 References:
-    Variational Laplace autoencoders (Park, Kim and Kim, 2019), https://proceedings.mlr.press/v97/park19a.html: the steps;
-    Safe and effective importance sampling (Owen and Zhou, 2000): mixtures whose draws are counted out and not drawn;
-    Optimally combining sampling techniques for Monte Carlo rendering (Veach and Guibas, 1995): the balance heuristic
+    Variational Laplace autoencoders (Park, Kim and Kim, 2019), https://proceedings.mlr.press/v97/park19a.html: steps
+    Safe and effective importance sampling (Owen and Zhou, 2000), mixtures whose draws are counted out and not drawn
+    Optimally combining sampling techniques for Monte Carlo rendering (Veach and Guibas, 1995), the balance heuristic
 """
 
 from __future__ import annotations
@@ -390,8 +393,8 @@ class _Mode:
                 f"{type(self.view.model.likelihood).__name__} does not have with its options: take "
                 "proposal='posterior'"
             )
-        # w ↦ J'w is linear in w, so that its derivative along a direction of the latent is a column of J: forward mode
-        # by two passes backward, which every network has. The latent has fewer numbers than x.
+        # w ↦ J'w is linear in w, and its derivative along a direction of the latent is a column of J: forward mode by
+        # two passes backward, which every network has. The latent has fewer numbers than x.
         w = torch.zeros_like(numbers, requires_grad=True)
         pulled = torch.autograd.grad(numbers, flat, w, create_graph=True)[0]
         directions = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, len(z), -1)

@@ -78,9 +78,9 @@ class Likelihood(Family, ABC):
         return mask.repeat(1, times, *[1] * (mask.ndim - 2)) if times > 1 else mask
 
     def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
-        """Return numbers, (..., *event) each, whose derivative J gives the Fisher information J'J of what p is made of.
+        """Return numbers, (..., *event) each, whose derivative J gives the Fisher information J'J.
 
-        None where it has no closed form. So a Gauss-Newton step needs derivatives of these alone, whatever the family.
+        Of whatever p is made of: a Gauss-Newton step needs their derivatives alone. None if there is no closed form.
 
         Args:
             p: What ``forward`` gave, possibly restricted to some elements.

@@ -71,7 +71,7 @@ class Multinomial(CountLikelihood):
         return MultinomialLog(scores, axes, log_total, concentration, total)
 
     def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
-        """Return of each element √μ log μ, √μ held fixed; None where the total or the shares have a law of their own."""
+        """Return of each element √μ log μ, √μ held fixed; None where the total or the shares have a law too."""
         if self.total == "modelled" or self.dispersion == "learned":
             return None
         assert isinstance(p, MultinomialLog)
