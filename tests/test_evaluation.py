@@ -622,6 +622,7 @@ def test_summary_is_what_its_parts_say():
         "kl_per_dimension": terms.kl_per_dimension.tolist(),
         "bits_per_dim": result.value / (64 * math.log(2)),
         "units": "nats",
+        "proposal": "posterior",
         "samples": 50,
         "n": 40,
         "split": "test",
@@ -637,6 +638,8 @@ def test_summary_is_what_its_parts_say():
         "condition": None,
         "given": None,
         "scored": None,
+        "posterior_nll": None,
+        "posterior_nll_stderr": None,
         "error": None,
         "error_stderr": None,
     }

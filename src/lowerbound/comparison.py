@@ -20,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
 import torch
 
@@ -31,7 +31,7 @@ from .defaults import describe_model
 from .display import Picture, flat, html_table
 from .errors import ConfigError, DataError, brief, listed, suggest
 from .evaluation import NLL, Bound, Options, active_units, bits_per_dim, bound, nll
-from .evaluation.importance import Proposal
+from .evaluation.proposals import Proposal, name_of
 from .evaluation.stream import standard_error
 from .model import VAE
 from .persistence import load, open_data, read_config
@@ -137,7 +137,10 @@ class Comparison:
             (of["source"], ""),
             (of["n"], " examples" if of["split"] in (None, "all") else f" {of['split']} examples"),
             (None if of["binarize"] in (None, "none") else of["binarize"], " binarisation"),
-            (of["samples"], " importance samples" + (" from the prior" if of["proposal"] == "prior" else "")),
+            (
+                of["samples"],
+                " importance samples" + ("" if of["proposal"] == "posterior" else f" from {of['proposal']}"),
+            ),
         )
         return ", ".join(f"{value}{words}" for value, words in named if value is not None) + (
             "; nats, a lower bound" if str(of.get("kind")).startswith("a bound") else "; nats"
@@ -345,8 +348,7 @@ def compare(
         50
     """
     named = _named(runs)
-    if isinstance(proposal, str) and proposal not in get_args(Proposal):
-        raise ConfigError(f"unknown proposal {proposal!r}; {suggest(proposal, get_args(Proposal))}")
+    name_of(proposal)
     if any(isinstance(run, NLL | Bound) for run in named.values()):
         return _of_results(named)
     opened: dict[str, Data] = {}
@@ -483,7 +485,7 @@ def _protocol(entries: list[_Entry], samples: int, proposal: Proposal, limit: in
         "n": n,
         "samples": samples,
         "binarize": first.spec.binarize,
-        "proposal": proposal,
+        "proposal": name_of(proposal),
         "quantity": _quantity(entries[0].model),
         "kind": _kind(entries[0], proposal),
         "examples": examples[entries[0].name],

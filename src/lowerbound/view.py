@@ -48,12 +48,12 @@ class View:
         transform: Any = self.model.transform
         if transform is None:
             return x, 0.0
-        scored = self._scored(x)
+        scored = self.scored_of(x)
         if scored is None:
             return transform(x), transform.log_det
         return transform(x), (scored * transform.log_slope).flatten(1).sum(1)
 
-    def _scored(self, x: Tensor) -> Tensor | None:
+    def scored_of(self, x: Tensor) -> Tensor | None:
         """Return 1 where an element of x (B, *event) is scored, else 0; None if all are."""
         if not self.model.missing:
             return self.scored
@@ -89,9 +89,23 @@ class View:
         """
         if not self.model.missing or self.model.likelihood.scores_missing:
             return p_x.log_prob(u)
-        scored = self._scored(u)
+        scored = self.scored_of(u)
         assert scored is not None
         return restrict(p_x, scored).log_prob(self.model.filled(u))
+
+    def information(self, code: Tensor, u: Tensor) -> Tensor | None:
+        """Return numbers (S, B, n) of codes (S, B, *code) whose derivative J gives the Fisher information J'J.
+
+        It is that of the scored elements of u (B, *event); None if the likelihood does not know it.
+        """
+        p_x, scored = self.likelihood(code), self.scored_of(u)
+        if scored is not None and self.scored is None:
+            p_x = restrict(p_x, scored)
+        parts = self.model.likelihood.information(p_x, self.model.filled(u))
+        if parts is None:
+            return None
+        parts = [part if scored is None else part * scored for part in parts]
+        return torch.cat([part.flatten(2) for part in parts], -1)
 
     def decoded(self, z: Tensor) -> Distribution:
         """Return p(x | z, c), batch (...), of latent codes (..., *latent)."""

@@ -35,6 +35,15 @@ def evaluate(
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Use all examples, as papers do.")] = False,
+    proposal: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            callback=one_of("posterior", "laplace", "mixture", "prior"),
+            help="Where the samples come from: posterior, q(z|x); laplace, around the mode of p(z|x), tighter at "
+            "equal samples; mixture, of all; prior.",
+        ),
+    ] = "posterior",
     naive: Annotated[
         bool, typer.Option("--naive", help="Estimate log p(x) with z from the prior as well, to compare.")
     ] = False,
@@ -55,8 +64,8 @@ def evaluate(
 
     By importance sampling, in nats per example, higher is better: the same sign and unit as in training. The evidence
     lower bound and its terms follow. The default answers within half a minute; papers use 5000 samples of all
-    examples. The numbers of the run's own data are also written to evaluation.json in its folder, where the report
-    finds them.
+    examples. The first line names the proposal and its number of samples S. The numbers of the run's own data are
+    also written to evaluation.json in its folder, where the report finds them.
     """
     import numpy as np
 
@@ -70,7 +79,7 @@ def evaluate(
     if there > most:
         part = part.select((np.arange(most) * there) // most)
     chosen: Any = {"seed": task.seed, "precision": precision, "progress": False if quiet else None}
-    numbers = summary(task.model, part, samples, naive=naive, **chosen)
+    numbers = summary(task.model, part, samples, proposal=proposal, naive=naive, **chosen)
     if as_json:
         print(json.dumps(numbers))
     else:
@@ -92,8 +101,9 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
     x = "x|c" if numbers["condition"] else "x"
     value = "not finite" if numbers["nll"] is None else _signed(-numbers["nll"], 2)
     error = "" if numbers["nll_stderr"] is None else f" ± {numbers['nll_stderr']:.2f}"
-    bits = "" if numbers["bits_per_dim"] is None else f" ({numbers['bits_per_dim']:.3f} bits/dim)"
-    said = f"log p({x}) = {value}{error} nats{bits}; {numbers['verdict']}: {numbers['reason']}"
+    bits = "" if numbers["bits_per_dim"] is None else f"; {numbers['bits_per_dim']:.3f} bits/dim"
+    how = f"({numbers['proposal']}, S = {numbers['samples']}{bits})"
+    said = f"log p({x}) = {value}{error} nats {how}; {numbers['verdict']}: {numbers['reason']}"
     return wrapped(said).splitlines()
 
 
@@ -192,6 +202,7 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         ("active units", "active_units", 0, f"of {latent} latent dimensions"),
         ("effective samples", "ess_median", 1, f"of {samples}, median over the examples"),
         ("k-hat above 0.7", "khat_share_bad", 3, "share of examples not to be trusted"),
+        ("log p(x), z from q", "posterior_nll", 3, "nats, with as many samples from q(z|x), as published"),
         ("naive log p(x)", "naive_nll", 3, "nats, z from the prior: too low; to compare only"),
     ]
     given = bool(numbers["condition"]), numbers["given"]
@@ -203,7 +214,7 @@ def _table(numbers: dict[str, Any]) -> list[str]:
         if numbers[key] is not None:
             error = numbers.get(f"{key}_stderr")
             spread = "" if error is None else f" ± {error:.{digits}f}"
-            value = -numbers[key] if key in ("nll", "naive_nll") else numbers[key]
+            value = -numbers[key] if key.endswith("nll") else numbers[key]
             shown.append((name, _signed(value, digits), spread, meaning))
     names, values, spreads = (max(len(row[i]) for row in shown) for i in range(3))
     return [f"{n:{names}}  {v:>{values}}{s:{spreads}}  {meaning}" for n, v, s, meaning in shown]

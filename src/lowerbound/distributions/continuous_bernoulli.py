@@ -48,6 +48,15 @@ class ContinuousBernoulliLogits(Distribution):
         return small, torch.where(small, torch.ones_like(self.logits), self.logits)
 
     @property
+    def variance(self) -> Tensor:
+        """Variance, the second derivative of log Z: 1/l² − e^−|l| / (1 − e^−|l|)²."""
+        small, safe = self._split()
+        a = safe.abs()
+        exact = a.square().reciprocal() - (-a).exp() / torch.expm1(-a).square()
+        l2 = self.logits.square()
+        return torch.where(small, 1 / 12 - l2 / 240 + l2.square() / 6048, exact)
+
+    @property
     def log_normaliser(self) -> Tensor:
         """log Z(l), elementwise."""
         small, safe = self._split()

@@ -57,9 +57,17 @@ class Counts(Distribution):
         """Mean."""
         return self.log_mean.exp().expand(self.batch_shape)
 
+    def information(self) -> Tensor:
+        """Return the Fisher information of log μ, the other parameters being known."""
+        raise NotImplementedError
+
 
 class PoissonLog(Counts):
     """Poisson with mean μ."""
+
+    def information(self) -> Tensor:
+        """Return the Fisher information of log μ."""
+        return self.mean
 
     @property
     def variance(self) -> Tensor:
@@ -87,6 +95,10 @@ class NegativeBinomialLog(Counts):
     def __init__(self, log_mean: Tensor, log_theta: Tensor) -> None:
         super().__init__(log_mean, torch.broadcast_shapes(log_mean.shape, log_theta.shape))
         self.log_theta = log_theta
+
+    def information(self) -> Tensor:
+        """Return the Fisher information of log μ, μθ / (μ + θ)."""
+        return (self.log_mean - F.softplus(self.log_mean - self.log_theta, threshold=40.0)).exp()
 
     @property
     def variance(self) -> Tensor:
@@ -216,6 +228,11 @@ class _Given(Distribution):
         kept = self.scores if scored is None else self.scores.masked_fill(scored <= 0, -torch.inf)
         return self.scores - self._over_event(kept, torch.logsumexp)
 
+    def log_means(self, value: Tensor) -> Tensor:
+        """Return the logarithms of the means, (*batch, *event), given the total of what is scored of ``value``."""
+        # Without any count there is no total, and nothing else to come than zeros.
+        return self.log_shares(self.scored) + self._seen(value)[1].clamp(min=1e-30).log()
+
     def _over_event(self, values: Tensor, reduce: Callable[..., Tensor] = torch.sum) -> Tensor:
         return reduce(values, tuple(range(-self.axes, 0)), keepdim=True)
 
@@ -266,10 +283,7 @@ class GivenLibrary(_Given):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(value | its library) in nats."""
-        value, total = self._seen(value)
-        # Without any count there is no library, and nothing else to come than zeros.
-        log_library = total.clamp(min=1e-30).log()
-        each = self.family(self.log_shares(self.scored) + log_library).log_prob(value)
+        each = self.family(self.log_means(value)).log_prob(self._seen(value)[0])
         return self._summed(each if self.scored is None else torch.where(self.scored > 0, each, 0.0))
 
     @torch.no_grad()

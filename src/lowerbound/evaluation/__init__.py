@@ -1,6 +1,7 @@
 """How good is a model: its log-likelihood and how far to trust that, its bound, the use of its latents."""
 
 from .aggregate import AggregatePosterior, aggregate_posterior
+from .annealed import Annealed, Gaps, Sandwich, ais, bdmc, gaps
 from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
 from .collapse import CollapseForecast, collapse_forecast
@@ -21,6 +22,7 @@ from .importance import NLL, nll
 from .latent import ActiveUnits, Codes, active_units, posterior_collapse_warning, posterior_means
 from .outliers import OutlierDetection, auroc, likelihood_regret, outlier_detection
 from .privacy import Closeness, closeness
+from .proposals import PROPOSALS
 from .quality import (
     ClassifierFeatures,
     SampleQuality,
@@ -38,8 +40,10 @@ from .summary import bits_per_dim, summary
 
 __all__ = [
     "NLL",
+    "PROPOSALS",
     "ActiveUnits",
     "AggregatePosterior",
+    "Annealed",
     "Bound",
     "ClassifierFeatures",
     "Closeness",
@@ -47,13 +51,17 @@ __all__ = [
     "CollapseForecast",
     "Disentanglement",
     "ErrorRate",
+    "Gaps",
     "Options",
     "OutlierDetection",
     "SampleQuality",
+    "Sandwich",
     "Score",
     "active_units",
     "aggregate_posterior",
+    "ais",
     "auroc",
+    "bdmc",
     "bits_per_dim",
     "bound",
     "classification_error",
@@ -67,6 +75,7 @@ __all__ = [
     "disentanglement",
     "factor_vae_score",
     "frechet_distance",
+    "gaps",
     "gaussian_total_correlation",
     "importances",
     "kernel_distance",

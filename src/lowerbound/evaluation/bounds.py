@@ -33,6 +33,7 @@ class Bound:
         kl: KL(q(z | x) || p(z)), in closed form where there is one.
         kl_per_dimension: Its share of each latent dimension, (*latent), or None if q does not factorise.
         n: Number of examples.
+        per_example: The bound of each, (n,).
     """
 
     elbo: float
@@ -41,6 +42,7 @@ class Bound:
     kl: float
     kl_per_dimension: Tensor | None
     n: int
+    per_example: Tensor
 
     def __repr__(self) -> str:
         """A line: ``ELBO −24.40 ± 0.27 (reconstruction −20.10, KL 4.30) nats (n = 180)``."""
@@ -91,4 +93,5 @@ def bound(
         kl=kl.mean().item(),
         kl_per_dimension=torch.stack(per_dimension).sum(0) / passes.n if per_dimension else None,
         n=passes.n,
+        per_example=reconstruction - kl,
     )

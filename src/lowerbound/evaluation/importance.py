@@ -2,11 +2,11 @@ r"""The log-likelihood of a model by importance sampling, streamed over tiles of
 
 .. math::
     \log p(x) \approx \log \frac1S \sum_{s=1}^{S} w_s, \qquad
-    w_s = \frac{p(x \mid z_s)\, p(z_s)}{q(z_s \mid x)}, \quad z_s \sim q(z \mid x)
+    w_s = \frac{p(x \mid z_s)\, p(z_s)}{r(z_s)}, \quad z_s \sim r(z)
 
 The mean of the weights is unbiased for p(x), so its logarithm is below log p(x) in expectation, by about
-Var(w) / (2 S p(x)²), and rises to it with S. The naive estimator takes :math:`z_s \sim p(z)` and
-:math:`w_s = p(x \mid z_s)`.
+Var(w) / (2 S p(x)²), and rises to it with S. The proposal r is q(z | x), or one of those in ``proposals.py``; the
+naive estimator takes p(z), where :math:`w_s = p(x \mid z_s)`.
 
 Two numbers per example tell how far to trust it: the effective sample size
 
@@ -25,19 +25,17 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Unpack, get_args
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from ..data import Split
-from ..errors import ConfigError, suggest
 from ..model import VAE
 from ..progress import Advance
 from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
+from .proposals import Batch, Proposal, name_of, source
 from .stream import Options, Passes, check_samples, standard_error
-
-Proposal = Literal["posterior", "prior"]
 
 MOST_BAD = 0.1  # share of the examples whose k-hat may be above the threshold
 
@@ -59,7 +57,7 @@ class NLL:
         khat: Pareto shapes of the weights' tails, (n,); NaN where S is too small for a fit, −∞ where the largest
             weights are all the same.
         seconds: Time it took.
-        proposal: Where the samples came from.
+        proposal: Name of where the samples came from.
     """
 
     value: float
@@ -70,15 +68,15 @@ class NLL:
     ess: Tensor
     khat: Tensor
     seconds: float
-    proposal: Proposal = "posterior"
+    proposal: str = "posterior"
 
     def __repr__(self) -> str:
         """A line: ``NLL 24.23 ± 0.27 nats (n = 180, S = 1000, k-hat fine)``."""
         bad = self.khat_share_bad
         khat = "unknown" if math.isnan(bad) else f"above {THRESHOLD} for {bad:.0%}" if bad > 0 else "fine"
-        naive = "" if self.proposal == "posterior" else ", z from the prior"
+        other = "" if self.proposal == "posterior" else f", z from {self.proposal}"
         value = f"{self.value:.2f} ± {self.stderr:.2f}".replace("-", "−")
-        return f"NLL {value} nats (n = {self.n}, S = {self.samples}, k-hat {khat}{naive})"
+        return f"NLL {value} nats (n = {self.n}, S = {self.samples}, k-hat {khat}{other})"
 
     @property
     def ess_median(self) -> float:
@@ -135,11 +133,15 @@ def nll(
         model: The model; its mode and torch's global generator are left as they were.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
-        proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator.
+        proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator; "laplace" from
+            around the mode of p(z | x, c), and "mixture" from all three: tighter at equal S by what q misses. Or a
+            function that gives of a view of the model and observations u (B, *event) a distribution over z, batch
+            (B,), which must rest on these and on random numbers of its own alone.
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
 
     Raises:
-        ConfigError: an option has an impossible value.
+        ConfigError: an option has an impossible value, or the proposal does not suit the model: "laplace" and
+            "mixture" need a latent of real numbers and a likelihood whose Fisher information is known.
         DataError: there are no examples.
         ShapeError: the examples do not have the model's event shape.
         SupportError: they lie outside the likelihood's support.
@@ -153,8 +155,7 @@ def nll(
     """
     began = time.perf_counter()
     check_samples("nll", samples)
-    if proposal not in get_args(Proposal):
-        raise ConfigError(f"unknown proposal {proposal!r}; {suggest(str(proposal), get_args(Proposal))}")
+    name = name_of(proposal)
     passes = Passes(model, split, **options)
     parts: list[tuple[Tensor, ...]] = []
     with passes.running(f"log p(x), {samples} samples") as advance:
@@ -175,7 +176,7 @@ def nll(
         ess=ess,
         khat=khat,
         seconds=time.perf_counter() - began,
-        proposal=proposal,
+        proposal=name,
     )
 
 
@@ -192,13 +193,12 @@ def log_weights(
         rows: Largest number s · B of latent codes in a tile; s is at least 1.
         proposal: Where they are drawn from.
     """
-    view = model.under(c)
-    u, log_det = view.to_model(x)
-    evidence = view.evidence(u) if proposal == "posterior" else None
+    batch = Batch(model, x, c, samples, rows)
+    view, (u, log_det) = batch.view, batch.view.to_model(x)
+    codes = source(proposal, batch)
     for s in evenly(samples, max(1, rows // len(x))):
-        draw = view.generate(s, len(x)) if evidence is None else view.infer(evidence, len(x), s)
-        log_weight = view.log_likelihood(view.likelihood(draw.code), u) + log_det
-        yield log_weight if evidence is None else log_weight + draw.log_p - draw.log_q
+        code, log_weight = codes.weighted(s)
+        yield view.log_likelihood(view.likelihood(code), u) + log_det + log_weight
 
 
 def _counted(tiles: Iterable[Tensor], samples: int, advance: Advance) -> Iterator[Tensor]:

@@ -15,6 +15,7 @@ from .bounds import bound
 from .classification import classification_error
 from .importance import MOST_BAD, NLL, nll
 from .latent import active_units, posterior_collapse_warning
+from .proposals import Proposal
 from .stream import Options, Passes, network_dtype, standard_error
 
 # One draw would do for an average over thousands of examples; ten cost a hundredth of the NLL.
@@ -24,6 +25,7 @@ _GAP = 0.01  # nats that are worth a word
 _LOW = 0.1  # nats by which a value may be low
 _FEW = 30  # examples
 
+_NAMED = {"posterior": "q(z|x)", "prior": "p(z)"}
 _NAMES = {torch.float64: "fp64", torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -32,6 +34,7 @@ def summary(
     split: Split | Tensor | Any,
     samples: int = 1000,
     *,
+    proposal: Proposal = "posterior",
     naive: bool = False,
     **options: Unpack[Options],
 ) -> dict[str, Any]:
@@ -46,6 +49,8 @@ def summary(
         model: The model; it is left as it was.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
+        proposal: Where they come from: see ``nll``. Of another one than q(z | x, c), that of q stands beside it, as
+            ``posterior_nll``, for it is what is published.
         naive: Estimate the NLL with z from the prior as well, of at most 1000 of the examples; done in any case where
             a level of the latent is discrete, for it alone counts all codes.
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
@@ -55,7 +60,10 @@ def summary(
     spec = passes.spec
     terms = bound(model, split, samples=_BOUND_SAMPLES, **options)
     units = active_units(model, split, **options)
-    result = nll(model, split, samples, **options)
+    result = nll(model, split, samples, proposal=proposal, **options)
+    by_q = None
+    if result.proposal != "posterior" and model.posterior.has_density:
+        by_q = nll(model, split, samples, **options)
     few = Options(**{**options, "limit": min(_NAIVE_LIMIT, result.n)})
     all_codes = None
     if naive or not model.prior.is_real:
@@ -89,6 +97,7 @@ def summary(
         "scored": scored,
         "given": model.likelihood.given,
         "units": "nats",
+        "proposal": result.proposal,
         "samples": samples,
         "n": result.n,
         "split": split.name if isinstance(split, Split) else None,
@@ -97,6 +106,8 @@ def summary(
         "khat_share_bad": result.khat_share_bad,
         "active_units": units.count,
         "latent": units.total,
+        "posterior_nll": None if by_q is None else by_q.value,
+        "posterior_nll_stderr": None if by_q is None else by_q.stderr,
         "naive_nll": None if all_codes is None else all_codes.value,
         "naive_nll_stderr": None if all_codes is None else all_codes.stderr,
         "naive_n": None if all_codes is None else all_codes.n,
@@ -127,9 +138,10 @@ def verdict(result: NLL) -> tuple[str, str]:
     if lost:
         return "do not trust", f"{lost} of {result.n} examples have no finite log p(x)"
     if bad > MOST_BAD:
+        proposal = _NAMED.get(result.proposal, result.proposal)
         return "do not trust", (
-            f"k-hat is above 0.7 for {bad:.0%} of the examples: q(z|x) misses part of the posterior, and log p(x) is "
-            "probably higher; train longer, or use more samples or a more flexible posterior"
+            f"k-hat is above 0.7 for {bad:.0%} of the examples: {proposal} misses part of the posterior, and log p(x) "
+            "is probably higher; train longer, or use more samples or a more flexible posterior"
         )
     if math.isnan(bad):
         return "rough", f"{result.samples} samples are too few to judge the importance weights"

@@ -77,6 +77,17 @@ class Likelihood(Family, ABC):
         times = self.feature_shape[0] // self.event_shape[0]
         return mask.repeat(1, times, *[1] * (mask.ndim - 2)) if times > 1 else mask
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
+        """Return numbers, (..., *event) each, whose derivative J gives the Fisher information J'J.
+
+        Of whatever p is made of: a Gauss-Newton step needs their derivatives alone. None if there is no closed form.
+
+        Args:
+            p: What ``forward`` gave, possibly restricted to some elements.
+            u: Observations (B, *event), of which some densities take a total.
+        """
+        return None
+
     def values(self, p: Distribution) -> Tensor:
         """Return a draw from ``p`` in which nothing is missing."""
         return p.sample()

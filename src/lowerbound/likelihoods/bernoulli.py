@@ -36,6 +36,11 @@ class Bernoulli(Likelihood):
         logits = full_precision(h).squeeze(-1 - len(self.event_shape))
         return Independent(BernoulliLogits(logits), len(self.event_shape), validate_args=False)
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
+        """Return the logits in units of their standard error, whose inverse square is the variance of x."""
+        logits: Tensor = p.base_dist.logits  # pyright: ignore[reportAttributeAccessIssue]
+        return [(logits.sigmoid() * (-logits).sigmoid()).sqrt().detach() * logits]
+
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless x is 0 or 1 everywhere."""
         self.refuse(
@@ -69,6 +74,11 @@ class ContinuousBernoulli(Likelihood):
         """Return p(x | z) from logits (..., 1, *event)."""
         logits = full_precision(h).squeeze(-1 - len(self.event_shape))
         return Independent(ContinuousBernoulliLogits(logits), len(self.event_shape), validate_args=False)
+
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
+        """Return the logits in units of their standard error, whose inverse square is the variance of x."""
+        base = p.base_dist  # pyright: ignore[reportAttributeAccessIssue]
+        return [base.variance.sqrt().detach() * base.logits]
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless 0 <= x <= 1 everywhere."""

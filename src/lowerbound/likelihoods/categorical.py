@@ -52,6 +52,11 @@ class Categorical(Likelihood):
             TorchCategorical(logits=logits, validate_args=False), len(self.event_shape), validate_args=False
         )
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
+        """Return of each class √p log p, with √p held fixed: of the logits diag(p) − pp'."""
+        log_p: Tensor = p.base_dist.logits  # pyright: ignore[reportAttributeAccessIssue]
+        return ((log_p / 2).exp().detach() * log_p).unbind(-1)
+
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless x is a whole number from 0 to K - 1 everywhere."""
         outside = (x < 0) | (x >= self.categories) | (x != x.round() if x.is_floating_point() else False)

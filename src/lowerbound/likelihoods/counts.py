@@ -123,6 +123,16 @@ class Poisson(CountLikelihood):
             return GivenLibrary(first, axes, self.log_total, family)
         return Independent(family(first.clamp(max=LARGEST_LOG_MEAN)), axes, validate_args=False)
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
+        """Return the log-means in units of their standard error; None with more zeros or a predicted dispersion."""
+        if self.input_shape[0] > 1:
+            return None
+        if isinstance(p, GivenLibrary):
+            base = p.family(p.log_means(u))
+        else:
+            base: Counts = p.base_dist  # pyright: ignore[reportAttributeAccessIssue]
+        return [base.information().sqrt().detach() * base.log_mean]
+
     def start(self, u: Tensor, model: Any) -> Tensor:
         """Return the logarithms of the means or shares, and few zeros beside."""
         self._remember_totals(u)

@@ -94,6 +94,12 @@ class Gaussian(Likelihood):
             Normal(loc, scale, validate_args=False), len(self.event_shape), validate_args=False
         )
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
+        """Return the means over σ, and √2 log σ where the decoder gives σ."""
+        base: Normal = p.base_dist  # pyright: ignore[reportAttributeAccessIssue]
+        of_mean = base.loc / base.scale.detach()
+        return [of_mean, math.sqrt(2) * base.scale.log()] if self.scale == "predicted" else [of_mean]
+
     def _remember(self, variance: Tensor) -> None:
         """Fold one batch's squared error into the running average that evaluation uses."""
         self.seen += 1

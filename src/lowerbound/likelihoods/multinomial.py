@@ -70,6 +70,14 @@ class Multinomial(CountLikelihood):
             concentration = log_theta_of(self.log_concentration).exp()
         return MultinomialLog(scores, axes, log_total, concentration, total)
 
+    def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor] | None:
+        """Return of each element √μ log μ, √μ held fixed; None where the total or the shares have a law too."""
+        if self.total == "modelled" or self.dispersion == "learned":
+            return None
+        assert isinstance(p, MultinomialLog)
+        log_mean = p.log_means(u)
+        return [(log_mean / 2).exp().detach() * log_mean]
+
     def start(self, u: Tensor, model: Any) -> Tensor:
         """Return the logarithms of the mean shares, and those of the totals' mean and θ."""
         self._remember_totals(u)

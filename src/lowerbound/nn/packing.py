@@ -27,6 +27,17 @@ def packed(module: nn.Module) -> Iterator[None]:
             layer.__dict__.pop("forward", None)
 
 
+@contextlib.contextmanager
+def unpacked(module: nn.Module) -> Iterator[None]:
+    """Within the block ``packed`` has no effect on ``module``: there are gradients."""
+    kept = {layer: layer.__dict__.pop("forward") for layer in module.modules() if "forward" in layer.__dict__}
+    try:
+        yield
+    finally:
+        for layer, forward in kept.items():
+            layer.__dict__["forward"] = forward
+
+
 def _gains(layer: nn.Linear) -> bool:
     return (
         torch.backends.mkldnn.is_available()

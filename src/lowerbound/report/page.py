@@ -45,12 +45,12 @@ _ABSENT = {
     "kl": "There is no KL per dimension: the posterior or the prior does not factorise.",
 }
 
-# Key, name, what it is; {samples} stands for the number of importance samples.
+# Key, name, what it is; {samples} and {proposal} stand for the number of importance samples and their source.
 _QUANTITIES = (
     (
         "nll",
         "log p(x)",
-        "log p(x), estimated with {samples} importance samples from q(z | x); higher is better",
+        "log p(x), estimated with {samples} importance samples from {proposal}; higher is better",
     ),
     ("bits_per_dim", "Bits per dimension", "−log p(x) in bits, per value of an example; lower is better"),
     ("elbo", "ELBO", "reconstruction minus KL, a lower bound on log p(x); higher is better"),
@@ -65,20 +65,30 @@ _QUANTITIES = (
     ),
     ("khat_share_bad", "k-hat above 0.7", "share of the examples whose importance weights cannot be trusted"),
     (
+        "posterior_nll",
+        "log p(x), samples from q",
+        "the same with {samples} importance samples from q(z | x), as it is published",
+    ),
+    (
         "naive_nll",
         "log p(x), naive estimator",
         "with z from the prior instead of q(z | x): too low, the more so the larger the KL. For comparison only; "
         "the model's log p(x) is the first line",
     ),
 )
-_NATS = ("nll", "elbo", "reconstruction", "kl", "naive_nll")
-_NEGATIVE = ("nll", "naive_nll")  # kept as −log p(x), told as log p(x): one sign in all places
+_NATS = ("nll", "elbo", "reconstruction", "kl", "posterior_nll", "naive_nll")
+_NEGATIVE = (
+    "nll",
+    "posterior_nll",
+    "naive_nll",
+)  # kept as −log p(x), told as log p(x): one sign in all places
 _OUT_OF = {"active_units": "latent", "ess_median": "samples"}
 _PROTOCOL = (
     ("split", "Split"),
     ("n", "Examples"),
     ("naive_n", "Examples, naive estimator"),
     ("samples", "Importance samples"),
+    ("proposal", "Proposal"),
     ("condition", "Condition"),
     ("given", "Given of x itself"),
     ("scored", "Values scored"),
@@ -279,14 +289,15 @@ def numbers_table(numbers: Mapping[str, Any] | None, write: Callable[[str], str]
     if numbers is None:
         return "<p>The model has not been evaluated. <code>lowerbound evaluate RUN</code> produces the numbers.</p>"
     given = {key: value for key, value in numbers.items() if value is not None}
-    samples = _value(given.get("samples", "some"))
+    samples, proposal = _value(given.get("samples", "some")), str(given.get("proposal", "posterior"))
+    proposal = "q(z | x)" if proposal == "posterior" else f"the proposal {escape(proposal)}"
     rows = []
     for key, name, meaning in _QUANTITIES:
         if key in given or (key == "nll" and key in numbers):  # a log p(x) that is not finite is worth a line
             kind = {"nll": ' class="first"', "naive_nll": ' class="aside"'}.get(key, "")
             rows.append(
                 f'<tr{kind}><th scope="row">{name}</th><td class="value">{escape(_quantity(key, given))}</td>'
-                f"<td>{_prose(write(meaning.format(samples=samples)))}</td></tr>"
+                f"<td>{_prose(write(meaning.format(samples=samples, proposal=proposal)))}</td></tr>"
             )
     named = {key for key, *_ in (*_QUANTITIES, *_PROTOCOL)} | _ELSEWHERE
     if isinstance(given.get("seconds"), int | float):
