@@ -226,7 +226,7 @@ def recipe(data: Data, model: VAE, given: Mapping[str, Any]) -> tuple[objectives
     elif data.spec.tabular:
         rows = len(data.train)
         batch = max(32, min(500, rows // 20))
-        epochs = max(50, math.ceil(2500 / math.ceil(rows / batch)))
+        epochs = max(50, min(120, math.ceil(2500 / math.ceil(rows / batch))))
         usual = {"batch_size": batch, "weight_decay": 0.05, "epochs": epochs, "patience": 6}
     else:
         bound = objectives.ELBO()

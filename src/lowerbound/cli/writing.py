@@ -61,7 +61,7 @@ def write_frame(
 
     file = file or FileForm()
     first = [name for name in file.columns if name in frame]
-    frame = frame[first + [name for name in frame if name not in first]]
+    frame = frame.reindex(columns=[*first, *(name for name in frame if name not in first)])
     if out.suffix == ".parquet":
         frame.attrs = {}  # would be stored
         write_atomically(out, lambda temporary: frame.to_parquet(temporary, index=False))
