@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import lowerbound as lb
+
 pytestmark = [pytest.mark.pages, pytest.mark.processes, pytest.mark.slow]
 
 STEPS = Path(__file__).parent.parent / "examples" / "first_steps"
@@ -30,7 +32,8 @@ def steps(tmp_path, monkeypatch):
     home.mkdir()
     monkeypatch.chdir(home)
     paths = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
-    environment = os.environ | {"PATH": paths, "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+    here = str(Path(lb.__file__).parent.parent)  # the package that is tested, whatever is installed
+    environment = os.environ | {"PATH": paths, "COLUMNS": "80", "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
 
     def run(name):
         done = subprocess.run(

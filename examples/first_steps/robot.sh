@@ -3,7 +3,7 @@
 set -euo pipefail
 python "$(dirname "$0")/make_data.py" robot
 
-lowerbound plan demo narrow --problems 60
+lowerbound plan demo narrow --problems 30
 
 lowerbound plan new arm.urdf --scene boxes.json
 lowerbound plan make-data family.py -n 60 --out arm.npz
