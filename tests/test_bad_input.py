@@ -162,7 +162,7 @@ TABLE = [
     ("train digits --set objective.bata=4", FAST, "--set: objective has no option 'bata'; did you mean 'beta'"),
     ("train digits --set objective.beta=four", FAST, "there is no schedule 'four'"),
     ("train digits --set encoder.hidden=(4,4)", FAST, "encoder.hidden must be", "got '(4,4)'"),
-    ("train digits --set prior=vamp", FAST, "there is no prior 'vamp'; options: cell, conditional_gaussian"),
+    ("train digits --set prior=qqqq", FAST, "there is no prior 'qqqq'", "options: categorical, cell"),
     ("train digits --set encoder=os.system", FAST, "there is no encoder 'os.system'; options: affine_mlp, cells"),
     ("train digits --config nowhere.toml", FAST, "cannot read the configuration nowhere.toml: No such file"),
     ("train digits --config syntax.toml", FAST, "syntax.toml is no valid TOML", "line 1"),
