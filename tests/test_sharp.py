@@ -185,7 +185,7 @@ def test_laplace_beats_a_poor_q_at_equal_samples():
 
 
 def test_the_centre_is_the_mean_of_the_nearest_gaussian():
-    """z² = x has a posterior that is not symmetric about its mode; KL(r || p) over Gaussians is minimised by brute force."""
+    """z² = x has a posterior that is not symmetric about its mode; the least KL(r || p) is found by brute force."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.6), latent=1)
     model.decoder = Square()
     x = torch.tensor([[2.0]]).double()
@@ -426,9 +426,9 @@ def test_ais_is_unbiased_and_near_the_truth(start):
     assert found.n == 16
     # Of p(x) itself, with one chain each, and temperatures too few to be near.
     p = ais(
-        model, x[5:6].expand(4000, 4), temperatures=3, chains=1, leapfrog=2, start=start, **QUIET
+        model, x[5:6].expand(8000, 4), temperatures=3, chains=1, leapfrog=2, start=start, **QUIET
     ).per_example.exp()
-    assert abs(p.mean() - truth[5].exp()) < 4 * p.std() / math.sqrt(4000)
+    assert abs(p.mean() - truth[5].exp()) < 4 * p.std() / math.sqrt(8000)
 
 
 def test_ais_beats_its_own_start():

@@ -140,8 +140,8 @@ def verdict(result: NLL) -> tuple[str, str]:
     if bad > MOST_BAD:
         proposal = _NAMED.get(result.proposal, result.proposal)
         return "do not trust", (
-            f"k-hat is above 0.7 for {bad:.0%} of the examples: {proposal} misses part of the posterior, and log p(x) "
-            "is probably higher; train longer, or use more samples or a more flexible posterior"
+            f"k-hat is above 0.7 for {bad:.0%} of the examples: {proposal} misses part of the posterior, and "
+            "log p(x) is probably higher; train longer, or use more samples or a more flexible posterior"
         )
     if math.isnan(bad):
         return "rough", f"{result.samples} samples are too few to judge the importance weights"
