@@ -526,6 +526,17 @@ def test_evaluate_takes_some_examples_evenly_spaced_and_all_on_request(call, ima
     assert call("evaluate", images, "--all", "--limit", 3)[0] == 2
 
 
+def test_evaluate_names_the_proposal_and_s_in_the_first_line(call, images):
+    for name in lb.evaluate.PROPOSALS:
+        code, out, _ = call("evaluate", images, "-k", 30, "--limit", 5, "--proposal", name)
+        assert code == 0
+        assert f" nats ({name}, S = 30; " in " ".join(out.split())
+        assert ("log p(x), z from q" in out) == (name != "posterior")
+    assert json.loads((images / "evaluation.json").read_text())["proposal"] == name
+    code, _, err = call("evaluate", images, "--proposal", "laplac")
+    assert (code, "laplace" in err) == (2, True)
+
+
 def test_other_data_do_not_replace_the_numbers_of_the_run(call, images):
     assert call("evaluate", images, "-k", 2, "--json")[0] == 0
     before = (images / "evaluation.json").read_bytes()

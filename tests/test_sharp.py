@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from exact import (
@@ -23,7 +24,7 @@ from lowerbound.conditions import Vector
 from lowerbound.data import Standardize
 from lowerbound.errors import ConfigError
 from lowerbound.evaluation import PROPOSALS, ais, bdmc, gaps, nll, summary
-from lowerbound.evaluation.proposals import Batch, StudentT, laplace, source
+from lowerbound.evaluation.proposals import Batch, Search, StudentT, laplace, source
 from lowerbound.evaluation.stream import frozen
 from lowerbound.model import VAE
 from lowerbound.nn import MLP
@@ -84,7 +85,7 @@ def test_laplace_is_the_posterior_where_all_is_linear_and_gaussian(conditional):
     torch.testing.assert_close(law.loc, posterior.mean, atol=1e-8, rtol=0)
     h = law.tril @ law.tril.mT
     torch.testing.assert_close(h, posterior.precision_matrix.expand_as(h), atol=1e-8, rtol=0)
-    # A Gaussian there has constant weights; the Student-t with its ten degrees of freedom nearly so.
+    # A Gaussian there has constant weights; the Student-t nearly so.
     options = {**QUIET} if given is None else {"c": c, **QUIET}
     found = nll(
         model, x, 200, proposal=lambda view, u: MultivariateNormal(law.loc, precision_matrix=h), **options
@@ -104,7 +105,7 @@ def test_every_proposal_agrees_with_the_integral(proposal, latent):
     error = (1 / found.ess - 1 / found.samples).clamp(min=0).sqrt()
     away = found.per_example - log_evidence_on_grid(model, x)
     assert found.proposal == proposal
-    assert error.max() < 0.05
+    assert error.max() < 0.1
     assert (away.abs() < 4.5 * error + 1e-6).all()
     assert abs(away.mean()) < 4 * error.square().mean().sqrt() / math.sqrt(len(x))
 
@@ -153,7 +154,7 @@ def test_a_mode_that_laplace_misses_the_mixture_finds():
     """Far modes leave no trace in the weights of draws that never go there: q and prior do."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.3), latent=1)
     model.decoder = Square()
-    x = torch.full((50, 1), 9.0).double()
+    x = torch.full((300, 1), 9.0).double()
     grid = torch.linspace(-8, 8, 4001).double().reshape(-1, 1, 1)
     joint = model.likelihood_at(grid).log_prob(x[:1]) + model.at().log_prior(grid)
     truth = joint.logsumexp(0).item() + math.log(16 / 4000)
@@ -183,6 +184,35 @@ def test_laplace_beats_a_poor_q_at_equal_samples():
         assert found.trusted > q.trusted
 
 
+def test_the_centre_is_the_mean_of_the_nearest_gaussian():
+    """z² = x has a posterior that is not symmetric about its mode; the least KL(r || p) is found by brute force."""
+    model = small_vae(likelihoods.Gaussian(1, scale=0.6), latent=1)
+    model.decoder = Square()
+    x = torch.tensor([[2.0]]).double()
+    nodes, weights = (torch.from_numpy(v) for v in np.polynomial.hermite_e.hermegauss(40))
+    log_joint = lambda z: model.likelihood_at(z).log_prob(x) + model.at().log_prior(z)  # noqa: E731
+    best = max(
+        (
+            (weights @ log_joint((m + s * nodes).reshape(-1, 1, 1))[:, 0] / math.sqrt(2 * math.pi)).item()
+            + math.log(s),
+            m,
+            s,
+        )
+        for m in np.linspace(1.0, 1.5, 51)
+        for s in np.linspace(0.1, 0.5, 41)
+    )
+    with torch.no_grad():
+        model.encoder.output.weight.zero_()
+        model.encoder.output.bias.copy_(torch.tensor([1.0, 0.0]))
+    with frozen(model):
+        law = source("laplace", Batch(model, x.expand(200, 1), None, 1, 10_000)).law
+    grid = torch.linspace(0.5, 2, 1501).double().reshape(-1, 1, 1)
+    mode = grid[log_joint(grid).argmax()].item()
+    centre, scale = law.loc.mean().item(), 1 / law.tril.flatten().mean().item()
+    assert abs(centre - best[1]) < abs(mode - best[1]) / 2
+    assert scale == pytest.approx(best[2] * math.sqrt(1.15), rel=0.15)
+
+
 def test_mode_search_climbs_from_far():
     model, x = bernoulli_vae(8, 2), all_binary(8)[::17]
     with torch.no_grad():
@@ -190,8 +220,12 @@ def test_mode_search_climbs_from_far():
     grid = torch.cartesian_prod(*[torch.linspace(-4, 4, 161).double()] * 2).unsqueeze(1)
     with torch.no_grad():
         best = (model.likelihood_at(grid).log_prob(x) + model.at().log_prior(grid)).max(0).values
-    with frozen(model):
-        z = source("laplace", Batch(model, x, None, 1, 100)).law.loc
+    with frozen(model), Batch(model, x, None, 1, 100).differentiable() as (view, u):
+        search = Search(view, u, 100)
+        z_now = view.points(view.evidence(u), len(u)).detach()
+        for _ in range(3):
+            z_now = search.mode(z_now)
+        z = z_now.detach()
     with torch.no_grad():
         reached = model.likelihood_at(z[None]).log_prob(x)[0] + model.at().log_prior(z[None])[0]
     assert (best - reached < 0.02).double().mean() > 0.8  # the others have found another mode
@@ -392,9 +426,9 @@ def test_ais_is_unbiased_and_near_the_truth(start):
     assert found.n == 16
     # Of p(x) itself, with one chain each, and temperatures too few to be near.
     p = ais(
-        model, x[5:6].expand(4000, 4), temperatures=3, chains=1, leapfrog=2, start=start, **QUIET
+        model, x[5:6].expand(8000, 4), temperatures=3, chains=1, leapfrog=2, start=start, **QUIET
     ).per_example.exp()
-    assert abs(p.mean() - truth[5].exp()) < 4 * p.std() / math.sqrt(4000)
+    assert abs(p.mean() - truth[5].exp()) < 4 * p.std() / math.sqrt(8000)
 
 
 def test_ais_beats_its_own_start():
@@ -441,7 +475,7 @@ def test_bounds_from_both_sides_hold_the_truth_between_them(start):
     spread = exact.marginal().log_prob(exact.sample(4000)).std().item() / math.sqrt(60)
     assert abs(found.lower + exact.marginal().entropy().item()) < 4 * spread
     assert -3 * found.stderr < found.gap < loose.gap
-    assert loose.gap > 3 * loose.stderr
+    assert start == "laplace" or loose.gap > 3 * loose.stderr
     assert found.per_example.shape == (60, 2)
     assert "gap" in repr(found)
 

@@ -134,7 +134,7 @@ def nll(
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
         proposal: "posterior" draws from q(z | x, c), "prior" from p(z | c): the naive estimator; "laplace" from
-            around the mode of p(z | x, c), and "mixture" from all three: tighter at equal S by what q misses. Or a
+            a Student-t near p(z | x, c), and "mixture" from all three: tighter at equal S by what q misses. Or a
             function that gives of a view of the model and observations u (B, *event) a distribution over z, batch
             (B,), which must rest on these and on random numbers of its own alone.
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.

@@ -10,12 +10,14 @@ proposal finds the mode of p(z | x) by damped Gauss-Newton steps from q's mean,
 .. math::
     z \leftarrow z + t H^{-1} \nabla_z \log p(x, z), \qquad H = -\nabla_z^2 \log p(z) + J^\top F J,
 
-with J the derivative of the decoder's output and F the likelihood's Fisher information, and draws from a Student-t
+with J the derivative of the decoder's output and F the likelihood's Fisher information; from there it goes on to the
+Gaussian that is nearest in KL(r || p), by the mean slope and the mean H over draws around, and draws from a Student-t
 there, whose tails are wider than those of the posterior. It knows one mode: of another one, far away, its draws and
 so the weights, ESS and k-hat tell nothing. The mixture adds shares of q and of the prior, and weighs each draw by the
 density of the whole mixture, so that no weight exceeds those of a single member over its share.
 
-Nothing is chosen by the draws that are scored, nor by any others: all examples have the same tails and shares.
+Nothing is chosen by the draws that are scored: those of the search are others, and all examples have the same tails
+and shares.
 
 References:
     Variational Laplace autoencoders (Park, Kim and Kim, 2019), https://proceedings.mlr.press/v97/park19a.html: steps
@@ -43,11 +45,14 @@ from ..view import View
 from ..walk import Draw
 from .stream import differentiable
 
-_ROUNDS = 2  # times the precision is computed on the way to the mode
+_ROUNDS = 1  # times the precision is computed on the way to the mode
 _STEPS = 3  # Newton steps with each of them
+_SHIFTS = 1  # Newton steps from the mode to the mean, before the last one
+_SPREAD = 16  # draws that the mean slope is of
+_CURVATURES = 4  # draws that the mean precision is of
 _LENGTHS = (1.0, 0.5, 0.25, 0.1)  # of a step, of which the best is taken
 _ENOUGH = 1e-3  # nats that a step must gain in one example of the batch, or the search ends
-_TAIL = 10.0  # degrees of freedom
+_TAIL = 30.0  # degrees of freedom
 _WIDER = 1.15  # factor on the covariance
 _FLATTEST = 1e-6  # smallest eigenvalue of a precision, as a share of the largest
 _SHARES = (0.85, 0.10, 0.05)  # of Laplace, q and p(z)
@@ -298,8 +303,9 @@ class StudentT(Distribution):
         shape = self._extended_shape(torch.Size(sample_shape))
         like = {"dtype": self.loc.dtype, "device": self.loc.device}
         e = torch.randn(shape.numel() // self.tril[..., 0].numel(), *self.tril.shape[:-1], **like)
-        half = torch.full_like(e[..., :1], self.df / 2)
-        e = e / Gamma(half, half, validate_args=False).sample().sqrt()
+        if math.isfinite(self.df):
+            half = torch.full_like(e[..., :1], self.df / 2)
+            e = e / Gamma(half, half, validate_args=False).sample().sqrt()
         return self.loc + times(e, self.scale).reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -342,34 +348,59 @@ def laplace(view: View, u: Tensor, rows: int, df: float = _TAIL, wider: float = 
         )
     with torch.no_grad():
         z = view.points(view.evidence(u), len(u)).clone()
-    mode, tril = _Mode(view, u, rows).found(z)
+    mode, tril = Search(view, u, rows).found(z)
     return StudentT(mode, tril / math.sqrt(wider), df)
 
 
-class _Mode:
-    """The search for the mode of p(z | x, c)."""
+class Search:
+    """The search for the Gaussian that is nearest to p(z | x, c), by way of its mode."""
 
     def __init__(self, view: View, u: Tensor, rows: int) -> None:
         self.view, self.u, self.rows = view, u, rows
         self.size = numel(view.model.latent_shape)
 
     def found(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mode (B, *latent) and the factor of the precision there (B, L, L), from where to begin."""
-        value, slope = self.climb(z)
+        """Return a centre (B, *latent) and the factor of a precision (B, L, L), from where to begin."""
+        z = self.mode(z)
+        tril = self.precision(z)
+        # A posterior is not symmetric about its mode, and its curvature there is not that of where its mass lies: the
+        # Gaussian that is nearest in KL(r || p) has its mean where the mean slope is 0, and the mean precision.
+        for _ in range(_SHIFTS):
+            z = self.shifted(z, tril)
+        spread = self.around(tril, _CURVATURES)
+        h = torch.stack([f @ f.mT for f in (self.precision(z + part) for part in spread)]).mean(0)
+        tril = _factor(h)
+        return self.shifted(z, tril), tril
+
+    def mode(self, z: Tensor) -> Tensor:
+        """Return the mode (B, *latent)."""
         for _ in range(_ROUNDS):
             tril = self.precision(z)
             for _ in range(_STEPS):
-                step = torch.cholesky_solve(slope.flatten(1).unsqueeze(-1), tril).reshape(z.shape)
+                value, slope = self.climb(z.unsqueeze(0))
+                step = _solved(tril, slope)
                 tried = torch.stack([z + length * step for length in _LENGTHS])
                 with torch.no_grad():
                     best, at = self.log_joint(tried).nan_to_num(nan=-math.inf).max(0)
                 gained = torch.where(best > value, best - value, 0.0)
-                better = (gained > 0).reshape(-1, *[1] * (z.ndim - 1))
-                z = torch.where(better, tried[at, torch.arange(len(z), device=z.device)], z)
-                value, slope = self.climb(z)
+                z = _where(gained > 0, tried[at, torch.arange(len(z), device=z.device)], z)
                 if gained.max() < _ENOUGH:
-                    return z, self.precision(z)
-        return z, self.precision(z)
+                    return z
+        return z
+
+    def shifted(self, z: Tensor, tril: Tensor) -> Tensor:
+        """Return centres moved by a Newton step on the mean of log p(x, z | c) around them, where it gains."""
+        spread = self.around(tril, _SPREAD)
+        value, slope = self.climb(z + spread)
+        other = z + _solved(tril, slope)
+        with torch.no_grad():
+            gains = self.log_joint(other + spread).mean(0) > value
+        return _where(gains, other, z)
+
+    def around(self, tril: Tensor, draws: int) -> Tensor:
+        """Return draws from N(0, H⁻¹) and their mirror images, ``draws`` (S, B, *latent) in all."""
+        half = StudentT(tril.new_zeros(tril.shape[:2]), tril, math.inf).sample(torch.Size((draws // 2,)))
+        return torch.cat([half, -half]).unflatten(-1, self.view.model.latent_shape)
 
     def log_joint(self, z: Tensor) -> Tensor:
         """Return log p(x, z | c) in nats, (S, B), of codes (S, B, *latent)."""
@@ -377,11 +408,11 @@ class _Mode:
         return self.view.log_likelihood(self.view.likelihood(draw.code), self.u) + draw.log_p
 
     def climb(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log p(x, z | c), (B,), and its gradient (B, *latent)."""
+        """Return the mean of log p(x, z | c) over codes (S, B, *latent), (B,), and that of its gradient."""
         z = z.detach().requires_grad_()
-        value = self.log_joint(z.unsqueeze(0))[0]
+        value = self.log_joint(z)
         (slope,) = torch.autograd.grad(value.sum(), z)
-        return value.detach(), slope.nan_to_num(0.0, 0.0, 0.0)
+        return value.detach().mean(0), slope.nan_to_num(0.0, 0.0, 0.0).mean(0)
 
     def precision(self, z: Tensor) -> Tensor:
         """Return the lower factor of H at codes (B, *latent), (B, L, L)."""
@@ -415,6 +446,15 @@ class _Mode:
         rows = [torch.autograd.grad(slope[:, i].sum(), flat, retain_graph=True)[0] for i in range(self.size)]
         h = -torch.stack(rows, 1)
         return (h + h.transpose(1, 2)) / 2
+
+
+def _solved(tril: Tensor, slope: Tensor) -> Tensor:
+    """Return H⁻¹ of slopes (B, *latent)."""
+    return torch.cholesky_solve(slope.flatten(1).unsqueeze(-1), tril).reshape(slope.shape)
+
+
+def _where(taken: Tensor, other: Tensor, z: Tensor) -> Tensor:
+    return torch.where(taken.reshape(-1, *[1] * (z.ndim - 1)), other, z)
 
 
 def _factor(h: Tensor) -> Tensor:
