@@ -208,7 +208,7 @@ TABLE = [
     ("evaluate empty", [], "empty is not a run's folder: config.json is missing"),
     ("evaluate good.npy", [], "good.npy"),
     ("evaluate newer", [], "has format 99, written by lowerbound 1.0; this is lowerbound", "upgrade it"),
-    ("evaluate foreign", [], "foreign/config.json", "there is no prior 'os.system'; options: cell, cond"),
+    ("evaluate foreign", [], "foreign/config.json", "there is no prior 'os.system'; options: "),
     ("evaluate pickled", [], "damaged or no safetensors file", "pickles are never read"),
     ("evaluate torn", [], "torn/model.safetensors is damaged"),
     ("sample weightless", [], "weightless/model.safetensors does not exist"),

@@ -140,8 +140,8 @@ def test_the_contracts_of_the_codebook(files):
 
 def test_the_contract_of_the_counts(files):
     module = files("counts")
-    check_likelihood(module.NegativeBinomial, outside=(math.nan, math.inf, -1.0, 0.5))
-    likelihood = module.NegativeBinomial(3).double()
+    check_likelihood(module.MyCounts, outside=(math.nan, math.inf, -1.0, 0.5))
+    likelihood = module.MyCounts(3).double()
     h = torch.tensor([[0.3, 1.0, -0.5], [0.2, -1.0, 2.0]], dtype=torch.float64)
     x = torch.tensor([0.0, 3.0, 7.0], dtype=torch.float64)
     mean, r = h[0].exp(), bounded_exp(h[1])

@@ -93,7 +93,7 @@ def test_researcher(steps):
     assert numbers["nll"] < -numbers["elbo"]
     assert "tabular" in Path("table.tex").read_text()
     assert is_picture("compare.png")
-    assert "lowerbound report" in said
+    assert "report.html" in said
 
 
 def test_robot(steps):

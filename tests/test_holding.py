@@ -428,7 +428,7 @@ def test_a_class_that_only_the_test_split_has_is_left_out_of_its_evaluation(call
     assert call("train", "d.npz", "--condition", "label", "--out", "r", *SMALL)[0] == 0
     status, out, err = call("evaluate", "r", *EVALUATE)
     assert (status, json.loads(out)["n"]) == (0, 5)
-    assert "5 of the 10 examples of d.npz are left out: they have '2' as 'label'" in err
+    assert "5 examples of test are left out: they have '2' as 'label', which none of train has" in err
 
 
 def test_a_class_that_comes_with_changed_data_is_left_out(call):

@@ -717,10 +717,16 @@ def _data(train: Split, valid: Split) -> Data:
 
 # ---------------------------------------------------------------------------------------- tables
 def _frame(X: Any) -> DataFrame | None:
-    """Return X as a pandas DataFrame if it is a table, of pandas or with ``to_pandas``."""
+    """Return X as a pandas DataFrame if it is a table, of pandas or with ``to_pandas``.
+
+    Plain numbers in columns without a name are an array in another dress, of which the same is learned.
+    """
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
-    return X if hasattr(X, "iloc") and hasattr(X, "dtypes") and getattr(X, "ndim", 0) == 2 else None
+    if not (hasattr(X, "iloc") and hasattr(X, "dtypes") and getattr(X, "ndim", 0) == 2):
+        return None
+    named = any(isinstance(name, str) for name in X.columns)
+    return X if named or any(getattr(dtype, "kind", "O") not in "iuf" for dtype in X.dtypes) else None
 
 
 def _worded(frame: DataFrame) -> DataFrame:

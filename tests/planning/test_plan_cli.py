@@ -50,7 +50,7 @@ def refused(answer, *words):
     code, out, err = answer
     assert (code, out) == (2, "")
     assert err.startswith("lowerbound: ")
-    assert err.count("\n") == 1
+    assert err.count("\n") == 1 + err.count("\ntry: ")
     for word in words:
         assert word in err
 

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -54,7 +55,8 @@ _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
 _OFTEN, _ROWS = 0.005, 10.0  # share, and number of rows, that make a value one of its own
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
-_QUANTILES = 16  # of what a median is taken of, beside the spikes
+# Of the rest, of which a median is taken beside the spikes: its normal scores at 1/32, 3/32, ...
+_QUANTILES = [NormalDist().inv_cdf((i + 0.5) / 16) for i in range(16)]
 
 
 class Columns(Likelihood):
@@ -380,11 +382,11 @@ class ColumnsDistribution(Distribution):
         x = family.number(self.mean_score)
         if len(family.spiked):
             # Half of the probability of the spikes, and of as many quantiles of the rest, lies up to it.
-            share = (torch.arange(_QUANTILES, device=x.device, dtype=x.dtype) + 0.5) / _QUANTILES
-            line = torch.special.ndtri(share).reshape(-1, *[1] * self.mean_score.ndim)
+            line = torch.tensor(_QUANTILES, dtype=x.dtype, device=x.device)
+            line = line.reshape(-1, *[1] * self.mean_score.ndim)
             rest = family.number(self.mean_score + self.scale * line)[..., family.spiked].movedim(0, -1)
             values = torch.cat([family.spikes.to(x).expand(*rest.shape[:-1], -1), rest], -1)
-            of_rest = self._of_rest(self.logits).exp().unsqueeze(-1) / _QUANTILES
+            of_rest = self._of_rest(self.logits).exp().unsqueeze(-1) / len(_QUANTILES)
             chances = torch.cat([self._of_spikes(), of_rest.expand_as(rest)], -1)
             order = values.argsort(-1)
             up_to = chances.gather(-1, order).cumsum(-1)
