@@ -56,7 +56,8 @@ class Console:
         self._advance(fraction - self._done, note=f"{self._bound}{_short(train['images_per_second'])}/s")
         self._done = fraction
         if self._lines:
-            known = f"train {_signed(train['bound'])} · " if "bound" in train else ""
+            # With bits/dim beside it, both bounds would not fit into 80 columns.
+            known = f"train {_signed(train['bound'])} · " if "bound" in train and not bits else ""
             rate = f"{_short(train['images_per_second'])}/s"
             self._say([f"{known}valid {_signed(valid['bound'])}{bits}{mark}", rate], valid["epoch"])
 
