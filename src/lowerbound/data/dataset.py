@@ -367,8 +367,14 @@ def without_unseen(data: Data) -> Data:
             if strange.any() and not (strange | ~mask).all():
                 mask &= ~strange
                 names = [repr((entry.classes or ())[i]) for i in np.unique(numbers[strange])]
+                count = int(strange.sum())
+                words = (
+                    "example of {} is left out: it has"
+                    if count == 1
+                    else "examples of {} are left out: they have"
+                )
                 warnings.warn(
-                    f"{strange.sum()} examples of {split.name} are left out: they have {listed(names, 5)} as "
+                    f"{count} {words.format(split.name)} {listed(names, 5)} as "
                     f"{entry.name!r}, which none of train has",
                     stacklevel=3,
                 )
