@@ -66,23 +66,29 @@ def peers_python(folder: Path | None) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-")))
-        python = folder.resolve() / "bin" / "python"
-        if not python.exists():
-            print(f"installing {', '.join(PEERS)} into {folder}", file=sys.stderr)
-            venv.create(folder, with_pip=True)
-        if not _complete(python):
-            wanted = [f"{name}=={version}" for name, version in PEERS.items()]
-            pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            # The build of torch that the project itself is measured with.
-            subprocess.run([*pip, "-c", str(ROOT / "constraints-cpu.txt"), "torch", *wanted], check=True)
-        yield python
+        yield python_with(folder, PEERS)
 
 
-def _complete(python: Path) -> bool:
-    """Return whether the environment has the peers in the versions that are compared."""
-    script = f"from importlib.metadata import version; print(*map(version, {list(PEERS)!r}))"
-    result = subprocess.run([str(python), "-c", script], capture_output=True, text=True)
-    return result.returncode == 0 and result.stdout.split() == list(PEERS.values())
+def python_with(folder: Path, packages: Mapping[str, str], torch: bool = True) -> Path:
+    """Return the interpreter of an environment; it is made, or completed, where it lacks something.
+
+    Args:
+        folder: Where it is or will be.
+        packages: Versions by name.
+        torch: Whether they need torch, in the build that the project itself is measured with.
+    """
+    python = folder.resolve() / "bin" / "python"
+    if not python.exists():
+        print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+    script = f"from importlib.metadata import version; print(*map(version, {list(packages)!r}))"
+    found = subprocess.run([str(python), "-c", script], capture_output=True, text=True)
+    if found.returncode or found.stdout.split() != list(packages.values()):
+        wanted = [f"{name}=={version}" for name, version in packages.items()]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        build = ["-c", str(ROOT / "constraints-cpu.txt"), "torch"] if torch else []
+        subprocess.run([*pip, *build, *wanted], check=True)
+    return python
 
 
 class Worker:

@@ -9,15 +9,14 @@ its own, one thread like ours, and the sides take turns. The result is written o
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ import numpy as np
 import scipy.sparse
 import torch
 from common import over_seeds, write_result
-from contest import Worker
+from contest import Worker, python_with
 
 import lowerbound as lb
 
@@ -135,16 +134,6 @@ def topics(root: Path, folder: Path, seed: int, samples: int, epochs: float | No
     }
 
 
-def scvi_python(folder: Path) -> Path:
-    """Return the interpreter of scvi-tools' environment, which is made where it is not."""
-    python = folder.resolve() / "bin" / "python"
-    if not python.exists():
-        print(f"installing scvi-tools into {folder}", file=sys.stderr)
-        venv.create(folder, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", f"scvi-tools=={SCVI}"], check=True)
-    return python
-
-
 def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -163,6 +152,7 @@ def main() -> None:
     arguments = options.parse_args()
     torch.set_num_threads(1)
     root = Path(arguments.root or ".")
+    scvi = functools.cache(lambda: python_with(arguments.peers, {"scvi-tools": SCVI}, torch=False))
     began = time.monotonic()
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -180,7 +170,7 @@ def main() -> None:
                         paths, s, LIKELIHOODS[p], arguments.samples, few
                     ),
                     f"scvi_{part}-{seed}": lambda s=seed, p=part: theirs(
-                        scvi_python(arguments.peers), paths, s, p, arguments.samples, few
+                        scvi(), paths, s, p, arguments.samples, few
                     ),
                 }
             for name in list(jobs)[:: 1 if number % 2 else -1]:

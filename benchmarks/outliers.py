@@ -18,18 +18,17 @@ import statistics
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import run_jobs, write_result
-from contest import Worker
+from contest import Worker, python_with
 from sklearn.metrics import roc_auc_score
 
 from lowerbound.estimator import VAEOutlierDetector
 
-PEERS = ("pyod==3.6.7", "scikit-learn==1.9.1", "torch")
+PEERS = {"pyod": "3.6.7", "scikit-learn": "1.9.1"}
 SETTINGS = ("oneclass", "unsupervised")
 
 
@@ -78,7 +77,7 @@ def main() -> None:
     }
     ours, seconds = run_jobs(detect, jobs, arguments.workers, arguments.keep)
     with tempfile.TemporaryDirectory() as scratch:
-        python = peers_python(arguments.peers or Path(scratch) / "peers")
+        python = python_with(arguments.peers or Path(scratch) / "peers", PEERS)
         worker = Worker(python, "outliers", Path(scratch) / "peers.log")
         worker.make("peers", "Detectors")
         for name, job in jobs.items():
@@ -132,17 +131,6 @@ def main() -> None:
         versions={f"{name} (peers)": text for name, text in versions.items()},
     )
     print(path)
-
-
-def peers_python(folder: Path) -> Path:
-    """Return the interpreter of an environment with PyOD; it is made if it is not there."""
-    python = folder.resolve() / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        constraints = Path(__file__).resolve().parent.parent / "constraints-cpu.txt"
-        pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(constraints)]
-        __import__("subprocess").run([*pip, *PEERS], check=True)
-    return python
 
 
 if __name__ == "__main__":

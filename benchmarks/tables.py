@@ -20,15 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from common import ROOT, lowerbound, write_result
+from contest import python_with
 
-PEERS = ("sdmetrics==0.32.0", "xgboost==3.2.0", "scikit-learn==1.9.1", "pandas==2.3.3")
+JUDGES = {"sdmetrics": "0.32.0", "xgboost": "3.2.0", "scikit-learn": "1.9.1", "pandas": "2.3.3"}
 ADULT = ["age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week"]
 SHOPPERS = [
     *(
@@ -82,15 +82,6 @@ def judge(python: Path, name: str, real: Path, synthetic: Path, test: Path) -> d
     return json.loads(done.stdout)
 
 
-def judge_python(folder: Path) -> Path:
-    """Return the interpreter of an environment with the judges; it is made if it is not there."""
-    python = folder.resolve() / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEERS], check=True)
-    return python
-
-
 def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -111,7 +102,7 @@ def main() -> None:
     intervals: dict[str, list[float]] = {}
     versions: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        python = judge_python(arguments.peers or Path(temporary) / "peers")
+        python = python_with(arguments.peers or Path(temporary) / "peers", JUDGES, torch=False)
         for name in arguments.tables:
             folder = (arguments.keep or Path(temporary)) / name
             folder.mkdir(parents=True, exist_ok=True)
