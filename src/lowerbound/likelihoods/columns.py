@@ -84,6 +84,7 @@ class Columns(Likelihood):
     starts: Tensor
     spiked: Tensor
     spikes: Tensor
+    rest: Tensor
     of_feature: Tensor
 
     scores = frozenset({"mixed", "real"})
@@ -128,6 +129,7 @@ class Columns(Likelihood):
         widest = max((len(values) for values in spikes), default=0)
         padded = [[*spikes[row], *[math.inf] * (widest - len(spikes[row]))] for row in spiked]
         keep("spikes", torch.tensor(padded, dtype=torch.float64).reshape(len(spiked), widest))
+        keep("rest", [len(spikes[row]) for row in spiked], torch.long)  # place of what is no spike
         features = [*self.numbers, *(i for i, n in zip(owners, self.sizes, strict=True) for _ in range(n))]
         keep("of_feature", features, torch.long)
         line = torch.linspace(-_END, _END, _KNOTS).expand(len(self.numbers), _KNOTS)
@@ -188,8 +190,7 @@ class Columns(Likelihood):
         step = self.steps[self.spiked].unsqueeze(-1)
         near = torch.where(step > 0, _OFF * step, 1e-6 * self.spikes.abs().nan_to_num(posinf=0.0))
         at = (spiked - self.spikes).abs() <= near
-        rest = self.spikes.isfinite().sum(-1)
-        of_spikes = torch.where(at.any(-1), at.int().argmax(-1), rest) if len(rest) else at.sum(-1)
+        of_spikes = torch.where(at.any(-1), at.int().argmax(-1), self.rest) if len(self.rest) else at.sum(-1)
         return torch.cat([x[..., self.at_choices].long(), of_spikes], -1)
 
     # ------------------------------------------------------------------ the slot
@@ -242,8 +243,7 @@ class Columns(Likelihood):
         """Fit the maps g to a sample; return scores of N(0, 1), and the logarithms of what is chosen how often."""
         places = self.places(u)
         alone = torch.zeros_like(u, dtype=torch.bool)
-        rest = self.spikes.isfinite().sum(-1)
-        alone[:, self.at_numbers[self.spiked]] = places[:, len(self.choices) :] < rest
+        alone[:, self.at_numbers[self.spiked]] = places[:, len(self.choices) :] < self.rest
         for row, i in enumerate(self.numbers):
             values = u[~alone[:, i], i] if bool((~alone[:, i]).any()) else u[:, i]
             xs, us = _knots(values.double(), self.parts[i])
@@ -329,7 +329,7 @@ class ColumnsDistribution(Distribution):
         if len(family.spiked):
             rest, at = self._of_rest(logits), place[..., len(family.choices) :]
             whole = rest + of_numbers[..., family.spiked]
-            is_spike = at < family.spikes.isfinite().sum(-1)
+            is_spike = at < family.rest
             own = torch.where(family.cells[family.spiked] > 0, torch.logaddexp(of_spikes, whole), of_spikes)
             whole = torch.where(is_spike, own, whole).to(of_numbers.dtype)
             of_numbers = of_numbers.index_copy(-1, family.spiked, whole)
@@ -341,8 +341,7 @@ class ColumnsDistribution(Distribution):
 
     def _of_rest(self, logits: Tensor) -> Tensor:
         """Return the log-probability that a number is none of its spikes, (..., A)."""
-        last = self.family.starts[len(self.family.choices) :] + self.family.spikes.isfinite().sum(-1)
-        return logits[..., last]
+        return logits[..., self.family.starts[len(self.family.choices) :] + self.family.rest]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of the scored columns of ``value``, in nats."""
@@ -424,7 +423,7 @@ class ColumnsDistribution(Distribution):
         if places.shape[-1] > n:
             at, last = places[..., n:], family.spikes.shape[-1] - 1
             spikes = family.spikes.to(x).expand(*at.shape, -1).gather(-1, at.clamp(max=last).unsqueeze(-1))
-            is_spike = at < family.spikes.isfinite().sum(-1)
+            is_spike = at < family.rest
             x[..., family.spiked] = torch.where(is_spike, spikes.squeeze(-1), x[..., family.spiked])
         out = x.new_empty(*x.shape[:-1], *self.event_shape)
         out[..., family.at_numbers] = x
