@@ -21,15 +21,15 @@ from torch.nn.functional import softplus
 
 from ..model import VAE
 from ..nn import MLP
-from .base import Criterion, Move, ObjectiveOutput, check_fixed_prior, check_weights, mean_penalty
+from .base import Criterion, Move, ObjectiveOutput, WithCritic, check_fixed_prior, check_weights, mean_penalty
 from .distances import check_real, from_prior
 from .schedules import Progress
 
 if TYPE_CHECKING:
-    from ..data import Data
+    pass
 
 
-class Adversarial(Criterion):
+class Adversarial(WithCritic, Criterion):
     """Reconstruction and a critic of q(z) against p(z); no bound.
 
     Args:
@@ -44,17 +44,10 @@ class Adversarial(Criterion):
         super().__init__()
         check_weights(self, weight=weight)
         self.weight, self.hidden = weight, hidden
-        self.critic: nn.Module | None = None
 
-    def start(self, model: VAE, data: Data | None = None) -> None:
-        """Build the critic."""
-        critic = MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
-        self.critic = critic.to(model.device, model.dtype)
-
-    def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
-        """Return the model's parameters and the critic's."""
-        assert self.critic is not None
-        return super().players(model) | {"critic": list(self.critic.parameters())}
+    def build(self, model: VAE) -> nn.Module:
+        """Return a critic of codes."""
+        return MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
 
     def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
@@ -65,7 +58,6 @@ class Adversarial(Criterion):
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None
     ) -> tuple[ObjectiveOutput, Tensor, Tensor]:
         """Return the model's loss, its codes, and as many draws of the prior."""
-        assert self.critic is not None
         out = model(x, c)
         z = out.z[0]
         with torch.no_grad():
@@ -81,7 +73,6 @@ class Adversarial(Criterion):
         done, z, y = self._pass(model, x, c)
         yield Move("model", done.loss, done.bound, done.terms)
 
-        assert self.critic is not None
         loss = softplus(-self.critic(y)).mean() + softplus(self.critic(z)).mean()
         yield Move("critic", loss, None, {"critic": loss.detach()})
 

@@ -153,6 +153,24 @@ class Criterion(Objective):
         return {k: v.detach().expand(len(x)) for k, v in {"bound": -out.loss, **out.terms}.items()}
 
 
+class WithCritic(Objective):
+    """An objective with a network of its own, the player "critic", which is built once the model is known."""
+
+    critic: nn.Module
+
+    def build(self, model: VAE) -> nn.Module:
+        """Return the critic for a model."""
+        raise NotImplementedError(f"{type(self).__name__} has no critic")
+
+    def start(self, model: VAE, data: Data | None = None) -> None:
+        """Build the critic."""
+        self.critic = self.build(model).to(model.device, model.dtype)
+
+    def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
+        """Return the model's parameters and the critic's."""
+        return super().players(model) | {"critic": list(self.critic.parameters())}
+
+
 def penalised(
     out: VAEOutput, extra: Tensor | float, beta: Tensor | float = 1.0, **terms: Tensor
 ) -> ObjectiveOutput:

@@ -21,15 +21,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ..model import VAE
 from ..nn import MLP
-from .base import Move, Objective, check_weights, penalised
+from .base import Move, WithCritic, check_weights, penalised
 from .distances import check_real
 from .schedules import Progress
 
 if TYPE_CHECKING:
-    from ..data import Data
+    pass
 
 
-class FactorVAE(Objective):
+class FactorVAE(WithCritic):
     """Evidence lower bound less γ times the total correlation of q(z), which a critic estimates.
 
     Args:
@@ -41,23 +41,15 @@ class FactorVAE(Objective):
         super().__init__()
         check_weights(self, gamma=gamma)
         self.gamma, self.hidden = gamma, hidden
-        self.critic: nn.Module | None = None
 
-    def start(self, model: VAE, data: Data | None = None) -> None:
-        """Build the critic."""
-        critic = MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
-        self.critic = critic.to(model.device, model.dtype)
-
-    def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
-        """Return the model's parameters and the critic's."""
-        assert self.critic is not None
-        return super().players(model) | {"critic": list(self.critic.parameters())}
+    def build(self, model: VAE) -> nn.Module:
+        """Return a critic of codes."""
+        return MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
 
     def moves(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> Iterator[Move]:
         """Yield the model's move and the critic's."""
-        assert self.critic is not None
         out = model(x, c)
         z = out.z[0]
         correlation = self.critic(z).mean()  # log D / (1 − D)

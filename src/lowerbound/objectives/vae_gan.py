@@ -25,14 +25,14 @@ from torch.nn.functional import softplus
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
 from ..nn import ENCODERS
-from .base import Criterion, Move, ObjectiveOutput, check_weights, decoded_mean, mean_penalty
+from .base import Criterion, Move, ObjectiveOutput, WithCritic, check_weights, decoded_mean, mean_penalty
 from .schedules import Progress
 
 if TYPE_CHECKING:
-    from ..data import Data
+    pass
 
 
-class VAEGAN(Criterion):
+class VAEGAN(WithCritic, Criterion):
     """KL and reconstruction in the features of a critic of x, which the decoder tries to deceive; no bound.
 
     Args:
@@ -44,6 +44,8 @@ class VAEGAN(Criterion):
     Raises:
         ConfigError: an argument is out of its range.
     """
+
+    critic: nn.ModuleList
 
     def __init__(
         self,
@@ -59,18 +61,11 @@ class VAEGAN(Criterion):
         if features < 1:
             raise ConfigError(f"VAEGAN needs features >= 1; got {features!r}")
         self.weight, self.beta, self.network, self.features = weight, beta, network, features
-        self.critic: nn.ModuleList | None = None
 
-    def start(self, model: VAE, data: Data | None = None) -> None:
-        """Build the critic: its features, and what judges by them."""
+    def build(self, model: VAE) -> nn.ModuleList:
+        """Return the critic: its features, and what judges by them."""
         trunk = ENCODERS[self.network](model.event_shape, (self.features,))
-        critic = nn.ModuleList([trunk, nn.Sequential(nn.SiLU(), nn.Linear(self.features, 1))])
-        self.critic = critic.to(model.device, model.dtype)
-
-    def players(self, model: VAE) -> dict[str, list[nn.Parameter]]:
-        """Return the model's parameters and the critic's."""
-        assert self.critic is not None
-        return super().players(model) | {"critic": list(self.critic.parameters())}
+        return nn.ModuleList([trunk, nn.Sequential(nn.SiLU(), nn.Linear(self.features, 1))])
 
     def forward(
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
@@ -79,7 +74,6 @@ class VAEGAN(Criterion):
 
     def _pass(self, out: VAEOutput) -> tuple[ObjectiveOutput, list[Tensor]]:
         """Return the model's loss, and the decoded means of the codes and of draws of the prior."""
-        assert self.critic is not None
         trunk, judge = self.critic
         view, batch = out.view, len(out.u)
         own = out.draw.walk.along([level.detach() for level in out.draw.z])
@@ -103,7 +97,6 @@ class VAEGAN(Criterion):
         done, decoded = self._pass(out)
         yield Move("model", done.loss, done.bound, done.terms)
 
-        assert self.critic is not None
         trunk, judge = self.critic
         loss = softplus(-judge(trunk(out.u))).mean()
         loss = loss + sum(softplus(judge(trunk(mean))).mean() for mean in decoded) / len(decoded)
