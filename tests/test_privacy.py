@@ -63,3 +63,11 @@ def test_each_part_needs_a_row(parts):
     (new, train, _), table = parts
     with pytest.raises(DataError, match="held_out has no row"):
         lb.evaluate.closeness(new, train, train[:0], table)
+
+
+def test_few_rows_that_all_fall_on_one_side_are_not_certain(parts):
+    (_, train, other), table = parts
+    near = train[:4] + np.float32([1e-4, 0, 0])
+    found = lb.evaluate.closeness(near, train, other, table)
+    assert found.closer == 1
+    assert found.stderr == pytest.approx((6 / 8 * 2 / 8 / 8) ** 0.5)

@@ -116,9 +116,14 @@ def _exact(rows: np.ndarray) -> np.ndarray:
 
 
 def _stderr(wins: np.ndarray, nearest: np.ndarray) -> float:
-    """Standard error of the mean, whose terms go together where their nearest row is the same."""
-    sums = np.bincount(nearest, wins - wins.mean())
-    return float(np.sqrt((sums**2).sum()) / len(wins))
+    """Standard error of the mean, whose terms go together where their nearest row is the same.
+
+    Of few rows that all fall on one side it is not 0: at least that of independent ones with two more on each side
+    (Agresti and Coull, 1998).
+    """
+    n, sums = len(wins), np.bincount(nearest, wins - wins.mean())
+    share = (wins.sum() + 2) / (n + 4)
+    return float(max(np.sqrt((sums**2).sum()) / n, np.sqrt(share * (1 - share) / (n + 4))))
 
 
 def _nearest(
