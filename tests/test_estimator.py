@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import sklearn
 import torch
+from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -79,9 +80,34 @@ def test_of_gaussian_data_the_density_is_about_the_true_one_in_the_units_of_x():
 
 def test_without_training_it_is_factor_analysis():
     X = StandardScaler().fit_transform(WINE)
-    vae = VAE(3, likelihood="gaussian", epochs=1, learning_rate=1e-8, random_state=0).fit(X)
+    usual = {"likelihood": "gaussian", "epochs": 1, "learning_rate": 1e-8, "random_state": 0}
+    vae = VAE(3, components=1, **usual).fit(X)
     peer = FactorAnalysis(3, tol=1e-6, max_iter=5000).fit(X)
     assert np.abs(vae.score_samples(X) - peer.score_samples(X)).max() < 0.1
+
+
+def test_without_training_its_prior_is_a_mixture_over_the_factors():
+    rng = np.random.default_rng(0)
+    centres = np.array([[6.0, 0, 0, 0], [0, 6, 0, 0], [0, 0, 6, 6]])
+    X, held = (np.repeat(centres, n, 0) + rng.normal(size=(3 * n, 4)) for n in (60, 20))
+    usual = {"likelihood": "gaussian", "epochs": 1, "learning_rate": 1e-8, "random_state": 0}
+    vae = VAE(2, samples=2000, **usual).fit(X)
+    model = vae.model_
+    assert model.prior.components >= 3
+    weights, means, scales = np.split(model.prior.numbers.detach().numpy(), [1, 3], 1)
+    loadings = model.decoder.straight.weight.detach().numpy()[:4]
+    bias, factor = model.decoder.output.bias.detach().numpy(), model.transform.std.numpy()
+    noise = np.exp(20 * np.tanh(bias[4:] / 10))
+    parts = [
+        multivariate_normal(
+            model.transform.mean.numpy() + factor * (loadings @ mean + bias[:4]),
+            np.outer(factor, factor) * (loadings @ np.diag(np.exp(2 * scale)) @ loadings.T + np.diag(noise)),
+        ).logpdf(held)
+        for mean, scale in zip(means, scales, strict=True)
+    ]
+    exact = logsumexp(np.stack(parts) + weights - logsumexp(weights), 0)
+    assert np.abs(vae.score_samples(held) - exact).max() < 0.1
+    assert exact.mean() > VAE(2, components=1, **usual).fit(X).score(held) + 0.2
 
 
 def test_the_likelihood_is_the_one_that_holds_for_rows_that_are_held_out():

@@ -4,10 +4,10 @@ Arrays are real numbers with a density. A DataFrame goes by the schema of its co
 rounded has a probability; see ``lowerbound.data.schema``. Samples, reconstructions and completed rows are like what
 came: an array, or a DataFrame with its types.
 
-A fit begins at the factor analysis of the data, whose number of factors is the latent size unless one is given. A
-tenth of the rows, or of few several tenths in turn, then tells for how many steps the networks gain, and the model
-that is kept takes as many steps on all rows. The order of the rows makes no difference, and equal rows are one with
-their number as its weight.
+A fit begins at the factor analysis of the data, whose number of factors is the latent size unless one is given, with
+a mixture of Gaussians over the factors as prior. A tenth of the rows, or of few several tenths in turn, then tells
+for how many steps the networks gain, and the model that is kept takes as many steps on all rows. The order of the
+rows makes no difference, and equal rows are one with their number as its weight.
 
 Reference:
     EM algorithms for ML factor analysis (Rubin and Thayer, 1982), Psychometrika 47, 69-76;
@@ -35,6 +35,7 @@ from sklearn.base import (
     OutlierMixin,
     TransformerMixin,
 )
+from sklearn.mixture import GaussianMixture as Mixture
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -51,6 +52,7 @@ from .likelihoods import Columns
 from .model import VAE as Model
 from .nn import AffineMLP
 from .persistence import fit
+from .priors import GaussianMixture, StandardNormal
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -61,7 +63,8 @@ _LIKELIHOODS = ("gaussian", "columns")
 _HELD_OUT = 0.1
 _FEWEST = 20  # rows below which none are held out
 _MOST_TENTHS, _ROWS_ENOUGH = 4, 600  # tenths that are held out in turn, so many rows by one another
-_STEPS, _EPOCHS = 2000, 30  # longest search: so many steps, or epochs if these are more
+_STEPS, _EPOCHS = 1000, 30  # longest search: so many steps, or epochs if these are more
+_COMPONENTS, _ROWS_EACH = (1, 2, 3, 5, 8), 20
 _RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _FACTOR_ROWS = 5000  # that tell of the factors
 _FLOOR = 1e-3  # of the factors' noise variance, in standard units
@@ -75,6 +78,8 @@ class _Estimator(BaseEstimator):
 
     Args:
         latent: Number of latent dimensions; None for as many as factor analysis needs, by cross-validation.
+        components: Number of Gaussians that the prior is a mixture of; None for as many as the held-out rows' density
+            is highest under, among 1, 2, 3, 5 and 8, each of 20 rows or more.
         hidden: Widths of the networks' hidden layers.
         likelihood: Of an array: "gaussian", or "columns", each column brought to normal scores by its own monotone
             map; None for the one under which the held-out rows' factor analysis has the higher density. Of a
@@ -108,6 +113,7 @@ class _Estimator(BaseEstimator):
         self,
         latent: int | None = None,
         *,
+        components: int | None = None,
         hidden: Sequence[int] = (64, 64),
         likelihood: str | None = None,
         schema: Any = None,
@@ -122,6 +128,7 @@ class _Estimator(BaseEstimator):
         random_state: Any = None,
     ):
         self.latent = latent
+        self.components = components
         self.hidden = hidden
         self.likelihood = likelihood
         self.schema = schema
@@ -164,13 +171,18 @@ class _Estimator(BaseEstimator):
         if len(x) < 1:
             raise DataError("all sample weights are zero; give at least one row a positive weight")
         rows = len(x)
+        if self.components is not None and self.components > rows:
+            raise DataError(f"components={self.components} Gaussians need as many different rows; got {rows}")
         if self._tolerates_gaps and not np.isnan(x).any():
             gaps = np.where(rng.random(x.shape) < _GAPS, np.nan, x)
             x, counts = np.concatenate([x, gaps]), np.concatenate([counts, counts])
         spec = replace(spec, missing=bool(np.isnan(x).any()))
         whole = _split(x, counts, spec)
         self.history_: list[dict[str, Any]] = []
-        likelihood, epochs = self.likelihood or _LIKELIHOODS[0], self.epochs
+        decided = spec.table is not None or self.likelihood is not None or rows < _FEWEST
+        names = [self.likelihood or _LIKELIHOODS[0]] if decided else _LIKELIHOODS
+        last = {name: self._started(_data(whole, whole), name, self.latent) for name in names}
+        likelihood, epochs, components = names[0], self.epochs, self.components or 1
         if rows >= _FEWEST:
             # Of few rows a tenth says little, so several tenths say it together.
             most = 1 if self.minutes is not None else max(1, min(_MOST_TENTHS, _ROWS_ENOUGH // rows))
@@ -178,14 +190,21 @@ class _Estimator(BaseEstimator):
             # A row is held out together with its copy that has gaps.
             copies = np.arange(len(x)) % rows
             parts = [_held_out(x, counts, spec, np.isin(copies, held)) for held in tenths]
-            started: dict[str, Model] = {}
-            if spec.table is None and self.likelihood is None:
-                started = {name: self._started(parts[0], name) for name in _LIKELIHOODS}
-                likelihood = max(started, key=lambda name: _score(started[name], parts[0]))
+            started = {
+                name: self._started(parts[0], name, model.latent_shape[0]) for name, model in last.items()
+            }
+            if len(names) > 1:
+                likelihood = max(names, key=lambda name: _score(started[name], parts[0]))
+            latent = last[likelihood].latent_shape[0]
+            models = [started[likelihood], *(self._started(part, likelihood, latent) for part in parts[1:])]
+            components = self.components or _components(models, parts, self._seed)
             if epochs is None:
-                steps = self._steps([(self._started(part, likelihood), part) for part in parts])
+                for model, part in zip(models, parts, strict=True):
+                    _begin_at_mixture(model, part.train, components, self._seed)
+                steps = self._steps(list(zip(models, parts, strict=True)))
                 epochs = steps / math.ceil(len(whole) / self._batch(len(whole)))
-        model = self._started(_data(whole, whole), likelihood)
+        model = last[likelihood]
+        _begin_at_mixture(model, whole, components, self._seed)
         n = self._batch(len(whole))
         epochs = epochs or 300 / math.ceil(len(whole) / n)
         self._run(model, _data(whole, whole), epochs=epochs, batch_size=n, keep="last", evaluations=1)
@@ -199,7 +218,7 @@ class _Estimator(BaseEstimator):
             )
         if self.epochs is not None and self.minutes is not None:
             raise ConfigError("a fit's length is either epochs= or minutes=; leave one out")
-        for name in ("latent", "batch_size", "samples"):
+        for name in ("latent", "components", "batch_size", "samples"):
             value = getattr(self, name)
             needed = name == "samples"
             if (value is not None or needed) and not (
@@ -246,7 +265,7 @@ class _Estimator(BaseEstimator):
             raise KeyboardInterrupt
         return run
 
-    def _started(self, data: Data, likelihood: str) -> Model:
+    def _started(self, data: Data, likelihood: str, latent: int | None) -> Model:
         """Return a model that is the factor analysis of the training rows."""
         table = data.spec.table is not None
         slots: dict[str, Any] = {}
@@ -260,9 +279,10 @@ class _Estimator(BaseEstimator):
         slots["network"] = {"type": "affine_mlp", "hidden": hidden, "dropout": dropout}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed)
-            features = _features(Model.for_data(data, latent=1, **slots), data.train)
-            latent = int(self.latent or _rank(features))
-            model = Model.for_data(data, latent=latent, **slots)
+            model = Model.for_data(data, latent=int(latent or 1), **slots)
+            features = _features(model, data.train)
+            if latent is None:
+                model = Model.for_data(data, latent=_rank(features), **slots)
         _begin_at_factors(model, features)
         return model.eval()
 
@@ -747,10 +767,13 @@ def _say(notes: Sequence[str]) -> None:
 
 
 # ---------------------------------------------------------------------------------------- factor analysis
+def _spread(split: Split) -> Tensor:
+    return torch.linspace(0, len(split) - 1, min(len(split), _FACTOR_ROWS)).long()
+
+
 def _features(model: Model, split: Split) -> np.ndarray:
     """Return features (n, F) of rows spread over the split, without the mask, 0 where a value is missing."""
-    index = torch.linspace(0, len(split) - 1, min(len(split), _FACTOR_ROWS)).long()
-    x, _ = split.batch(index)
+    x, _ = split.batch(_spread(split))
     with torch.no_grad():
         u, _ = model.at(None).to_model(x)
         found = model.features(u)[:, : math.prod(model.likelihood.feature_shape)]
@@ -834,6 +857,31 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
         weight[2 * n : n + len(mean)] = torch.as_tensor(
             loadings[n:] / np.maximum(mean[n:], 0.02)[:, None]
         ).to(weight)
+
+
+@torch.no_grad()
+def _begin_at_mixture(model: Model, rows: Split, components: int, seed: int) -> None:
+    """Let the prior be the mixture of Gaussians of the greatest likelihood for draws of the factors."""
+    if components == 1:
+        model.prior = StandardNormal(model.latent_shape)
+        return
+    x, _ = rows.batch(_spread(rows))
+    z = model.encode(x, sample=True, seed=seed).double().numpy()
+    found: Any = Mixture(components, covariance_type="diag", reg_covar=1e-3, random_state=seed).fit(z)
+    numbers = [np.log(found.weights_)[:, None], found.means_, np.log(found.covariances_) / 2]
+    with torch.random.fork_rng(devices=[]):
+        model.prior = prior = GaussianMixture(model.latent_shape, components)
+    prior.numbers.copy_(torch.as_tensor(np.concatenate(numbers, 1)))
+
+
+def _components(models: Sequence[Model], parts: Sequence[Data], seed: int) -> int:
+    """Return of how many Gaussians a mixture gives the rows that are held out the highest density."""
+    fewest, scores = min(len(part.train) for part in parts), {}
+    for components in (n for n in _COMPONENTS if n == 1 or n * _ROWS_EACH <= fewest):
+        for model, part in zip(models, parts, strict=True):
+            _begin_at_mixture(model, part.train, components, seed)
+        scores[components] = sum(map(_score, models, parts))
+    return max(scores, key=scores.__getitem__)
 
 
 def _score(model: Model, data: Data) -> float:
