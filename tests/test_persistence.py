@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,9 +18,10 @@ from toys import CELLS, points_on_grids, with_cells
 
 import lowerbound as lb
 from lowerbound import persistence
+from lowerbound.defaults import recipe
 from lowerbound.errors import ConfigError, DataError, LowerboundError, RunError
 from lowerbound.evaluation import bound
-from lowerbound.objectives import ELBO, Linear, Switch
+from lowerbound.objectives import ELBO, ImportanceWeighted, Linear, Switch
 
 SMALL = {"network": {"hidden": [8]}, "latent": 2}
 RUN = {"batch_size": 20, "precision": "fp32", "progress": False}
@@ -760,3 +762,18 @@ def test_training_a_model_with_cells_and_resuming_it(tmp_path):
     other = lb.VAE.for_data(data, likelihood={"type": "gaussian", "scale": 0.05}, **with_cells(hidden=[32]))
     with pytest.raises(RunError, match=r"its model section differs .* in 'condition'"):
         lb.fit(other, data, out=tmp_path / "parts", resume=True, progress=False)
+
+
+@pytest.mark.runs
+def test_fit_without_an_objective_takes_what_suits_the_data_and_resumes_with_it(tmp_path):
+    rows = pd.DataFrame(np.random.default_rng(0).choice(list("abc"), (80, 6)), columns=list("uvwxyz"))
+    data = lb.data.load(rows)
+    model = lb.VAE.for_data(data, latent=2, network={"type": "mlp", "hidden": [8]})
+    expected, settings = recipe(data, model, {})
+    lb.fit(model, data, epochs=1, out=tmp_path, progress=False)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert type(expected) is ImportanceWeighted
+    assert stored["objective"]["type"] == "importance_weighted"
+    assert stored["objective"]["samples"] == expected.samples
+    assert stored["training"]["batch_size"] == settings["batch_size"] == 32
+    assert lb.fit(model, data, epochs=2, out=tmp_path, resume=True, progress=False).epochs == 2

@@ -399,7 +399,7 @@ def test_a_nan_is_named_and_the_last_good_state_kept(data, tmp_path):
     model = make_model(data)
     model.decoder = Poisoned(model.decoder, after=4)
     with pytest.raises(NonFiniteError) as caught:
-        lb.fit(model, data, epochs=5, out=tmp_path, **SHORT)
+        lb.fit(model, data, objective="elbo", epochs=5, out=tmp_path, **SHORT)
     message = str(caught.value)
     assert "step 4" in message
     assert "log p(x|z)" in message

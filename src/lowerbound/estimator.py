@@ -251,6 +251,7 @@ class _Estimator(BaseEstimator):
         run = fit(
             model,
             data,
+            objective="elbo",
             progress=False,
             learning_rate=float(self.learning_rate),
             weight_decay=float(self.weight_decay),

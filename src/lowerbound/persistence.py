@@ -13,6 +13,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from .data.files import find, user_path
 from .data.identity import difference, fingerprint
 from .data.images import SUFFIXES
 from .data.load import NAMES, USUAL
-from .defaults import build_model, check_data, describe_model
+from .defaults import build_model, check_data, describe_model, recipe
 from .errors import ConfigError, DataError, LowerboundError, RunError, listed, suggest
 from .model import VAE
 from .objectives import Objective, Progress
@@ -254,8 +255,8 @@ def fit(
     Args:
         model: The model; trained in place and returned in ``run.model`` with the kept weights.
         data: The data, from ``lowerbound.data.load``.
-        objective: An objective, a registered name, or a dict with a type and options; if not given the evidence
-            lower bound, with missing labels summed out if the model has a classifier.
+        objective: An objective, a registered name, or a dict with a type and options; if not given what suits the
+            data, with settings that suit it unless they are given (``defaults.recipe``), or the resumed run's.
         out: The run's folder. It is loadable from before the first step on; until then an older run in it stays.
         resume: Continue the run in ``out`` exactly where its last checkpoint stands; settings that are not
             given are the run's.
@@ -293,6 +294,9 @@ def fit(
         folder.check(resume=True)  # refuses a folder without a checkpoint
         old = read_config(folder)
     given = settings if old is None else _resumed_settings(old, settings, str(out))
+    if old is not None and objective is None:
+        with suppress(LowerboundError):  # one of the user's own, or a file that was edited; refused below
+            objective = build_objective(old.get("objective", {}))
     check_data(data)
     data = without_unseen(data)
     objective, numbers = chosen(model, data, objective, given)
@@ -354,8 +358,10 @@ def chosen(
     Raises:
         ConfigError: an option is unknown or of a wrong type.
     """
-    if not isinstance(objective, Objective):
-        objective = build_objective(objective or ("elbo" if model.classifier is None else "semi_supervised"))
+    if objective is None:
+        objective, settings = recipe(data, model, settings)
+    elif not isinstance(objective, Objective):
+        objective = build_objective(objective)
     usual = default_epochs(len(data.train), build_settings(settings).batch_size)
     return objective, build_settings(settings, usual)
 

@@ -23,12 +23,11 @@ import torch
 from . import data as sources
 from .comparison import Comparison, compare
 from .data import Data
-from .defaults import model_for_data, recipe
+from .defaults import model_for_data
 from .display import needed
 from .errors import ConfigError, LowerboundError, NonFiniteError, RunError
 from .overrides import build_settings, check_overrides, merge, parse_assignment
 from .persistence import fit
-from .registry import build_objective
 from .training import Run, RunFolder, write_atomically
 
 FORMAT = 1
@@ -307,11 +306,7 @@ class Sweep:
                     k: v for k, v in choices.items() if k not in ("latent", "training", "objective", "data")
                 }
                 model = model_for_data(data, choices.get("latent"), **slots)
-            given = choices.get("training", {})
-            if "objective" in choices:
-                objective = build_objective(choices["objective"])
-            else:
-                objective, given = recipe(data, model, given)
+            given, objective = choices.get("training", {}), choices.get("objective")
             how: dict[str, Any] = {"resume": goes_on, "overwrite": not goes_on, "progress": progress}
             run = fit(model, data, objective=objective, out=folder, callback=judge, **how, **given)
             if run.stopped != "interrupted":

@@ -292,12 +292,12 @@ def _one_length(merged: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]
 
 def _start(
     source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool
-) -> tuple[Path, Data, VAE, Objective, dict[str, Any]]:
+) -> tuple[Path, Data, VAE, Objective | None, dict[str, Any]]:
     """Return the parts of a new run. What can be refused without the data is, before they are read."""
     import torch
 
     from .. import data as sources
-    from ..defaults import model_for_data, recipe
+    from ..defaults import model_for_data
     from ..overrides import build_settings
     from ..registry import build_objective
     from ..training import RunFolder
@@ -317,15 +317,12 @@ def _start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = model_for_data(data, choices.get("latent"), **slots)
-    given = choices.get("training", {})
-    if objective is None:
-        objective, given = recipe(data, model, given)
-    return folder, data, model, objective, given
+    return folder, data, model, objective, choices.get("training", {})
 
 
 def _continue(
     source: str | None, out: Path | None, choices: dict[str, Any], overwrite: bool, changed_data: bool
-) -> tuple[Path, Data, VAE, Objective, dict[str, Any]]:
+) -> tuple[Path, Data, VAE, Objective | None, dict[str, Any]]:
     """Return the parts of the run in ``out`` as it was started; the checkpoint then fills in the weights."""
     from ..persistence import FREE_SETTINGS, build_stored, open_data, read_config
     from ..registry import build_objective
