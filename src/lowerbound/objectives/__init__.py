@@ -16,6 +16,7 @@ from .regularised import Regularised
 from .renyi import Renyi
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
+from .subsets import Subsets
 from .switch import Switch
 from .total_correlation import TotalCorrelation
 from .vae_gan import VAEGAN
@@ -46,6 +47,7 @@ __all__ = [
     "Schedule",
     "SemiSupervised",
     "StructuralSimilarity",
+    "Subsets",
     "Switch",
     "TotalCorrelation",
     "Wasserstein",
