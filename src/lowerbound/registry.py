@@ -134,6 +134,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "structural_similarity": objectives.StructuralSimilarity,
         "switch": objectives.Switch,
         "subsets": objectives.Subsets,
+        "mvtcae": objectives.MVTCAE,
     },
     "schedule": {
         "constant": schedules.Constant,

@@ -176,9 +176,9 @@ def load(
             one value.
         observed: Make a part of x itself the entry "observed" of the condition: "quadrant", "half",
             "three-quadrants" or "random" (see `lowerbound.data.masks`), or the columns of a table that are observed.
-        parts: Names of the parts of x, where it has several, like ["image", "label"]. The first is x itself, of a dict
-            of arrays or a .npz the array of this name; the others lie where `condition` finds what it names. See
-            `split_parts` and `join_parts`.
+        parts: Names of the parts of x, where it has several, like ["image", "label"]. The first is x itself, of a
+            dict of arrays or a .npz the array of this name; the others lie where `condition` finds what it names.
+            See `split_parts` and `join_parts`.
         labelled: Keep so many labels of the training split as condition, of each class equally many; the others are
             missing.
         groups: One number or word per example, or the path of a .npy with them: examples of a group stay in one
@@ -209,7 +209,8 @@ USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items
 _STORED = (
     "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames",
     "background", "dequantize", "on_corrupt",
-    "columns", "label_column", "values", "axes", "schema", "unknown", "condition", "observed", "parts", "labelled", "groups",
+    "columns", "label_column", "values", "axes", "schema", "unknown", "condition", "observed", "parts",
+    "labelled", "groups",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,7 @@ def _read_classes(
     """A part of one class for each example: its number, among those that the model knows if there is one."""
     arrays = source.parts
     ends = np.cumsum([0, *map(len, arrays)])
-    rows = [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    rows = [slice(start, end) for start, end in pairwise(ends)]
     entry = read_labels(replace(source, labels=arrays), rows, what, optional=True)  # pyright: ignore[reportArgumentType]
     assert entry is not None
     classes = own = entry.spec.classes or ()

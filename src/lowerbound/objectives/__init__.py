@@ -11,6 +11,7 @@ from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
 from .info_vae import InfoVAE
 from .multiply_weighted import MultiplyWeighted
+from .mvtcae import MVTCAE
 from .perceptual import FeatureDistance, StructuralSimilarity
 from .regularised import Regularised
 from .renyi import Renyi
@@ -25,6 +26,7 @@ from .wasserstein import Wasserstein
 __all__ = [
     "DIP",
     "ELBO",
+    "MVTCAE",
     "VAEGAN",
     "Adversarial",
     "Capacity",

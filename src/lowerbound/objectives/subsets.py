@@ -10,7 +10,8 @@ Each term is a bound on log p(x_S), so the reported bound is that of the first a
 
 Reference:
     Multimodal generative models for scalable weakly-supervised learning (Wu and Goodman, 2018),
-    https://arxiv.org/abs/1802.05335, eq. 4, whose J sets are alike for a batch; here each example has its own
+    https://arxiv.org/abs/1802.05335, whose J sets are those of a whole batch; here each example
+    has its own
 """
 
 from __future__ import annotations

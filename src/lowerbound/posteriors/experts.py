@@ -155,7 +155,7 @@ class Components(Mixture):
         if self.stratified:
             number = number + torch.arange(n, device=drawn.device).reshape(-1, *[1] * len(batch))
         # The components that take part first, each group in its order.
-        order = (~self.takes_part).int().argsort(0, stable=True)
+        order = (~self.takes_part).int().argsort(dim=0, stable=True)
         k = order.gather(0, number % count)
         index = k.reshape(n, 1, *batch, *[1] * len(event)).expand(n, 1, *batch, *event)
         return drawn.gather(1, index).squeeze(1).reshape(*shape, *batch, *event)
