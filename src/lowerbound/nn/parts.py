@@ -44,7 +44,8 @@ class _Parts(Network):
         super().__init__(in_shape, out_shape, context)
         if layout is None:
             raise ConfigError(
-                f"network 'parts' of {self.in_shape} needs x of several named parts: load the data with parts="
+                f"network 'parts' from {self.in_shape} to {self.out_shape} needs x of several named parts: load the "
+                "data with parts="
             )
         self.layout, self.hidden = layout, tuple(hidden)
         self.networks = None if networks is None else dict(networks)
