@@ -73,7 +73,11 @@ def sets():
         "angles": (2 * np.arctan(wine.data - wine.data.mean(0)).astype("f"), {"values": "real"}, wine.target),
         "table": (wine.data.astype("f"), {}, wine.target),
         "parts": (
-            {"image": (images > 7).astype(np.uint8), "rows": digits.images.mean(2), "third": digits.target % 3},
+            {
+                "image": (images > 7).astype(np.uint8),
+                "rows": digits.images.mean(2),
+                "third": digits.target % 3,
+            },
             {"binarize": "none", "parts": ["image", "rows", "third"]},
             digits.target,
         ),

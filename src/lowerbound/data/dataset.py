@@ -178,7 +178,7 @@ class Split:
         at = index.to(x.device)
         c = {name: read_entry(stored.index_select(0, at)) for name, stored in self.conditions.items()}
         if self.mask_rule is not None:
-            shape, columns = self.spec.event_shape, self.spec.columns
+            shape, columns = self.spec.event_shape, self.spec.owners
             mask = draw_masks(self.mask_rule, len(x), shape, columns, device=x.device, generator=for_masks)
             c["observed"] = observe(x, mask)
         return x, c

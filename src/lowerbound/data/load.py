@@ -30,7 +30,7 @@ from .pictures import SUFFIXES, PictureForm, check_colour, some
 from .several import check_names, join_source, meaning_of
 from .shared import Shared
 from .source import Source
-from .spec import Binarize, ColumnSpec, ConditionSpec, DataSpec, Values, check_option
+from .spec import Binarize, ColumnSpec, ConditionSpec, DataSpec, Values, check_option, owners_of
 from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
@@ -304,7 +304,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     conditions = [entry.spec for entry in entries]
     if observed is not None:
         rule = observed if isinstance(observed, str) else tuple(observed)
-        check_rule(rule, event_shape, found.columns)
+        check_rule(rule, event_shape, found.columns or owners_of(named))
         conditions.append(ConditionSpec("observed", "observed", (2, *event_shape), masks=rule))
     facts = scan(found, name)
     asked_for = {option: given[option] for option in ("binarize", "values", "dequantize")}

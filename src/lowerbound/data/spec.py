@@ -227,13 +227,18 @@ class DataSpec:
             return sum(part.log_volume for part in self.named)
         return 0.0 if self.levels is None else self.dimensions * math.log(self.levels)
 
+    @property
+    def owners(self) -> tuple[str, ...] | None:
+        """The named part or the column that each element of a flattened x belongs to; None if there are no names."""
+        return self.columns or owners_of(self.named)
+
     def places(self, names: Sequence[str]) -> list[bool]:
         """Which elements of a flattened x belong to named parts, or to columns of a table.
 
         Raises:
             ConfigError: There is no such part or column.
         """
-        owners = [part.source for part in self.named or () for _ in range(part.dimensions)] or self.columns
+        owners = self.owners
         if owners is None:
             raise ConfigError(
                 f"{self.source} has neither named parts nor columns; give a mask of x in their place"
@@ -279,8 +284,9 @@ class DataSpec:
             DataError: they have other columns, or a condition of another shape or other classes.
         """
         pairs: list[tuple[str, Sequence[Any], Sequence[Any]]] = []
-        if self.columns and came.columns:
-            pairs.append(("the columns", self.columns, came.columns))
+        if self.owners and came.owners:
+            whats = "the columns" if self.named is None else "the parts"
+            pairs.append((whats, self.owners, came.owners))
         entries = {entry.name: entry for entry in came.conditions or ()}
         for entry in self.conditions or ():
             other = entries.get(entry.name, entry)
@@ -297,6 +303,11 @@ class DataSpec:
                     f"{came.source} has {what} {_listed(its)}; the model was made for {_listed(own)}, in this order: "
                     "read the data with lowerbound.data.load_like(source, model.data_spec)"
                 )
+
+
+def owners_of(named: Sequence[DataSpec] | None) -> tuple[str, ...] | None:
+    """The part that each element of a flattened x belongs to."""
+    return None if named is None else tuple(part.source for part in named for _ in range(part.dimensions))
 
 
 def _entries(cls: type, stored: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -79,8 +79,8 @@ class _Parts(Network):
 class PartsEncoder(_Parts):
     """A network for each part of x, and whether the part is there: the encoder of a posterior of experts.
 
-    It reads the features of all parts, then a mask of x; what a part's network sees is the part's, with its mask
-    below. A part is there if any of its elements is.
+    It reads the features of all parts, then a mask of x; what a part's network sees is the part's, and below it
+    1 where an element is missing. A part is there if any of its elements is.
 
     Args:
         in_shape: (F + D,).
@@ -110,9 +110,12 @@ class PartsEncoder(_Parts):
             self.layout, self.each, values.split(owns, -1), masks.split(events, -1), strict=True
         ):
             below = part.event_shape[1:]
-            both = torch.cat([own.unflatten(-1, (-1, *below)), mask.unflatten(-1, (-1, *below))], 1)
+            there = mask.amax(-1, keepdim=True)
+            # Of most examples no element of a part is missing alone, and zeros do not hold up learning as ones would.
+            gaps = there - mask
+            both = torch.cat([own.unflatten(-1, (-1, *below)), gaps.unflatten(-1, (-1, *below))], 1)
             h = network(both, context) if self.context else network(both)
-            there = mask.amax(-1).reshape(-1, *[1] * (h.ndim - 1)).to(h.dtype)
+            there = there.reshape(-1, *[1] * (h.ndim - 1)).to(h.dtype)
             found.append(torch.cat([h, there.expand_as(h[:, :1])], 1))
         return torch.stack(found, 1)
 
