@@ -244,7 +244,10 @@ def recipe(data: Data, model: VAE, given: Mapping[str, Any]) -> tuple[objectives
         usual = {"batch_size": batch, "weight_decay": 0.05, "epochs": epochs, "patience": 6}
     else:
         # Of named parts, each set of them is to be enough.
-        bound = objectives.ELBO() if data.spec.named is None else objectives.Subsets()
+        bound = objectives.ELBO()
+        if data.spec.named is not None:
+            rising = objectives.Linear(0.0, 1.0, 0.3, "fraction")
+            bound = objectives.Subsets(objectives.ELBO(beta=rising))
     if given.keys() & {"epochs", "minutes"}:
         usual.pop("epochs", None)
     return bound, {**usual, **given}

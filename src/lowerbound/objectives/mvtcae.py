@@ -24,7 +24,7 @@ from ..distributions import closed_form_kl
 from ..errors import ConfigError
 from ..model import VAE
 from .base import Objective, ObjectiveOutput, check_weights
-from .schedules import Progress
+from .schedules import Progress, Schedule, as_schedule
 from .subsets import only, part_sizes
 
 
@@ -33,15 +33,16 @@ class MVTCAE(Objective):
 
     Args:
         alpha: How much of the total correlation's bound comes from the parts alone, between 0 and 1.
-        beta: Weight of the divergences.
+        beta: Weight of the divergences, a number or a schedule.
 
     Raises:
         ConfigError: a weight is out of its range.
     """
 
-    def __init__(self, alpha: float = 0.9, beta: float = 1.0) -> None:
+    def __init__(self, alpha: float = 0.9, beta: float | Schedule = 1.0) -> None:
         super().__init__()
-        check_weights(self, beta=beta)
+        if not isinstance(beta, Schedule):
+            check_weights(self, beta=beta)
         if not 0 <= alpha <= 1:
             raise ConfigError(f"MVTCAE needs alpha between 0 and 1; got {alpha!r}")
         self.alpha, self.beta = alpha, beta
@@ -61,7 +62,7 @@ class MVTCAE(Objective):
             total, count = total + torch.where(there, kl, 0.0), count + there
         reconstruction, kl = out.log_likelihood.mean(), out.kl().mean()
         between = (total / count.clamp(min=1)).mean()
-        loss = self.beta * ((1 - self.alpha) * kl + self.alpha * between)
+        loss = as_schedule(self.beta)(progress) * ((1 - self.alpha) * kl + self.alpha * between)
         loss = loss - (1 - self.alpha / len(sizes)) * reconstruction
         terms = {"reconstruction": reconstruction, "kl": kl, "between": between}
         return ObjectiveOutput(
@@ -71,6 +72,7 @@ class MVTCAE(Objective):
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError unless x has named parts, and two posteriors a divergence in closed form."""
         part_sizes(model, self)
+        as_schedule(self.beta).check(progress)
         if not model.kl_factorises():
             raise ConfigError(
                 "MVTCAE needs posteriors whose divergence is known, which that of a mixture is not: combine='poe'"
