@@ -63,7 +63,9 @@ def main(out: str | Path, quick: bool = False) -> dict[str, dict[str, float]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = [what for what in PRESETS.values() for _ in range(DRAWS)]
     path.write_bytes(
-        image_grid(torch.cat(rows).flatten(0, 1), columns=len(classes), column_labels=classes, row_labels=labels)
+        image_grid(
+            torch.cat(rows).flatten(0, 1), columns=len(classes), column_labels=classes, row_labels=labels
+        )
     )
     print(f"wrote {path}")
     return results
