@@ -24,7 +24,7 @@ DRAWS = 2
 
 
 def main(out: str | Path, quick: bool = False) -> dict[str, dict[str, float]]:
-    epochs, samples, test = (8, 50, 40) if quick else (100, 1000, 180)
+    epochs, samples, test = (8, 50, 40) if quick else (40, 200, 180)
     data = lb.data.load("digits", parts=["image", "label"])
     classes = data.spec.named[1].classes
     print(f"{test} test digits, nats")
