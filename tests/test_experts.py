@@ -18,7 +18,6 @@ from lowerbound.objectives import ELBO, MVTCAE, ImportanceWeighted, Progress, Su
 from lowerbound.objectives.subsets import only
 from lowerbound.posteriors import Experts
 from lowerbound.slots import Part
-from lowerbound.testing import check_posterior
 
 SIZES, SIGMA = (3, 2, 1), 0.6
 LAYOUT = [Part(name, (n,), (2 * n,), (1, n)) for name, n in zip("abc", SIZES, strict=True)]
@@ -149,11 +148,6 @@ def test_draws_of_a_mixture_follow_its_density_and_the_parts_that_are_there(floa
     shares = torch.stack([((z - m).abs() < 2).double().mean(0) for m in (-4.0, 0.0, 4.0)], 1)
     expected = torch.tensor([[1, 1, 1], [1.5, 0, 1.5]]) / 3
     torch.testing.assert_close(shares, expected.double(), atol=1e-3 if stratified else 0.05, rtol=0)
-
-
-@pytest.mark.parametrize("combine", ["poe", "moe", "mopoe"])
-def test_the_posterior_keeps_the_contract(combine, device):
-    check_posterior(lambda: Experts(2, LAYOUT, combine, stratified=False), device=device)
 
 
 def test_dreg_of_independent_draws_of_a_mixture_has_the_expectation_of_the_plain_gradient(linear):
@@ -477,3 +471,45 @@ def test_join_and_split_say_what_is_wrong(arrays):
         split_parts(torch.zeros(2, 18), spec)
     with pytest.raises(ConfigError, match="no named parts"):
         split_parts(torch.zeros(2, 18), lb.data.load(arrays["tone"]).spec)
+
+
+# -------------------------------------------------------------------------------------------- the rest of the library
+def test_the_usual_choice_for_parts(arrays):
+    from lowerbound.defaults import recipe
+    from lowerbound.report.tables import columns_of
+
+    data = lb.data.load(arrays, parts=["image", "tone", "kind"])
+    model = lb.VAE.for_data(data)
+    parts = (model.encoder, model.posterior, model.decoder, model.likelihood, model.transform)
+    names = [type(part).__name__ for part in parts]
+    assert names == ["PartsEncoder", "Experts", "PartsDecoder", "Parts", "Standardize"]
+    assert [type(family).__name__ for family in model.likelihood.each] == [
+        "Gaussian",
+        "Gaussian",
+        "Categorical",
+    ]
+    objective, _ = recipe(data, model, {})
+    assert isinstance(objective, Subsets)
+    assert repr(data).startswith(
+        "Data 'array': parts image (1, 4, 4) unit, tone (2,) real, kind (1,) categorical"
+    )
+    columns = columns_of(data.spec)
+    assert [column.name for column in columns[-3:]] == ["tone 1", "tone 2", "kind"]
+    assert columns[-1].categories == ("cat", "dog", "eel")
+    assert (len(columns), columns[0].kind) == (19, "real")
+
+
+def test_parts_are_written_as_a_file_that_is_read_again(tmp_path):
+    from lowerbound.cli.writing import formats_of, write_observations
+    from lowerbound.data.masks import check_rule, draw_masks
+
+    data = lb.data.load("digits", parts=["image", "label"])
+    x = lb.VAE.for_data(data, latent=2).sample(6, mean=False, seed=0)
+    assert formats_of(data.spec)[0] == ".npz"
+    write_observations(tmp_path / "x.npz", x, data.spec)
+    with np.load(tmp_path / "x.npz") as file:
+        assert file["label"].tolist() == [str(int(n)) for n in x[:, -1]]
+    back, _ = next(iter(lb.data.load_like(tmp_path / "x.npz", data.spec).test.batches(6)))
+    assert torch.equal(back, x)
+    check_rule(("label",), (65,), data.spec.owners)
+    assert draw_masks(("label",), 1, (65,), data.spec.owners)[0].nonzero().tolist() == [[64]]
