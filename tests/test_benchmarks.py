@@ -53,6 +53,14 @@ def pair(peers, images):
     return make
 
 
+def test_second_views_are_other_images_of_the_class(script):
+    label = np.random.default_rng(0).integers(0, 4, 50)
+    other = script("multimodal").another(label, np.random.default_rng(1))
+    assert sorted(other) == list(range(50))
+    assert (label[other] == label).all()
+    assert (other != np.arange(50)).all()
+
+
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_the_peers_networks_give_what_ours_give(pair, network):
     ours, encoder, decoder = pair(network)

@@ -46,6 +46,8 @@ BESIDE = {
     ("prior", "codebook"): {"prior": {"type": "codebook", "codes": 8, "order": 6}, "posterior": "vq"},
     ("prior", "lattice"): {"prior": {"type": "lattice", "order": 6}, "posterior": "fsq"},
     ("prior", "vamp"): {"prior": {"type": "vamp", "components": 5}},
+    # Parts need no experts: one network may read them all.
+    ("likelihood", "parts"): {"likelihood": "parts", "posterior": "diagonal_gaussian"},
 }
 BESIDE["prior", "cell"] = BESIDE["posterior", "cell_gaussian"]
 NO_LIKELIHOOD = {"deterministic": "a deterministic code has no density"}
@@ -70,17 +72,28 @@ def sets():
         "real": (np.log(wine.data).astype("f"), {"values": "real"}, wine.target),
         "angles": (2 * np.arctan(wine.data - wine.data.mean(0)).astype("f"), {"values": "real"}, wine.target),
         "table": (wine.data.astype("f"), {}, wine.target),
+        "parts": (
+            {
+                "image": (images > 7).astype(np.uint8),
+                "rows": digits.images.mean(2),
+                "third": digits.target % 3,
+            },
+            {"binarize": "none", "parts": ["image", "rows", "third"]},
+            digits.target,
+        ),
     }
 
 
 @functools.cache
 def data(name, labels=False):
     x, options, y = sets()[name]
-    few = np.random.default_rng(0).permutation(len(x))[:EXAMPLES]
+    few = np.random.default_rng(0).permutation(len(y))[:EXAMPLES]
     if name == "table":
         import pandas as pd
 
         x = pd.DataFrame(x)
+    elif name == "parts":
+        x = {key: array[few] for key, array in x.items()}
     else:
         few_x = x[few]
         x = few_x
@@ -91,6 +104,8 @@ def data(name, labels=False):
 def suited(kind, name):
     """Name of the first data that the likelihood can score; bits for other slots."""
     beside = BESIDE.get((kind, name), {})
+    if name in ("experts", "parts"):
+        return "parts"
     if "decoder" in beside:
         return "real"
     if kind != "likelihood":

@@ -38,6 +38,14 @@ def test_quickstart_beats_independent_pixels_and_survives_saving(example, tmp_pa
     assert is_picture(tmp_path / "quickstart.png")
 
 
+def test_each_of_two_parts_says_something_of_the_other(example, tmp_path):
+    for numbers in example("parts").main(tmp_path, quick=True).values():
+        assert numbers["label_given_image"] > -math.log(10) + 0.5
+        assert numbers["wrong"] < 0.6
+        assert numbers["image_given_label"] > -27
+    assert is_picture(tmp_path / "parts.png")
+
+
 def test_samples_of_a_run_are_those_of_its_model(example, tmp_path):
     data = lb.data.load("digits")
     lb.fit(lb.VAE.for_data(data, latent=2), data, epochs=1, out=tmp_path / "run", progress=False)

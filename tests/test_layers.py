@@ -10,9 +10,11 @@ SOURCES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-# Methods of the model, and of results that draw themselves, hand over to what is built on them when they are called.
+# Methods of the model, and of results that draw themselves, hand over to what is built on them when they are called;
+# a likelihood of parts builds those of the parts by their names.
 UPWARD = {
     ("comparison", "report"),
+    ("likelihoods", "registry"),
     ("model", "completion"),
     ("model", "defaults"),
     ("model", "using"),

@@ -34,7 +34,7 @@ def parts_of(name, condition=None):
     check_overrides(chosen)
     options = chosen.pop("data", {})
     if condition:
-        options = {**options, "condition": condition}
+        options = {**options, "condition": _third() if "parts" in options else condition}
     objective, settings = chosen.pop("objective", None), chosen.pop("training", {})
     if objective is not None:
         objective = {**objective, **SMALLER.get(objective["type"], {})}
@@ -42,7 +42,16 @@ def parts_of(name, condition=None):
     kind = slots.get("network", {}).get("type", "mlp")
     if name != "linear":
         slots["network"] = SMALL if kind == "mlp" else {"type": kind, "channels": [4, 4]}
+    if "parts" in options:
+        slots["network"] = {"type": "parts", "hidden": [16]}
     return lb.data.load("digits", **options), slots, objective, settings
+
+
+def _third():
+    """A condition that is no part of x."""
+    from sklearn.datasets import load_digits
+
+    return {"third": load_digits().target % 3}
 
 
 def interrupt(model, record):

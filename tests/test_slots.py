@@ -79,6 +79,7 @@ from lowerbound.priors import (
     VampPrior,
 )
 from lowerbound.registry import REGISTRY
+from lowerbound.slots import Part
 from lowerbound.testing import (
     check_condition,
     check_likelihood,
@@ -89,6 +90,7 @@ from lowerbound.testing import (
 
 NOT_REAL = (math.nan, math.inf, -math.inf)
 
+TWO_PARTS = [Part("a", (2,), (4,), (1, 2)), Part("b", (1,), (2,), (1, 1))]
 POSTERIORS = {
     "diagonal_gaussian": lambda: DiagonalGaussian(3),
     "diagonal_gaussian_one": lambda: DiagonalGaussian(1),
@@ -118,6 +120,9 @@ POSTERIORS = {
     "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
     "poincare": lambda: posteriors.Poincare(2),
     "poincare_three": lambda: posteriors.Poincare(3, curvature=1.0),
+    "experts": lambda: posteriors.Experts(3, TWO_PARTS),
+    "experts_mixture": lambda: posteriors.Experts(2, TWO_PARTS, "moe", stratified=False),
+    "experts_products": lambda: posteriors.Experts(2, TWO_PARTS, "mopoe", stratified=False),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),

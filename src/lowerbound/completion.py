@@ -296,7 +296,7 @@ def _read_condition(model: VAE, x: Tensor, mask: Tensor, c: Any, method: Method)
 
 def _check_rule(model: VAE, rule: str | tuple[str, ...], mask: Tensor) -> None:
     """Raise ConfigError if the model was trained with one mask and this is another."""
-    columns = getattr(model.data_spec, "columns", None)
+    columns = getattr(model.data_spec, "owners", None)
     # Without the table's columns there is no telling where those of the rule are.
     if rule == "random" or (columns is None and not isinstance(rule, str)):
         return

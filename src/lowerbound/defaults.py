@@ -55,24 +55,18 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     if not image or size <= 1024:
         width = 512 if size > 256 or spec.tabular else 256 if _of_columns(spec) else 128
         network = {"type": "mlp", "hidden": [width, width]} | ({"dropout": 0.1} if _of_columns(spec) else {})
+    if spec.named is not None:
+        network = {"type": "parts"}
     given = as_options("network", overrides.get("network", {}))
     network = merge({"network": network}, {"network": given})["network"]
     usual: dict[str, dict[str, Any]] = {
         "encoder": network,
-        "posterior": {"type": "diagonal_gaussian"},
+        "posterior": {"type": "experts" if spec.named is not None else "diagonal_gaussian"},
         # New rows are drawn from it, and under N(0, I) there are holes. Under a condition its codes would mean
         # another thing for each class.
         "prior": {"type": "flow" if _of_columns(spec) and not spec.conditions else "standard_normal"},
         "decoder": network,
-        "likelihood": {"type": "columns"}
-        if spec.tabular
-        else {
-            "binary": {"type": "bernoulli"},
-            "unit": {"type": "gaussian", "scale": "optimal"},
-            "real": {"type": "gaussian", "scale": "optimal" if image else "per_dimension"},
-            "count": {"type": "negative_binomial", "library": "given"},
-            "categorical": {"type": "categorical"},
-        }[spec.values],
+        "likelihood": _usual_likelihood(spec),
         "transform": {"type": "none"},
         "classifier": {"type": "none"},
     }
@@ -85,7 +79,7 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
         if slot == "condition":
             chosen[slot] = _with_conditions(spec, overrides.get(slot, {}))
             continue
-        if slot == "transform" and spec.values == "real":
+        if slot == "transform" and "real" in [spec.values, *(part.values for part in spec.named or ())]:
             family = REGISTRY["likelihood"].get(chosen["likelihood"]["type"])  # None of the user's own
             if getattr(family, "standardised", False):
                 usual[slot] = {"type": "standardize"}
@@ -103,6 +97,26 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
                 entry["missing"] = False
     _check_together(spec, chosen, modules)
     return chosen
+
+
+def _usual_likelihood(spec: DataSpec) -> dict[str, Any]:
+    """Return the likelihood that suits the values, of named parts one for each."""
+    if spec.named is not None:
+        families = {part.source: _usual_likelihood(part) for part in spec.named}
+        for family in families.values():
+            # The σ that fits a batch best belongs to the whole distribution, which is asked for it.
+            if family.get("scale") == "optimal":
+                family["scale"] = "learned"
+        return {"type": "parts", "families": families}
+    if spec.tabular:
+        return {"type": "columns"}
+    return {
+        "binary": {"type": "bernoulli"},
+        "unit": {"type": "gaussian", "scale": "optimal"},
+        "real": {"type": "gaussian", "scale": "optimal" if spec.kind == "image" else "per_dimension"},
+        "count": {"type": "negative_binomial", "library": "given"},
+        "categorical": {"type": "categorical"},
+    }[spec.values]
 
 
 def _of_columns(spec: DataSpec) -> bool:
@@ -229,7 +243,11 @@ def recipe(data: Data, model: VAE, given: Mapping[str, Any]) -> tuple[objectives
         epochs = max(50, min(120, math.ceil(2500 / math.ceil(rows / batch))))
         usual = {"batch_size": batch, "weight_decay": 0.05, "epochs": epochs, "patience": 6}
     else:
+        # Of named parts, each set of them is to be enough.
         bound = objectives.ELBO()
+        if data.spec.named is not None:
+            rising = objectives.Linear(0.0, 1.0, 0.3, "fraction")
+            bound = objectives.Subsets(objectives.ELBO(beta=rising))
     if given.keys() & {"epochs", "minutes"}:
         usual.pop("epochs", None)
     return bound, {**usual, **given}
@@ -298,6 +316,7 @@ def build_model(chosen: Mapping[str, Any], latent: Any, spec: DataSpec) -> VAE:
         map_shape=last.map_shape if isinstance(last, conditions.Map) else None,
         feature_shape=likelihood.feature_shape,
         data_shape=spec.event_shape,
+        layout=likelihood.layout,
     )
     posterior = slot("posterior", event_shape=latent_shape_of(latent))
     prior = slot("prior", event_shape=posterior.event_shape)
@@ -346,7 +365,10 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
         if entry.starts:
             entry.start(data.train.distinct(name), model)
     if isinstance(model.transform, Standardize) and "transform" not in modules:
-        model.transform = Standardize(data.mean, data.std)
+        mean, std, own = data.mean, data.std, model.likelihood.standardised
+        if isinstance(own, torch.Tensor):  # of named parts, some are
+            mean, std = torch.where(own, mean, 0.0), torch.where(own, std, 1.0)
+        model.transform = Standardize(mean, std)
     u = starting_sample(data.train, model.transform)
     networks = {"posterior": "encoder", "likelihood": "decoder"}
     for name in ("encoder", "posterior", "prior", "decoder", "likelihood"):

@@ -28,6 +28,9 @@ class Preset(NamedTuple):
 # A likelihood of which minus the logarithm is the squared error, up to a constant; and codes that are certain.
 _SQUARED = {"data": {"binarize": "none"}, "likelihood": {"type": "gaussian", "scale": 0.7071067811865476}}
 _CERTAIN = {**_SQUARED, "posterior": {"type": "deterministic"}, "prior": {"type": "standard_normal"}}
+_IMAGE_AND_LABEL = {"data": {"parts": ["image", "label"]}}  # of other data: data.parts
+# Else a label, whose few nats come first, is all that the codes say.
+_RISING = {"type": "linear", "start": 0.0, "end": 1.0, "length": 0.3, "unit": "fraction"}
 _TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
 
 PRESETS: dict[str, Preset] = {
@@ -299,6 +302,45 @@ PRESETS: dict[str, Preset] = {
             "classifier": {"type": "mlp"},
             "objective": {"type": "semi_supervised"},
             "training": {"labelled_per_batch": 50, "keep": "last"},
+        },
+    ),
+    "mvae": Preset(
+        "several parts of x: product of experts, bounds on all parts and on each alone",
+        "Wu and Goodman 2018, arXiv:1802.05335",
+        {
+            **_IMAGE_AND_LABEL,
+            "posterior": {"type": "experts", "combine": "poe"},
+            "objective": {
+                "type": "subsets",
+                "objective": {"type": "elbo", "beta": _RISING},
+            },
+        },
+    ),
+    "mmvae": Preset(
+        "several parts of x: mixture of experts, importance-weighted bound of 10 samples, DReG",
+        "Shi et al. 2019, arXiv:1911.03393",
+        {
+            **_IMAGE_AND_LABEL,
+            "posterior": {"type": "experts", "combine": "moe", "stratified": False},
+            "objective": {"type": "importance_weighted", "samples": 10, "gradient": "dreg"},
+        },
+    ),
+    "mopoe": Preset(
+        "several parts of x: mixture of the products of every set of experts",
+        "Sutter, Daunhawer and Vogt 2021, arXiv:2105.02470",
+        {
+            **_IMAGE_AND_LABEL,
+            "posterior": {"type": "experts", "combine": "mopoe"},
+            "objective": {"type": "elbo", "beta": _RISING},
+        },
+    ),
+    "mvtcae": Preset(
+        "several parts of x: product of experts, each drawn to what all say",
+        "Hwang et al. 2021, Multi-view representation learning via total correlation objective",
+        {
+            **_IMAGE_AND_LABEL,
+            "posterior": {"type": "experts", "combine": "poe"},
+            "objective": {"type": "mvtcae", "alpha": 0.9, "beta": {**_RISING, "end": 2.5}},
         },
     ),
     "conv": Preset("convolutional networks", "", {"network": {"type": "conv"}}),

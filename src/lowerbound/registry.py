@@ -28,17 +28,28 @@ from torch import nn
 from . import conditions, likelihoods, objectives, posteriors, priors
 from .data import Standardize
 from .errors import ConfigError, suggest
-from .nn import ENCODERS, MLP, AffineMLP, CellDecoder, CellEncoder, ConvDecoder, ResNetDecoder
+from .nn import (
+    ENCODERS,
+    MLP,
+    AffineMLP,
+    CellDecoder,
+    CellEncoder,
+    ConvDecoder,
+    PartsDecoder,
+    PartsEncoder,
+    ResNetDecoder,
+)
 from .objectives import schedules
 
 REGISTRY: dict[str, dict[str, type]] = {
-    "encoder": {**ENCODERS, "affine_mlp": AffineMLP, "cells": CellEncoder},
+    "encoder": {**ENCODERS, "affine_mlp": AffineMLP, "cells": CellEncoder, "parts": PartsEncoder},
     "decoder": {
         "mlp": MLP,
         "affine_mlp": AffineMLP,
         "conv": ConvDecoder,
         "resnet": ResNetDecoder,
         "cells": CellDecoder,
+        "parts": PartsDecoder,
     },
     "posterior": {
         "cell_gaussian": posteriors.CellGaussian,
@@ -56,6 +67,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "fsq": posteriors.FiniteScalar,
         "gumbel_softmax": posteriors.GumbelSoftmax,
         "poincare": posteriors.Poincare,
+        "experts": posteriors.Experts,
     },
     "prior": {
         "cell": priors.CellPrior,
@@ -78,6 +90,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gaussian": likelihoods.Gaussian,
         "categorical": likelihoods.Categorical,
         "columns": likelihoods.Columns,
+        "parts": likelihoods.Parts,
         "laplace": likelihoods.Laplace,
         "student_t": likelihoods.StudentT,
         "log_cosh": likelihoods.LogCosh,
@@ -120,6 +133,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "vae_gan": objectives.VAEGAN,
         "structural_similarity": objectives.StructuralSimilarity,
         "switch": objectives.Switch,
+        "subsets": objectives.Subsets,
+        "mvtcae": objectives.MVTCAE,
     },
     "schedule": {
         "constant": schedules.Constant,
@@ -147,6 +162,7 @@ ON_REQUEST: dict[str, Any] = {
     "latent_shape": (2,),
     "context": 2,
     "map_shape": None,
+    "layout": None,
 }
 _BASES: dict[str, type] = {
     "posterior": posteriors.Posterior,

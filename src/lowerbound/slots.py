@@ -31,6 +31,22 @@ class Level(NamedTuple):
     kind: str = "real"
 
 
+class Part(NamedTuple):
+    """One named part of x; x has them flattened, one after the other.
+
+    Attributes:
+        name: Its name.
+        event_shape: Shape of its value.
+        feature_shape: Shape of it as a network reads it, with a mask of its elements below.
+        input_shape: Shape of what the likelihood reads of a network for it.
+    """
+
+    name: str
+    event_shape: tuple[int, ...]
+    feature_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+
+
 class Slot(nn.Module):
     """Base of the parts of a model.
 

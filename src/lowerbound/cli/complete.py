@@ -32,7 +32,8 @@ def complete(
         str | None,
         typer.Option(
             metavar="RULE",
-            help="What is observed: quadrant, half, three-quadrants, random, or a table's columns like age,height; "
+            help="What is observed: quadrant, half, three-quadrants, random, a table's columns like age,height, or "
+            "parts of x; "
             "if not given, a table's cells that are not empty, what the model was trained with, or half of images.",
         ),
     ] = None,
@@ -219,8 +220,8 @@ def _observed(part: Split, rule: str | None, count: int, seed: int) -> Tensor:
     chosen = usual if rule is None else mask_rule(rule)
     chosen = tuple(chosen) if isinstance(chosen, list) else chosen
     try:
-        check_rule(chosen, spec.event_shape, spec.columns)
+        check_rule(chosen, spec.event_shape, spec.owners)
     except ConfigError as error:
         raise ConfigError(f"--mask {rule}: {error}") from None
     generator = torch.Generator().manual_seed(seed)
-    return draw_masks(chosen, count, spec.event_shape, spec.columns, generator=generator)
+    return draw_masks(chosen, count, spec.event_shape, spec.owners, generator=generator)

@@ -25,7 +25,7 @@ from .options import (
 from .writing import check_out
 
 if TYPE_CHECKING:
-    from ..data import Data
+    from ..data import Data, DataSpec
 
 
 def inspect(
@@ -128,6 +128,14 @@ def _what(data: Data) -> str:
     spec = data.spec
     if spec.table is not None:
         return f"rows, {len(spec.table)} columns"
+    if spec.named is not None:
+        return f"examples of {len(spec.named)} parts: " + "; ".join(
+            f"{part.source}, {_kind(part)}" for part in spec.named
+        )
+    return _kind(spec)
+
+
+def _kind(spec: DataSpec) -> str:
     values = {
         "binary": "zeros and ones",
         "unit": "values in [0, 1]",

@@ -39,6 +39,8 @@ def formats_of(spec: DataSpec | None) -> tuple[str, ...]:
     """Return the endings that observations can be written with; the first is the default."""
     if spec is not None and spec.kind == "image":
         return (".png", ".npy")
+    if spec is not None and spec.named is not None:
+        return (".npz", ".npy")
     return (".csv", ".parquet", ".npy") if spec is not None and spec.table is not None else (".csv", ".npy")
 
 
@@ -84,6 +86,25 @@ def write_npy(out: Path, array: Tensor) -> None:
     write_atomically(out, write)
 
 
+def write_npz(out: Path, x: Tensor, spec: DataSpec) -> None:
+    """Write the named parts of x as a .npz, a class by its name."""
+    import numpy as np
+
+    from ..data import split_parts
+    from ..training import write_atomically
+
+    parts = {name: part.detach().cpu().numpy() for name, part in split_parts(x, spec).items()}
+    for part in spec.named or ():
+        if part.classes is not None:
+            parts[part.source] = np.array(part.classes)[parts[part.source].astype(int)[:, 0]]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, **parts)
+
+    write_atomically(out, write)
+
+
 def write_csv(out: Path, rows: Tensor, names: list[str], words: Mapping[str, Sequence[str]]) -> None:
     """Write a matrix (N, D) as a table with column names, and behind it columns of words, (N) each."""
     import csv
@@ -110,7 +131,7 @@ def write_observations(
     label: str = "label",
     **headings: Any,
 ) -> None:
-    """Write observations (N, *event): a picture grid, a table with the data's column names, or .npy.
+    """Write observations (N, *event): a picture grid, a table with the data's column names, .npy, or .npz of parts.
 
     Args:
         out: The file; its ending chooses.
@@ -142,6 +163,8 @@ def write_observations(
         write_atomically(out, lambda temporary: temporary.write_bytes(picture))
     elif out.suffix == ".npy":
         write_npy(out, x)
+    elif out.suffix == ".npz" and spec is not None:
+        write_npz(out, x, spec)
     elif spec is not None and spec.table is not None:
         from ..data.schema import decode
 

@@ -4,6 +4,7 @@ from .dataset import Condition, Data, Split
 from .like import load_like
 from .load import NAMES, load
 from .masks import MASK_RULES, draw_masks, observe
+from .several import join_parts, split_parts
 from .shared import Shared
 from .spec import ConditionSpec, DataSpec
 from .transforms import Standardize
@@ -19,7 +20,9 @@ __all__ = [
     "Split",
     "Standardize",
     "draw_masks",
+    "join_parts",
     "load",
     "load_like",
     "observe",
+    "split_parts",
 ]

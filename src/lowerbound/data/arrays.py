@@ -214,7 +214,7 @@ class ArrayBlocks(Blocks):
         return np.array(array[start : start + int(self.counts[block])])
 
 
-def read_npz(path: Path, conditions: Sequence[str] = ()) -> Source:
+def read_npz(path: Path, conditions: Sequence[str] = (), main: str | None = None) -> Source:
     """A .npz file: arrays train, valid and test (labels in train_labels, ...), or one array x (labels in y).
 
     A single array may have any name. What is conditioned on lies in arrays of that name: train_NAME, valid_NAME and
@@ -229,7 +229,7 @@ def read_npz(path: Path, conditions: Sequence[str] = ()) -> Source:
         beside = [key for name in conditions for key in keys[name]]
         check_names(beside, members, f"{path} has no array")
         there = [name for name in members if name not in beside]
-        x, y = _own_split(path, there) if own_split else _one_part(path, there)
+        x, y = _own_split(path, there) if own_split else _one_part(path, there, main)
         arrays = _unpacked(archive, members, [*x, *y, *beside], path)
     return Source(
         tuple(arrays[name] for name in x),
@@ -305,8 +305,12 @@ def _is_npy(path: Path) -> bool:
         return False
 
 
-def _one_part(path: Path, names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """The names of the data and of the labels among those of the arrays."""
+def _one_part(
+    path: Path, names: Sequence[str], main: str | None = None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The names of the data, which may be given, and of the labels among those of the arrays."""
+    if main in names:
+        return (main,), [name for name in ("label", "y") if name in names][:1]
     if len(names) == 1:
         return names, ()
     if "x" in names:

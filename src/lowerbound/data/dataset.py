@@ -178,7 +178,7 @@ class Split:
         at = index.to(x.device)
         c = {name: read_entry(stored.index_select(0, at)) for name, stored in self.conditions.items()}
         if self.mask_rule is not None:
-            shape, columns = self.spec.event_shape, self.spec.columns
+            shape, columns = self.spec.event_shape, self.spec.owners
             mask = draw_masks(self.mask_rule, len(x), shape, columns, device=x.device, generator=for_masks)
             c["observed"] = observe(x, mask)
         return x, c
@@ -339,10 +339,15 @@ class Data:
         values += ", some missing" if spec.missing else ""
         how = f", binarised ({spec.binarize})" if spec.binarize != "none" else ""
         how += f", dequantised from {spec.levels} levels" if spec.levels else ""
+        what = f"{spec.kind}s {spec.event_shape}, values {values}{how}"
+        if spec.named is not None:
+            what = "parts " + ", ".join(
+                f"{part.source} {part.event_shape} {part.values}" for part in spec.named
+            )
         labels = "no labels" if spec.classes is None else f"{len(spec.classes)} classes"
         condition = f"\n  condition: {', '.join(map(str, spec.conditions))}" if spec.conditions else ""
         return (
-            f"Data {spec.source!r}: {spec.kind}s {spec.event_shape}, values {values}{how}\n"
+            f"Data {spec.source!r}: {what}\n"
             f"  train {len(self.train)}, valid {len(self.valid)}, test {len(self.test)} examples, {labels}, "
             f"on {self.train.rows.device}{condition}" + "".join(f"\n  {note}" for note in self.notes)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from ..errors import DataError, ShapeError, listed
 from .dataset import Data
 from .load import load_as
 from .objects import examples_in
+from .several import join_parts
 from .sparse import SparseRows, is_annotated, is_sparse
 from .spec import ConditionSpec, DataSpec
 
@@ -118,6 +119,8 @@ def read_examples(x: Any, spec: DataSpec | None) -> Tensor:
             f"x is a batch of examples; got the path {os.fspath(x)[:200]!r}: read it with "
             "lowerbound.data.load_like(path, model.data_spec)"
         )
+    if spec is not None and spec.named is not None and isinstance(x, Mapping):
+        return join_parts(x, spec)
     if is_sparse(x) and spec is None:
         x = SparseRows(x, "x")[:]
     found = x if isinstance(x, Tensor) or is_sparse(x) or is_annotated(x) else examples_in(x)

@@ -27,9 +27,10 @@ from .masks import MASK_RULES, check_rule
 from .memory import MIB, cap_of
 from .partition import check_parts, cut, cut_by_identity, is_cut, make_splits
 from .pictures import SUFFIXES, PictureForm, check_colour, some
+from .several import check_names, join_source, meaning_of
 from .shared import Shared
 from .source import Source
-from .spec import Binarize, ColumnSpec, ConditionSpec, DataSpec, Values, check_option
+from .spec import Binarize, ColumnSpec, ConditionSpec, DataSpec, Values, check_option, owners_of
 from .values import interpret, scan
 
 NAMES = ("digits", *idx.DATASETS)
@@ -94,6 +95,7 @@ def load(
     unknown: str = "refuse",
     condition: str | Sequence[str] | Mapping[str, Any] | None = None,
     observed: str | Sequence[str] | None = None,
+    parts: Sequence[str] | None = None,
     labelled: int | None = None,
     groups: Any = None,
     stream: bool | None = None,
@@ -174,6 +176,9 @@ def load(
             one value.
         observed: Make a part of x itself the entry "observed" of the condition: "quadrant", "half",
             "three-quadrants" or "random" (see `lowerbound.data.masks`), or the columns of a table that are observed.
+        parts: Names of the parts of x, where it has several, like ["image", "label"]. The first is x itself, of a
+            dict of arrays or a .npz the array of this name; the others lie where `condition` finds what it names.
+            See `split_parts` and `join_parts`.
         labelled: Keep so many labels of the training split as condition, of each class equally many; the others are
             missing.
         groups: One number or word per example, or the path of a .npy with them: examples of a group stay in one
@@ -204,7 +209,8 @@ USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items
 _STORED = (
     "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames",
     "background", "dequantize", "on_corrupt",
-    "columns", "label_column", "values", "axes", "schema", "unknown", "condition", "observed", "labelled", "groups",
+    "columns", "label_column", "values", "axes", "schema", "unknown", "condition", "observed", "parts",
+    "labelled", "groups",
 )  # fmt: skip
 
 
@@ -231,16 +237,24 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
         options[name] = [given[name]] if isinstance(given[name], str) else options[name]
     if isinstance(condition, Mapping):
         options["condition"] = None
-    for name in ("groups", "split_by", "axes"):
+    for name in ("groups", "split_by", "axes", "parts"):
         if options[name] is None:
             del options[name]
     whole = options["split"] is None
     options["split"] = options["split"] or list(_FRACTIONS)
     streaming = {"stream": given["stream"], "memory": given["memory"]}
+    of_model = like.named if like is not None else None
+    several = [part.source for part in of_model] if of_model and given["parts"] is None else given["parts"]
+    if several is not None:
+        options["parts"] = several = check_names(several)
+        if given["values"] is not None:
+            raise ConfigError("values= is for x of one kind; with parts= leave it out")
     _check(options | streaming, labels)
     observed, seed = given["observed"], given["seed"]
     asked = list(arrays_given) if isinstance(condition, Mapping) else options["condition"]
     names = _check_conditions(asked, observed, given["labelled"])
+    for part in set(several or ()) & set(names):
+        raise ConfigError(f"{part!r} is both a part of x and a condition; leave it out of one of them")
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "array"
     known = _schema_of(given["schema"]) if like is None else _table_of(like)
     # A list of names and labels is for the reader of the folder, which knows the names.
@@ -268,6 +282,11 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     check_parts(found, name, whole)
     event_shape = found.parts[0].shape[1:]
     kind = "vector" if len(event_shape) == 1 else "image"
+    named = readings = None
+    if several is not None:
+        how_read = {option: given[option] for option in ("binarize", "dequantize")}
+        found, named, readings = join_source(found, several, how_read, like, name)
+        event_shape, kind = found.parts[0].shape[1:], "vector"
     cuts: list[Any] = [slice(0, len(found.parts[0]))] * 3
     by = options.pop("split_by", None)
     if not whole:
@@ -285,13 +304,16 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     conditions = [entry.spec for entry in entries]
     if observed is not None:
         rule = observed if isinstance(observed, str) else tuple(observed)
-        check_rule(rule, event_shape, found.columns)
+        check_rule(rule, event_shape, found.columns or owners_of(named))
         conditions.append(ConditionSpec("observed", "observed", (2, *event_shape), masks=rule))
     facts = scan(found, name)
     asked_for = {option: given[option] for option in ("binarize", "values", "dequantize")}
     if like is not None and like.stored is None and like.table is None:  # written before both were stored
         asked_for["values"] = like.values
-    meaning = interpret(found, facts, kind, like=like, name=name, **asked_for)
+    if readings is None:
+        meaning = interpret(found, facts, kind, like=like, name=name, **asked_for)
+    else:
+        meaning = meaning_of(readings)
     spec = DataSpec(
         source=name,
         kind=kind,
@@ -303,15 +325,17 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
         columns=found.columns,
         classes=None if numbered is None else numbered.spec.classes,
         conditions=tuple(conditions) or None,
-        missing=facts.missing > 0,
+        missing=facts.missing > 0 or named is not None,  # of named parts, any may be left out
         table=found.table if like is None else like.table,
         stored=None if found.table is not None else str(facts.stored_as),
         white=meaning.white,
         file=found.file,
+        named=named,
     )
     splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
     order = None if found.own_split or whole else np.concatenate(cuts)
-    options["binarize"] = spec.binarize
+    if named is None:
+        options["binarize"] = spec.binarize
     notes = [*said, *facts.notes(meaning, found.table is not None)]
     if not whole and len(splits[0]) < _FEW:
         notes.append(f"only {len(splits[0])} examples to train on; of so few nothing can be learned")
@@ -451,6 +475,9 @@ def _open(source: Any, options: dict[str, Any]) -> Source:
         return sparse.read_sparse(source, "the matrix")
     held = objects.held(source)
     _check_use(options, held.form)
+    if held.form == "columns" and (names := options.get("parts")):
+        own = {"columns": names[:1], "label_column": "label" if "label" in names[1:] else None}
+        options = options | {option: options[option] or value for option, value in own.items()}
     return held.read(PictureForm.of(options), reading_of(options, _parts(options)), options["seed"])
 
 
@@ -496,7 +523,7 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
     if suffix == ".npz" and sparse.is_sparse_npz(path):
         return sparse.read_sparse_npz(path)
     if suffix == ".npz":
-        return arrays.read_npz(path, _parts(options))
+        return arrays.read_npz(path, _parts(options), *(options.get("parts") or ())[:1])
     if suffix in (".pkl", ".pickle", ".pt", ".pth", ".joblib"):
         raise DataError(
             f"{name} is a pickle, and opening one can run any code; save the array with numpy.savez"
@@ -519,8 +546,9 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
 
 
 def _parts(options: dict[str, Any]) -> list[str]:
-    """What is to be conditioned on and lies in the source beside the data and the labels."""
-    return [name for name in options["condition"] or () if name != "label"]
+    """What is to be conditioned on, or a part of x, and lies in the source beside the data and the labels."""
+    names = [*(options["condition"] or ()), *(options.get("parts") or ())[1:]]
+    return [name for name in names if name != "label"]
 
 
 def _check_use(options: dict[str, Any], form: str | None) -> None:

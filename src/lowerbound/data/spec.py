@@ -152,6 +152,8 @@ class DataSpec:
         stored: Type of the stored values of data that are no table, in numpy's words; None if that is not known.
         white: Their largest grey level, if they are grey levels.
         file: How the file of a table is written, if it is one of texts.
+        named: The named parts of x, which has them flattened, one after the other; ``source`` is a part's name. None
+            if x is of one kind.
     """
 
     source: str
@@ -169,6 +171,7 @@ class DataSpec:
     stored: str | None = None
     white: float | None = None
     file: FileForm | None = None
+    named: tuple[DataSpec, ...] | None = None
 
     @property
     def tabular(self) -> bool:
@@ -177,7 +180,17 @@ class DataSpec:
 
     @property
     def parts(self) -> list[dict[str, Any]] | None:
-        """What a likelihood of a table must know of its columns, in the units of x; see `likelihoods.Columns`."""
+        """What a likelihood must know of a table's columns, in the units of x, or of named parts.
+
+        See `likelihoods.Columns` and `likelihoods.Parts`.
+        """
+        if self.named is not None:
+            of_part = [(part, {"categories": part.categories, "parts": part.parts}) for part in self.named]
+            return [
+                {"name": part.source, "shape": list(part.event_shape), "values": part.values}
+                | {key: value for key, value in facts.items() if value is not None}
+                for part, facts in of_part
+            ]
         if self.table is None:
             return None
         parts: list[dict[str, Any]] = []
@@ -210,7 +223,32 @@ class DataSpec:
         Reference:
             A note on the evaluation of generative models (Theis et al., 2016), https://arxiv.org/abs/1511.01844
         """
+        if self.named is not None:
+            return sum(part.log_volume for part in self.named)
         return 0.0 if self.levels is None else self.dimensions * math.log(self.levels)
+
+    @property
+    def owners(self) -> tuple[str, ...] | None:
+        """The named part or the column that each element of a flattened x belongs to; None if there are no names."""
+        return self.columns or owners_of(self.named)
+
+    def places(self, names: Sequence[str]) -> list[bool]:
+        """Which elements of a flattened x belong to named parts, or to columns of a table.
+
+        Raises:
+            ConfigError: There is no such part or column.
+        """
+        owners = self.owners
+        if owners is None:
+            raise ConfigError(
+                f"{self.source} has neither named parts nor columns; give a mask of x in their place"
+            )
+        for name in names:
+            if name not in owners:
+                raise ConfigError(
+                    f"{self.source} has no part {name!r}; {suggest(str(name), dict.fromkeys(owners))}"
+                )
+        return [owner in names for owner in owners]
 
     def to_dict(self) -> dict[str, Any]:
         """The attributes with lists for tuples, as JSON gives them back."""
@@ -228,6 +266,8 @@ class DataSpec:
             entries["conditions"] = tuple(map(ConditionSpec.from_dict, entries["conditions"]))
         if entries.get("table") is not None:
             entries["table"] = tuple(map(ColumnSpec.from_dict, entries["table"]))
+        if entries.get("named") is not None:
+            entries["named"] = tuple(map(DataSpec.from_dict, entries["named"]))
         if entries.get("file") is not None:
             entries["file"] = FileForm(**_entries(FileForm, entries["file"], "the form of a file"))
         return cls(**entries)
@@ -244,8 +284,9 @@ class DataSpec:
             DataError: they have other columns, or a condition of another shape or other classes.
         """
         pairs: list[tuple[str, Sequence[Any], Sequence[Any]]] = []
-        if self.columns and came.columns:
-            pairs.append(("the columns", self.columns, came.columns))
+        if self.owners and came.owners:
+            whats = "the columns" if self.named is None else "the parts"
+            pairs.append((whats, self.owners, came.owners))
         entries = {entry.name: entry for entry in came.conditions or ()}
         for entry in self.conditions or ():
             other = entries.get(entry.name, entry)
@@ -262,6 +303,11 @@ class DataSpec:
                     f"{came.source} has {what} {_listed(its)}; the model was made for {_listed(own)}, in this order: "
                     "read the data with lowerbound.data.load_like(source, model.data_spec)"
                 )
+
+
+def owners_of(named: Sequence[DataSpec] | None) -> tuple[str, ...] | None:
+    """The part that each element of a flattened x belongs to."""
+    return None if named is None else tuple(part.source for part in named for _ in range(part.dimensions))
 
 
 def _entries(cls: type, stored: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -284,7 +330,7 @@ def _typed(cls: type, key: str, value: Any, what: str) -> Any:
     if get_origin(hint) is Literal:
         check_option(key, value, get_args(hint))
     try:
-        nested: dict[str, Any] = dict.fromkeys(("conditions", "table"), tuple[Any, ...] | None)
+        nested: dict[str, Any] = dict.fromkeys(("conditions", "table", "named"), tuple[Any, ...] | None)
         wanted = (nested | {"file": dict[str, Any] | None}).get(key, hint)
         return TypeAdapter(wanted).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):

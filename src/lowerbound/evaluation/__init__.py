@@ -6,6 +6,7 @@ from .bounds import Bound, bound
 from .classification import ErrorRate, classification_error
 from .collapse import CollapseForecast, collapse_forecast
 from .columns import column_log_probs, oddest
+from .conditional import ConditionalNLL, conditional_nll
 from .factors import (
     Disentanglement,
     dci,
@@ -49,6 +50,7 @@ __all__ = [
     "Closeness",
     "Codes",
     "CollapseForecast",
+    "ConditionalNLL",
     "Disentanglement",
     "ErrorRate",
     "Gaps",
@@ -70,6 +72,7 @@ __all__ = [
     "collapse_forecast",
     "column_log_probs",
     "compare_features",
+    "conditional_nll",
     "dci",
     "density_coverage",
     "disentanglement",

@@ -13,6 +13,7 @@ from .laplace import Laplace
 from .log_cosh import LogCosh
 from .multinomial import Multinomial
 from .ordinal import Ordinal
+from .parts import Parts, PartsDistribution
 from .positive import Gamma, LogNormal
 from .student_t import StudentT
 from .von_mises import VonMises
@@ -35,6 +36,8 @@ __all__ = [
     "Multinomial",
     "NegativeBinomial",
     "Ordinal",
+    "Parts",
+    "PartsDistribution",
     "Poisson",
     "StudentT",
     "VonMises",

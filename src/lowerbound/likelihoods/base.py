@@ -18,7 +18,7 @@ from torch.distributions import Distribution
 
 from ..errors import SupportError
 from ..shapes import event_shape_of
-from ..slots import Family
+from ..slots import Family, Part
 
 
 class Likelihood(Family, ABC):
@@ -34,6 +34,7 @@ class Likelihood(Family, ABC):
         scores_missing: Its distributions score a missing value (NaN) themselves.
         standardised: Real values are standardised for it, unless another transform is chosen.
         discrete: Its values are discrete whatever the data say, so that log p(x) is that of a probability.
+        layout: The named parts of x; None if it has none.
         given: What of x itself its density is given, in a word ("library", "total"); None if that is a density of x.
         inside: A value in the support, which stands where x has none; its density is not counted.
     """
@@ -43,6 +44,7 @@ class Likelihood(Family, ABC):
     standardised: ClassVar[bool] = False
     discrete: ClassVar[bool] = False
     inside: ClassVar[float] = 0.0
+    layout: Sequence[Part] | None = None
     given: str | None = None
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:

@@ -4,6 +4,7 @@ from .affine import AffineMLP
 from .cells import CellDecoder, CellEncoder
 from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
+from .parts import PartsDecoder, PartsEncoder
 from .resnet import ResNetDecoder, ResNetEncoder
 
 # Networks that read what they are given whole, by the names that files and options use.
@@ -17,6 +18,8 @@ __all__ = [
     "CellEncoder",
     "ConvDecoder",
     "ConvEncoder",
+    "PartsDecoder",
+    "PartsEncoder",
     "ResNetDecoder",
     "ResNetEncoder",
 ]

@@ -11,11 +11,13 @@ from .factor_vae import FactorVAE
 from .importance_weighted import ImportanceWeighted
 from .info_vae import InfoVAE
 from .multiply_weighted import MultiplyWeighted
+from .mvtcae import MVTCAE
 from .perceptual import FeatureDistance, StructuralSimilarity
 from .regularised import Regularised
 from .renyi import Renyi
 from .schedules import Constant, Cosine, Linear, Progress, Schedule
 from .semi_supervised import SemiSupervised
+from .subsets import Subsets
 from .switch import Switch
 from .total_correlation import TotalCorrelation
 from .vae_gan import VAEGAN
@@ -24,6 +26,7 @@ from .wasserstein import Wasserstein
 __all__ = [
     "DIP",
     "ELBO",
+    "MVTCAE",
     "VAEGAN",
     "Adversarial",
     "Capacity",
@@ -46,6 +49,7 @@ __all__ = [
     "Schedule",
     "SemiSupervised",
     "StructuralSimilarity",
+    "Subsets",
     "Switch",
     "TotalCorrelation",
     "Wasserstein",

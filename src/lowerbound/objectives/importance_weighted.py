@@ -101,6 +101,14 @@ class ImportanceWeighted(Objective):
             share = factor.copy_(normalised)
         return ObjectiveOutput(-(share * log_weight).sum(0).mean() + mean_penalty(out), bound, terms)
 
+    def check(self, model: VAE, progress: Progress) -> None:
+        """Raise ConfigError if the gradient is "dreg" and the posterior's draws depend on each other."""
+        if self.gradient == "dreg" and self.samples > 1 and not model.posterior.independent:
+            raise ConfigError(
+                "gradient 'dreg' rests on independent draws of each example, which those of posterior "
+                f"{type(model.posterior).__name__} are not; set posterior.stratified=false, or use 'standard'"
+            )
+
     def _log_weight(self, out: VAEOutput) -> Tensor:
         """Return log w of every draw in nats, (S, B), with the gradient that the estimator takes of it."""
         if self.gradient == "standard":

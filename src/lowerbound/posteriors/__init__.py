@@ -3,6 +3,7 @@
 from .base import Posterior
 from .cell import CellGaussian
 from .deterministic import Deterministic
+from .experts import Experts
 from .flow import IAF, Coupling
 from .fsq import FiniteScalar
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
@@ -20,6 +21,7 @@ __all__ = [
     "Coupling",
     "Deterministic",
     "DiagonalGaussian",
+    "Experts",
     "FiniteScalar",
     "FullCovarianceGaussian",
     "GumbelSoftmax",

@@ -29,9 +29,11 @@ class Posterior(Family):
 
     Attributes:
         has_density: Whether q has a density; without one there is neither a bound nor log p(x).
+        independent: Whether the draws of one example are independent of each other.
     """
 
     has_density: ClassVar[bool] = True
+    independent: bool = True
 
     def __init__(
         self, event_shape: int | Sequence[int], input_shape: Sequence[int], levels: Sequence[Level] = ()

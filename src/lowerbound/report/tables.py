@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,12 +27,28 @@ def columns_of(spec: DataSpec) -> list[ColumnSpec]:
     """Return what each column of x means, (D,)."""
     if spec.table is not None:
         return [column for column in spec.table if column.is_modelled]
+    if spec.named is not None:
+        flat = [replace(part, event_shape=(part.dimensions,), columns=_numbered(part)) for part in spec.named]
+        return [
+            replace(column, categories=part.classes or column.categories)
+            for part in flat
+            for column in columns_of(part)
+        ]
     subscripts = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
     names = spec.columns or [f"x{str(k + 1).translate(subscripts)}" for k in range(spec.event_shape[0])]
     if spec.values in ("binary", "categorical"):
         places = tuple(range(spec.categories or 2))
         return [ColumnSpec(name, "category", "integer", categories=places) for name in names]
     return [ColumnSpec(name, "real", "float") for name in names]
+
+
+def _numbered(part: DataSpec) -> tuple[str, ...]:
+    """Return a name for each element of a part of x."""
+    return (
+        tuple(f"{part.source} {k + 1}" for k in range(part.dimensions))
+        if part.dimensions > 1
+        else (part.source,)
+    )
 
 
 def cell(column: ColumnSpec, x: float, digits: int | None = None) -> str:
