@@ -103,6 +103,8 @@ OPTIONS = {
     ("posterior", "vq"): {"depth": 2, "commitment": 0.5, "gradient": "rotation"},
     ("posterior", "fsq"): {"steps": [3, 4]},
     ("posterior", "gumbel_softmax"): {"categories": 4, "temperature": 0.7, "hard": False},
+    ("posterior", "hamiltonian"): {"steps": 2, "step_size": 0.1, "tempering": 0.5},
+    ("prior", "momentum"): {"hidden": [5]},
     ("prior", "gaussian_mixture"): {"components": 3, "hidden": [5]},
     ("prior", "vamp"): {"components": 3, "weighted": True},
     ("prior", "maf"): {"transforms": 1, "hidden": [5]},

@@ -118,6 +118,8 @@ POSTERIORS = {
     "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
     "poincare": lambda: posteriors.Poincare(2),
     "poincare_three": lambda: posteriors.Poincare(3, curvature=1.0),
+    "hamiltonian": lambda: posteriors.Hamiltonian(2, step_size=0.4),
+    "hamiltonian_one_step": lambda: posteriors.Hamiltonian(4, steps=1, step_size=0.2, tempering=1.0),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),
@@ -157,6 +159,8 @@ PRIORS = {
     "categorical_context": lambda: priors.Categorical(4, categories=2, hidden=(), context=3),
     "poincare": lambda: priors.Poincare(2),
     "poincare_context": lambda: priors.Poincare(2, curvature=0.7, hidden=(5,), context=3),
+    "momentum": lambda: priors.Momentum(4),
+    "momentum_context": lambda: priors.Momentum(2, hidden=(5,), context=3),
 }
 
 

@@ -273,8 +273,9 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
     if shape is None:
         family = _class_of("posterior", chosen["posterior"], modules)
         # One of the user's own need not inherit from ours until the model is built, which says so.
-        room = family.room(chosen["posterior"]) if issubclass(family, Posterior) else 0
-        shape = modules["posterior"].event_shape if "posterior" in modules else (default_latent(spec) + room,)
+        usual = default_latent(spec)
+        room = family.room(chosen["posterior"], usual) if issubclass(family, Posterior) else 0
+        shape = modules["posterior"].event_shape if "posterior" in modules else (usual + room,)
     if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
         chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
     model = build_model(chosen | modules, shape, spec)

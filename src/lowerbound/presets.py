@@ -179,6 +179,15 @@ PRESETS: dict[str, Preset] = {
         "Kingma et al. 2016, arXiv:1606.04934",
         {"posterior": {"type": "iaf", "transforms": 2, "hidden": [128, 128]}, "objective": {"type": "elbo"}},
     ),
+    "hvae": Preset(
+        "codes carried on by three tempered leapfrog steps, their momenta in the bound",
+        "Caterini, Doucet and Sejdinovic 2018, arXiv:1805.11328",
+        {
+            "posterior": {"type": "hamiltonian"},
+            "prior": {"type": "momentum"},
+            "objective": {"type": "elbo"},
+        },
+    ),
     "flow-prior": Preset(
         "flow of affine couplings as prior",
         "Chen et al. 2017, arXiv:1611.02731; Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803",

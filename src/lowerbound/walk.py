@@ -207,8 +207,8 @@ def _with_scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:
 
 
 def _detached(value: Any) -> Any:
-    """Return tensors, or tuples, lists and dicts of them, without their gradients."""
-    if isinstance(value, Tensor):
+    """Return tensors and a log joint, or tuples, lists and dicts of them, without their gradients."""
+    if hasattr(value, "detach"):
         return value.detach()
     if isinstance(value, dict):
         return {key: _detached(entry) for key, entry in value.items()}

@@ -29,9 +29,12 @@ class Posterior(Family):
 
     Attributes:
         has_density: Whether q has a density; without one there is neither a bound nor log p(x).
+        sees_joint: Whether ``read`` takes a third argument, log p(x, z | c) of the batch, with its gradient in codes
+            z (S, B, *latent): ``joint.gradient(z)``.
     """
 
     has_density: ClassVar[bool] = True
+    sees_joint: ClassVar[bool] = False
 
     def __init__(
         self, event_shape: int | Sequence[int], input_shape: Sequence[int], levels: Sequence[Level] = ()
@@ -42,8 +45,8 @@ class Posterior(Family):
         self.levels = tuple(levels) or (Level(self.event_shape),)
 
     @classmethod
-    def room(cls, options: Mapping[str, Any]) -> int:
-        """Return how many numbers of a code are not real ones and so come beside the usual latent dimensions."""
+    def room(cls, options: Mapping[str, Any], usual: int) -> int:
+        """Return how many numbers of a code come beside the ``usual`` latent dimensions, not being such."""
         return 0
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:

@@ -10,6 +10,7 @@ from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
 from .lattice import Lattice
 from .mixture import GaussianMixture
+from .momentum import Momentum
 from .normal import StandardNormal
 from .poincare import Poincare
 from .sphere import Sphere
@@ -28,6 +29,7 @@ __all__ = [
     "GaussianMixture",
     "Lattice",
     "Level",
+    "Momentum",
     "Poincare",
     "Prior",
     "Sphere",
