@@ -47,7 +47,7 @@ WITH_CELLS = {
 }
 
 
-IN_PARTS = ("vq", "codebook", "fsq", "lattice", "gumbel_softmax", "categorical")
+IN_PARTS = ("hamiltonian", "momentum", "vq", "codebook", "fsq", "lattice", "gumbel_softmax", "categorical")
 
 
 def shapes(kind, name, options=None):
