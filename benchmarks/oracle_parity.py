@@ -30,7 +30,6 @@ import torch.nn.functional as F
 from common import write_result
 from contest import Worker, python_with
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
 
 import lowerbound as lb
 from lowerbound.distributions import Pushforward, diagonal_gaussian
@@ -160,7 +159,7 @@ def noise(*normal: Tensor, ranks: Tensor | None = None) -> Iterator[None]:
         mock.patch("torch.distributions.normal._standard_normal", lambda shape, **_: drawn(shape)),
         mock.patch("torch.normal", scaled),
         mock.patch("torch.randn", drawn),
-        mock.patch("torch.rand_like", lambda like: ranks),
+        mock.patch("torch.rand_like", return_value=ranks),
     ):
         yield
     assert not left, f"{len(left)} arrays of noise were not asked for"
