@@ -776,6 +776,7 @@ def main() -> None:
             "weights": "the same on both sides, one hidden layer, float64; the same noise",
             "worst_difference": "largest absolute difference of a term, or of a number of a gradient, in nats",
             "worst_residual": "the same of the terms that a line explains, once it is followed",
+            "given": "to vae-iaf the image of each code under pythae's flow with its log-determinant, to svae its draw",
             "left_out": "RHVAE, which this package does not have; residual quantisation, which pythae 0.1.2 does not",
             "presets": ", ".join(sorted(contest.presets)),
             **{f"apart_{line}, nats": LINES[line] for line in contest.explained},
