@@ -76,8 +76,7 @@ class Encoder(nn.Module):
 
     def __init__(self, given: Mapping[str, Tensor], read: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        for i, name in enumerate(("w1", "b1", "w2", "b2")):
-            setattr(self, name, nn.Parameter(given[f"encoder_{i}"].clone()))
+        self.w1, self.b1, self.w2, self.b2 = (nn.Parameter(given[f"encoder_{i}"].clone()) for i in range(4))
         self.read = read
 
     def halves(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -95,8 +94,7 @@ class Decoder(nn.Module):
 
     def __init__(self, given: Mapping[str, Tensor]) -> None:
         super().__init__()
-        for i, name in enumerate(("w1", "b1", "w2", "b2")):
-            setattr(self, name, nn.Parameter(given[f"decoder_{i}"].clone()))
+        self.w1, self.b1, self.w2, self.b2 = (nn.Parameter(given[f"decoder_{i}"].clone()) for i in range(4))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return one number for each pixel."""
@@ -218,7 +216,7 @@ class Contest:
     ) -> dict[str, Any]:
         """Return what pythae gives; numbers, arrays as tensors, and the gradients."""
         path = self.folder / f"{values}.npz"
-        np.savez(path, x=self.x[values], **self.arrays)
+        np.savez(path, allow_pickle=False, x=self.x[values], **self.arrays)
         passing = {k: options.pop(k) for k in ("permutations", "epoch") if k in options}
         loss = "bce" if values == "bits" else "mse"
         config = {"reconstruction_loss": loss, **config}
@@ -776,8 +774,8 @@ def main() -> None:
             "weights": "the same on both sides, one hidden layer, float64; the same noise",
             "worst_difference": "largest absolute difference of a term, or of a number of a gradient, in nats",
             "worst_residual": "the same of the terms that a line explains, once it is followed",
-            "given": "to vae-iaf the image of each code under pythae's flow with its log-determinant, to svae its draw",
-            "left_out": "RHVAE, which this package does not have; residual quantisation, which pythae 0.1.2 does not",
+            "given": "to vae-iaf what pythae's flow makes of each code, with log |det|; to svae the draw",
+            "left_out": "RHVAE, which is not here; residual quantisation, which is not in pythae 0.1.2",
             "presets": ", ".join(sorted(contest.presets)),
             **{f"apart_{line}, nats": LINES[line] for line in contest.explained},
         },

@@ -256,6 +256,36 @@ PRESETS: dict[str, Preset] = {
             "objective": {"type": "elbo"},
         },
     ),
+    "joint-vae": Preset(
+        "ten numbers beside one choice of ten, each with a capacity that rises in half the run",
+        "Dupont 2018, arXiv:1804.00104",
+        {
+            "latent": 20,
+            "posterior": {
+                "type": "product",
+                "blocks": {
+                    "numbers": {"type": "diagonal_gaussian", "latent": 10},
+                    "choice": {"type": "gumbel_softmax", "latent": 10, "temperature": 0.67},
+                },
+            },
+            "prior": {
+                "type": "product",
+                "blocks": {
+                    "numbers": {"type": "standard_normal", "latent": 10},
+                    "choice": {"type": "categorical", "latent": 10},
+                },
+            },
+            "objective": {
+                "type": "capacity",
+                "capacity": [
+                    {"type": "linear", "start": 0.0, "end": 5.0, "length": 0.5, "unit": "fraction"},
+                    # At most log 10: more a choice cannot say.
+                    {"type": "linear", "start": 0.0, "end": 2.3, "length": 0.5, "unit": "fraction"},
+                ],
+                "gamma": 30.0,
+            },
+        },
+    ),
     "log-cosh-vae": Preset(
         "normalised log-cosh likelihood: squared near, absolute far",
         "Chen, Chen and Teng 2019, Log hyperbolic cosine loss improves variational auto-encoder",

@@ -181,7 +181,7 @@ class View:
 
     def middle(self, evidence: Any, batch: int) -> Draw:
         """Walk through the values that stand for q(z | x, c), (1, B, ...): of each level its mean or the like."""
-        return self._walk(evidence).draw(1, batch, self.model.posterior.point)
+        return self._walk(evidence).draw(1, batch, self.model.posterior.middle)
 
     def points(self, evidence: Any, batch: int) -> Tensor:
         """Return the codes (B, *latent) that stand for q(z | x, c)."""
@@ -215,7 +215,7 @@ class View:
         """
         self.check_temperature()
 
-        def pick(p: Distribution) -> Tensor:
+        def pick(number: int, p: Distribution) -> Tensor:
             shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
             if hasattr(p, "tempered"):
                 return p.tempered(shape, temperature)  # pyright: ignore[reportAttributeAccessIssue]
@@ -227,7 +227,9 @@ class View:
     def _means(self) -> Draw | None:
         """Walk down the prior's means; None if a level has none."""
         try:
-            return self._walk().draw(1, 1 if self.context is None else len(self.context), lambda p: p.mean)
+            return self._walk().draw(
+                1, 1 if self.context is None else len(self.context), lambda number, p: p.mean
+            )
         except NotImplementedError:
             return None
 
@@ -256,7 +258,7 @@ class View:
         """
         at = 0
 
-        def pick(p: Distribution) -> Tensor:
+        def pick(number: int, p: Distribution) -> Tensor:
             nonlocal at
             first, at = at, at + (uniforms(p) or 0)
             return carry(p, u[:, first:at]).unsqueeze(1)

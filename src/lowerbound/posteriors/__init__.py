@@ -10,6 +10,7 @@ from .gumbel_softmax import GumbelSoftmax
 from .hamiltonian import Hamiltonian
 from .low_rank import LowRankGaussian
 from .poincare import Poincare
+from .product import Product
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
 from .von_mises_fisher import VonMisesFisher
@@ -29,6 +30,7 @@ __all__ = [
     "Planar",
     "Poincare",
     "Posterior",
+    "Product",
     "StudentT",
     "Sylvester",
     "VectorQuantised",

@@ -33,7 +33,7 @@ class Posterior(Family):
             z (S, B, *latent): ``joint.gradient(z)``.
     """
 
-    has_density: ClassVar[bool] = True
+    has_density: bool = True
     sees_joint: ClassVar[bool] = False
 
     def __init__(
@@ -72,6 +72,10 @@ class Posterior(Family):
     def penalty(self, number: int, evidence: Any, p: Distribution, z: Tensor) -> Tensor | float:
         """Return what training adds to the loss for this level beside the bound, nats, (S, B): a commitment term."""
         return 0.0
+
+    def middle(self, number: int, q: Distribution) -> Tensor:
+        """Return the one value that stands for q of level ``number``; usually ``point``."""
+        return self.point(q)
 
     @property
     def sees_prior(self) -> bool:

@@ -13,6 +13,7 @@ from .mixture import GaussianMixture
 from .momentum import Momentum
 from .normal import StandardNormal
 from .poincare import Poincare
+from .product import Product
 from .sphere import Sphere
 from .vamp import VampPrior
 
@@ -32,6 +33,7 @@ __all__ = [
     "Momentum",
     "Poincare",
     "Prior",
+    "Product",
     "Sphere",
     "StandardNormal",
     "VampPrior",
