@@ -113,6 +113,8 @@ OPTIONS = {
     ("posterior", "vq"): {"depth": 2, "commitment": 0.5, "gradient": "rotation"},
     ("posterior", "fsq"): {"steps": [3, 4]},
     ("posterior", "gumbel_softmax"): {"categories": 4, "temperature": 0.7, "hard": False},
+    ("posterior", "gamma"): {},
+    ("prior", "gamma"): {"shape": 3.0, "rate": 0.5},
     ("posterior", "hamiltonian"): {"steps": 2, "step_size": 0.1, "tempering": 0.5},
     ("prior", "momentum"): {"hidden": [5]},
     ("posterior", "product"): {

@@ -118,6 +118,8 @@ POSTERIORS = {
     "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
     "poincare": lambda: posteriors.Poincare(2),
     "poincare_three": lambda: posteriors.Poincare(3, curvature=1.0),
+    "gamma": lambda: posteriors.Gamma(2),
+    "gamma_map": lambda: posteriors.Gamma((2, 1)),
     "hamiltonian": lambda: posteriors.Hamiltonian(2, step_size=0.4),
     "product": lambda: posteriors.Product(
         9, {"a": DiagonalGaussian(2), "b": GumbelSoftmax(6, categories=3), "c": IAF(1, features=2)}
@@ -173,6 +175,7 @@ PRIORS = {
     "product_vamp": lambda: priors.Product(
         3, {"a": VampPrior(2, (2, 2), components=3), "b": StandardNormal(1)}
     ),
+    "gamma": lambda: priors.Gamma(2, shape=3.0, rate=0.5),
     "momentum": lambda: priors.Momentum(4),
     "momentum_context": lambda: priors.Momentum(2, hidden=(5,), context=3),
 }

@@ -30,6 +30,15 @@ _SQUARED = {"data": {"binarize": "none"}, "likelihood": {"type": "gaussian", "sc
 _CERTAIN = {**_SQUARED, "posterior": {"type": "deterministic"}, "prior": {"type": "standard_normal"}}
 _TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
 
+_SCVI = "Lopez et al. 2018, doi:10.1038/s41592-018-0229-2"
+# The KL rises over the first 400 epochs there, or over the whole of a shorter run.
+_CELLS = {
+    "data": {"values": "count"},
+    "latent": 10,
+    "network": {"type": "mlp", "hidden": [128], "dropout": 0.1},
+    "objective": {"type": "elbo", "beta": {"type": "linear", "length": 1.0, "unit": "fraction"}},
+}
+
 PRESETS: dict[str, Preset] = {
     "default": Preset(
         "what suits the data (for bits: importance-weighted bound of 8 samples, DReG through 2)", "", {}
@@ -217,6 +226,11 @@ PRESETS: dict[str, Preset] = {
         "Mathieu et al. 2019, arXiv:1901.06033",
         {"posterior": {"type": "poincare"}, "prior": {"type": "poincare"}, "objective": {"type": "elbo"}},
     ),
+    "gamma-vae": Preset(
+        "positive codes, gamma laws",
+        "Naesseth et al. 2017, arXiv:1610.05683",
+        {"posterior": {"type": "gamma"}, "prior": {"type": "gamma"}, "objective": {"type": "elbo"}},
+    ),
     "vq-vae": Preset(
         "codes out of a book of 512 rows",
         "van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937",
@@ -290,6 +304,42 @@ PRESETS: dict[str, Preset] = {
         "normalised log-cosh likelihood: squared near, absolute far",
         "Chen, Chen and Teng 2019, Log hyperbolic cosine loss improves variational auto-encoder",
         {"data": {"binarize": "none"}, "likelihood": {"type": "log_cosh"}, "objective": {"type": "elbo"}},
+    ),
+    "scvi": Preset(
+        "counts of genes given the library size: zero-inflated negative binomial, a dispersion for each gene",
+        _SCVI,
+        {**_CELLS, "likelihood": {"type": "negative_binomial", "library": "given", "zero_inflated": True}},
+    ),
+    "scvi-nb": Preset(
+        "the same without more zeros: negative binomial",
+        _SCVI,
+        {**_CELLS, "likelihood": {"type": "negative_binomial", "library": "given"}},
+    ),
+    "scvi-poisson": Preset(
+        "the same without more variance: Poisson",
+        _SCVI,
+        {**_CELLS, "likelihood": {"type": "poisson", "library": "given"}},
+    ),
+    "ldvae": Preset(
+        "scVI with a linear decoder, whose weights say which genes go together",
+        "Svensson et al. 2020, doi:10.1093/bioinformatics/btaa169",
+        {
+            **_CELLS,
+            "decoder": {"type": "mlp", "hidden": []},
+            "likelihood": {"type": "negative_binomial", "library": "given"},
+        },
+    ),
+    "nvdm": Preset(
+        "bags of words given their number: multinomial, a linear decoder",
+        "Miao, Yu and Blunsom 2016, arXiv:1511.06038",
+        {
+            "data": {"values": "count"},
+            "latent": 50,
+            "network": {"type": "mlp", "hidden": [500, 500], "activation": "tanh"},
+            "decoder": {"type": "mlp", "hidden": []},
+            "likelihood": {"type": "multinomial", "total": "given"},
+            "objective": {"type": "elbo"},
+        },
     ),
     "vae-gan": Preset(
         "reconstruction in the features of a critic; no bound",

@@ -26,7 +26,8 @@ class Level(NamedTuple):
 
     Attributes:
         shape: Shape of its value.
-        kind: What its numbers are: "real"; "one-hot"; "embedding", vectors out of a finite set; "simplex"; "sphere".
+        kind: What its numbers are: "real"; "one-hot"; "embedding", vectors out of a finite set; "simplex"; "sphere";
+            "positive".
             Tools ask for it: only real numbers are active or not, have a temperature, or can be moved.
     """
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import Distribution, ExpTransform, MultivariateNormal, TransformedDistribution
 
 from .conditions import Condition, Observed
 from .errors import ConfigError, SupportError
@@ -91,7 +91,7 @@ def check_posterior(
                     f"batch shape must be {(batch,)}; it is {tuple(q.batch_shape)}",
                 )
                 _check_shapes(q, tuple(q.batch_shape), kept.levels[number].shape)
-            if kind == "real":
+            if kind in ("real", "positive"):
                 h = _normal((2, *slot.input_shape)).requires_grad_()
                 draw = infer(slot, h, 3)
                 _require(
@@ -551,6 +551,8 @@ def _check_support(likelihood: Likelihood, outside: Iterable[float]) -> None:
 def _check_level(p: Distribution, kind: str, what: str) -> None:
     if kind == "real":
         _check_density(p, what)
+    elif kind == "positive":
+        _check_density(TransformedDistribution(p, ExpTransform().inv, validate_args=False), what)
     elif kind == "one-hot":
         _check_one_hot(p, what)
 

@@ -5,6 +5,7 @@ from .cell import CellGaussian
 from .deterministic import Deterministic
 from .flow import IAF, Coupling
 from .fsq import FiniteScalar
+from .gamma import Gamma
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .gumbel_softmax import GumbelSoftmax
 from .hamiltonian import Hamiltonian
@@ -24,6 +25,7 @@ __all__ = [
     "DiagonalGaussian",
     "FiniteScalar",
     "FullCovarianceGaussian",
+    "Gamma",
     "GumbelSoftmax",
     "Hamiltonian",
     "LowRankGaussian",

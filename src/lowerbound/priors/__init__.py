@@ -8,6 +8,7 @@ from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
+from .gamma import Gamma
 from .lattice import Lattice
 from .mixture import GaussianMixture
 from .momentum import Momentum
@@ -27,6 +28,7 @@ __all__ = [
     "Encode",
     "Flow",
     "FlowDistribution",
+    "Gamma",
     "GaussianMixture",
     "Lattice",
     "Level",
