@@ -282,6 +282,16 @@ def test_every_headline_is_a_metric_of_a_result_file(script):
     assert sum("readme" in row for row in table.ROWS) == 5
 
 
+def test_terms_are_pythae_s_and_known_differences_are_explained(script):
+    found = json.loads((BENCHMARKS / "results" / "oracle_parity.json").read_text())
+    metrics, lines = found["metrics"], script("oracle_parity").LINES
+    assert metrics["worst_difference"] < 1e-5
+    assert metrics["worst_residual"] < 1e-5
+    assert {name.removeprefix("apart_") for name in metrics if name.startswith("apart_")} == set(lines)
+    assert metrics["explained"] == len(lines)
+    assert metrics["presets_compared"] == len(found["protocol"]["presets"].split(", ")) >= 24
+
+
 def test_a_result_is_old_when_statements_it_depends_on_have_changed(script, monkeypatch):
     status = script("status")
     code = 'def double(x):\n    """Return twice x."""\n    return 2 * x\n'

@@ -47,7 +47,17 @@ WITH_CELLS = {
 }
 
 
-IN_PARTS = ("vq", "codebook", "fsq", "lattice", "gumbel_softmax", "categorical")
+IN_PARTS = (
+    "product",
+    "hamiltonian",
+    "momentum",
+    "vq",
+    "codebook",
+    "fsq",
+    "lattice",
+    "gumbel_softmax",
+    "categorical",
+)
 
 
 def shapes(kind, name, options=None):
@@ -103,6 +113,22 @@ OPTIONS = {
     ("posterior", "vq"): {"depth": 2, "commitment": 0.5, "gradient": "rotation"},
     ("posterior", "fsq"): {"steps": [3, 4]},
     ("posterior", "gumbel_softmax"): {"categories": 4, "temperature": 0.7, "hard": False},
+    ("posterior", "gamma"): {},
+    ("prior", "gamma"): {"shape": 3.0, "rate": 0.5},
+    ("posterior", "hamiltonian"): {"steps": 2, "step_size": 0.1, "tempering": 0.5},
+    ("prior", "momentum"): {"hidden": [5]},
+    ("posterior", "product"): {
+        "blocks": {
+            "a": {"type": "low_rank_gaussian", "latent": 10, "rank": 1},
+            "b": {"type": "gumbel_softmax", "latent": 10, "categories": 5, "temperature": 0.7, "hard": False},
+        }
+    },
+    ("prior", "product"): {
+        "blocks": {
+            "a": {"type": "gaussian_mixture", "latent": 10, "components": 3, "hidden": [5]},
+            "b": {"type": "categorical", "latent": 10, "categories": 5, "hidden": [5]},
+        }
+    },
     ("prior", "gaussian_mixture"): {"components": 3, "hidden": [5]},
     ("prior", "vamp"): {"components": 3, "weighted": True},
     ("prior", "maf"): {"transforms": 1, "hidden": [5]},
@@ -174,7 +200,7 @@ OPTIONS = {
         "analytic_kl": True,
     },
     ("objective", "importance_weighted"): {"samples": 5, "gradient": "dreg", "kept": 2},
-    ("objective", "capacity"): {"capacity": {"type": "linear", **LINE}, "gamma": 10.0},
+    ("objective", "capacity"): {"capacity": [{"type": "linear", **LINE}, 2.0], "gamma": 10.0},
     ("objective", "total_correlation"): {"alpha": 2.0, "beta": 3.0, "gamma": 0.5, "aggregate": "mws"},
     ("objective", "factor_vae"): {"gamma": 5.0, "hidden": [7, 6]},
     ("objective", "dip"): {"kind": "i", "off_diagonal": 2.0, "diagonal": 20.0},

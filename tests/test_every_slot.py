@@ -29,6 +29,7 @@ LATENT = {
     "fsq": 8,
     "lattice": 8,
     "poincare": 2,
+    "product": 8,
 }
 # Slots that go with others than their partners say, or with options without a default.
 BESIDE = {
@@ -48,6 +49,22 @@ BESIDE = {
     ("prior", "vamp"): {"prior": {"type": "vamp", "components": 5}},
     # Parts need no experts: one network may read them all.
     ("likelihood", "parts"): {"likelihood": "parts", "posterior": "diagonal_gaussian"},
+}
+BESIDE["posterior", "product"] = BESIDE["prior", "product"] = {
+    "posterior": {
+        "type": "product",
+        "blocks": {
+            "numbers": {"type": "diagonal_gaussian", "latent": 3},
+            "choice": {"type": "gumbel_softmax", "latent": 5, "categories": 5},
+        },
+    },
+    "prior": {
+        "type": "product",
+        "blocks": {
+            "numbers": {"type": "gaussian_mixture", "latent": 3, "components": 2},
+            "choice": {"type": "categorical", "latent": 5, "categories": 5},
+        },
+    },
 }
 BESIDE["prior", "cell"] = BESIDE["posterior", "cell_gaussian"]
 NO_LIKELIHOOD = {"deterministic": "a deterministic code has no density"}

@@ -172,6 +172,7 @@ PAIRS = {
         gaussian(2, 1, 2),
     ),
     "von_mises_fisher": lambda: (law(posteriors.VonMisesFisher(5)), UniformSphere(torch.zeros(5))),
+    "gamma": lambda: (law(posteriors.Gamma(3)), priors.Gamma(3, 2.0, 1.5)()),
     "choices": lambda: (law(posteriors.GumbelSoftmax(12, categories=4)), law_of_choices()),
 }
 
@@ -577,6 +578,7 @@ def test_a_deterministic_code_is_an_autoencoder_s_and_says_that_it_has_no_densit
         (lambda: posteriors.FiniteScalar(5), "a multiple of 4 numbers"),
         (lambda: posteriors.GumbelSoftmax(20, temperature=0.0), "temperature > 0"),
         (lambda: posteriors.Poincare(2, curvature=-1.0), "curvature > 0"),
+        (lambda: priors.Gamma(2, rate=0.0), "a shape and a rate > 0; got 2.0 and 0.0"),
     ],
 )
 def test_bad_options_are_refused_with_their_remedy(call, message):

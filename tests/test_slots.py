@@ -123,6 +123,16 @@ POSTERIORS = {
     "experts": lambda: posteriors.Experts(3, TWO_PARTS),
     "experts_mixture": lambda: posteriors.Experts(2, TWO_PARTS, "moe", stratified=False),
     "experts_products": lambda: posteriors.Experts(2, TWO_PARTS, "mopoe", stratified=False),
+    "gamma": lambda: posteriors.Gamma(2),
+    "gamma_map": lambda: posteriors.Gamma((2, 1)),
+    "hamiltonian": lambda: posteriors.Hamiltonian(2, step_size=0.4),
+    "product": lambda: posteriors.Product(
+        9, {"a": DiagonalGaussian(2), "b": GumbelSoftmax(6, categories=3), "c": IAF(1, features=2)}
+    ),
+    "product_levels": lambda: posteriors.Product(
+        6, {"a": VectorQuantised(4, depth=2), "b": DiagonalGaussian((1, 2))}
+    ),
+    "hamiltonian_one_step": lambda: posteriors.Hamiltonian(4, steps=1, step_size=0.2, tempering=1.0),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),
@@ -162,6 +172,17 @@ PRIORS = {
     "categorical_context": lambda: priors.Categorical(4, categories=2, hidden=(), context=3),
     "poincare": lambda: priors.Poincare(2),
     "poincare_context": lambda: priors.Poincare(2, curvature=0.7, hidden=(5,), context=3),
+    "product": lambda: priors.Product(6, {"a": GaussianMixture(3), "b": priors.Categorical(3, categories=3)}),
+    "product_context": lambda: priors.Product(
+        7,
+        {"a": Codebook(4, codes=3, depth=2, order=3, context=2), "b": ConditionalGaussian((3, 1), context=2)},
+    ),
+    "product_vamp": lambda: priors.Product(
+        3, {"a": VampPrior(2, (2, 2), components=3), "b": StandardNormal(1)}
+    ),
+    "gamma": lambda: priors.Gamma(2, shape=3.0, rate=0.5),
+    "momentum": lambda: priors.Momentum(4),
+    "momentum_context": lambda: priors.Momentum(2, hidden=(5,), context=3),
 }
 
 
@@ -307,12 +328,19 @@ def every(table):
     return pytest.mark.parametrize("build", table.values(), ids=table)
 
 
+def partner(posterior):
+    """A prior that the posterior goes with."""
+    agreed = {name: getattr(posterior, name) for name in posterior.agree}
+    if hasattr(posterior, "blocks"):
+        agreed["blocks"] = {name: partner(block) for name, block in posterior.blocks.items()}
+    prior = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]
+    return prior(posterior.event_shape, **agreed)
+
+
 @every(POSTERIORS)
 def test_posterior(build, device):
     posterior = build()
-    prior = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]
-    agreed = {name: getattr(posterior, name) for name in posterior.agree}
-    check_posterior(build, prior=lambda: prior(posterior.event_shape, **agreed), device=device)
+    check_posterior(build, prior=lambda: partner(posterior), device=device)
 
 
 def _encode(u):

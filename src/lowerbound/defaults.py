@@ -185,8 +185,22 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options], modules: Mapp
         )
 
 
-def _check_partners(chosen: Mapping[str, Options]) -> None:
-    """Refuse a slot beside another one than those it goes with."""
+def _check_partners(chosen: Mapping[str, Any]) -> None:
+    """Refuse a slot beside another one than those it goes with, and the same for the blocks of which it is made."""
+    named = {
+        kind: options["blocks"]
+        for kind, options in chosen.items()
+        if isinstance(options.get("blocks"), Mapping)
+    }
+    for names in named.values():
+        for other in named.values():
+            if list(names) != list(other):
+                raise ConfigError(
+                    f"blocks must have the same names in the same order: {', '.join(names)}; got "
+                    f"{', '.join(other)}"
+                )
+        for name in names:
+            _check_partners({**chosen, **{k: _described(k, blocks[name]) for k, blocks in named.items()}})
     for kind, options in chosen.items():
         cls = REGISTRY.get(kind, {}).get(options.get("type", "")) if kind != "condition" else None
         for other, name in getattr(cls, "partners", {}).items():
@@ -203,6 +217,11 @@ def _check_partners(chosen: Mapping[str, Options]) -> None:
                         f"{kind} and {other} disagree on {option}: {mine} and {theirs}; "
                         f"set the option {option} of both"
                     )
+
+
+def _described(kind: str, value: Any) -> Options:
+    """Return the options of a part that may be a module."""
+    return describe(kind, value) if isinstance(value, nn.Module) else as_options(kind, value)
 
 
 def _option_of(kind: str, options: Options, name: str) -> Any:
@@ -291,8 +310,9 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
     if shape is None:
         family = _class_of("posterior", chosen["posterior"], modules)
         # One of the user's own need not inherit from ours until the model is built, which says so.
-        room = family.room(chosen["posterior"]) if issubclass(family, Posterior) else 0
-        shape = modules["posterior"].event_shape if "posterior" in modules else (default_latent(spec) + room,)
+        usual = default_latent(spec)
+        room = family.room(chosen["posterior"], usual) if issubclass(family, Posterior) else 0
+        shape = modules["posterior"].event_shape if "posterior" in modules else (usual + room,)
     if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
         chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
     model = build_model(chosen | modules, shape, spec)

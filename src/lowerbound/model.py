@@ -29,6 +29,7 @@ from .display import html_table
 from .errors import ConfigError, ShapeError, SupportError
 from .likelihoods import Likelihood
 from .nn.network import context_size
+from .nn.packing import unpacked
 from .posteriors import Posterior
 from .priors import Prior
 from .shapes import draws, full_precision, numel
@@ -598,6 +599,20 @@ class VAE(nn.Module):
         if seed is None:
             return generator
         return torch.Generator(self.device).manual_seed(seed)
+
+    @contextlib.contextmanager
+    def differentiable(self) -> Iterator[None]:
+        """Within the block, which may lie in one without gradients, there are some; networks in the parameters' type.
+
+        What was computed outside has no gradient and must be cloned before it takes part.
+        """
+        before = self.compute_dtype
+        try:
+            self.compute_dtype = None
+            with unpacked(self), torch.inference_mode(False), torch.enable_grad():
+                yield
+        finally:
+            self.compute_dtype = before
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -33,6 +33,15 @@ _IMAGE_AND_LABEL = {"data": {"parts": ["image", "label"]}}  # of other data: dat
 _RISING = {"type": "linear", "start": 0.0, "end": 1.0, "length": 0.3, "unit": "fraction"}
 _TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
 
+_SCVI = "Lopez et al. 2018, doi:10.1038/s41592-018-0229-2"
+# The KL rises over the first 400 epochs there, or over the whole of a shorter run.
+_CELLS = {
+    "data": {"values": "count"},
+    "latent": 10,
+    "network": {"type": "mlp", "hidden": [128], "dropout": 0.1},
+    "objective": {"type": "elbo", "beta": {"type": "linear", "length": 1.0, "unit": "fraction"}},
+}
+
 PRESETS: dict[str, Preset] = {
     "default": Preset(
         "what suits the data (for bits: importance-weighted bound of 8 samples, DReG through 2)", "", {}
@@ -182,6 +191,15 @@ PRESETS: dict[str, Preset] = {
         "Kingma et al. 2016, arXiv:1606.04934",
         {"posterior": {"type": "iaf", "transforms": 2, "hidden": [128, 128]}, "objective": {"type": "elbo"}},
     ),
+    "hvae": Preset(
+        "codes carried on by three tempered leapfrog steps, their momenta in the bound",
+        "Caterini, Doucet and Sejdinovic 2018, arXiv:1805.11328",
+        {
+            "posterior": {"type": "hamiltonian"},
+            "prior": {"type": "momentum"},
+            "objective": {"type": "elbo"},
+        },
+    ),
     "flow-prior": Preset(
         "flow of affine couplings as prior",
         "Chen et al. 2017, arXiv:1611.02731; Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803",
@@ -210,6 +228,11 @@ PRESETS: dict[str, Preset] = {
         "codes on the Poincaré ball, wrapped normal laws",
         "Mathieu et al. 2019, arXiv:1901.06033",
         {"posterior": {"type": "poincare"}, "prior": {"type": "poincare"}, "objective": {"type": "elbo"}},
+    ),
+    "gamma-vae": Preset(
+        "positive codes, gamma laws",
+        "Naesseth et al. 2017, arXiv:1610.05683",
+        {"posterior": {"type": "gamma"}, "prior": {"type": "gamma"}, "objective": {"type": "elbo"}},
     ),
     "vq-vae": Preset(
         "codes out of a book of 512 rows",
@@ -250,10 +273,76 @@ PRESETS: dict[str, Preset] = {
             "objective": {"type": "elbo"},
         },
     ),
+    "joint-vae": Preset(
+        "ten numbers beside one choice of ten, each with a capacity that rises in half the run",
+        "Dupont 2018, arXiv:1804.00104",
+        {
+            "latent": 20,
+            "posterior": {
+                "type": "product",
+                "blocks": {
+                    "numbers": {"type": "diagonal_gaussian", "latent": 10},
+                    "choice": {"type": "gumbel_softmax", "latent": 10, "temperature": 0.67},
+                },
+            },
+            "prior": {
+                "type": "product",
+                "blocks": {
+                    "numbers": {"type": "standard_normal", "latent": 10},
+                    "choice": {"type": "categorical", "latent": 10},
+                },
+            },
+            "objective": {
+                "type": "capacity",
+                "capacity": [
+                    {"type": "linear", "start": 0.0, "end": 5.0, "length": 0.5, "unit": "fraction"},
+                    # At most log 10: more a choice cannot say.
+                    {"type": "linear", "start": 0.0, "end": 2.3, "length": 0.5, "unit": "fraction"},
+                ],
+                "gamma": 30.0,
+            },
+        },
+    ),
     "log-cosh-vae": Preset(
         "normalised log-cosh likelihood: squared near, absolute far",
         "Chen, Chen and Teng 2019, Log hyperbolic cosine loss improves variational auto-encoder",
         {"data": {"binarize": "none"}, "likelihood": {"type": "log_cosh"}, "objective": {"type": "elbo"}},
+    ),
+    "scvi": Preset(
+        "counts of genes given the library size: zero-inflated negative binomial, a dispersion for each gene",
+        _SCVI,
+        {**_CELLS, "likelihood": {"type": "negative_binomial", "library": "given", "zero_inflated": True}},
+    ),
+    "scvi-nb": Preset(
+        "the same without more zeros: negative binomial",
+        _SCVI,
+        {**_CELLS, "likelihood": {"type": "negative_binomial", "library": "given"}},
+    ),
+    "scvi-poisson": Preset(
+        "the same without more variance: Poisson",
+        _SCVI,
+        {**_CELLS, "likelihood": {"type": "poisson", "library": "given"}},
+    ),
+    "ldvae": Preset(
+        "scVI with a linear decoder, whose weights say which genes go together",
+        "Svensson et al. 2020, doi:10.1093/bioinformatics/btaa169",
+        {
+            **_CELLS,
+            "decoder": {"type": "mlp", "hidden": []},
+            "likelihood": {"type": "negative_binomial", "library": "given"},
+        },
+    ),
+    "nvdm": Preset(
+        "bags of words given their number: multinomial, a linear decoder",
+        "Miao, Yu and Blunsom 2016, arXiv:1511.06038",
+        {
+            "data": {"values": "count"},
+            "latent": 50,
+            "network": {"type": "mlp", "hidden": [500, 500], "activation": "tanh"},
+            "decoder": {"type": "mlp", "hidden": []},
+            "likelihood": {"type": "multinomial", "total": "given"},
+            "objective": {"type": "elbo"},
+        },
     ),
     "vae-gan": Preset(
         "reconstruction in the features of a critic; no bound",

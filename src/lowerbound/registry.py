@@ -40,6 +40,7 @@ from .nn import (
     ResNetDecoder,
 )
 from .objectives import schedules
+from .shapes import event_shape_of
 
 REGISTRY: dict[str, dict[str, type]] = {
     "encoder": {**ENCODERS, "affine_mlp": AffineMLP, "cells": CellEncoder, "parts": PartsEncoder},
@@ -68,6 +69,9 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gumbel_softmax": posteriors.GumbelSoftmax,
         "poincare": posteriors.Poincare,
         "experts": posteriors.Experts,
+        "gamma": posteriors.Gamma,
+        "hamiltonian": posteriors.Hamiltonian,
+        "product": posteriors.Product,
     },
     "prior": {
         "cell": priors.CellPrior,
@@ -83,6 +87,9 @@ REGISTRY: dict[str, dict[str, type]] = {
         "lattice": priors.Lattice,
         "categorical": priors.Categorical,
         "poincare": priors.Poincare,
+        "gamma": priors.Gamma,
+        "momentum": priors.Momentum,
+        "product": priors.Product,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,
@@ -172,7 +179,7 @@ _BASES: dict[str, type] = {
     "objective": objectives.Objective,
     "schedule": schedules.Schedule,
 }
-_NESTED = ("schedule", "objective")  # kinds that may be an option of another one
+_NESTED = ("schedule", "objective", "posterior", "prior")  # kinds that may be an option of another one
 
 Options = Mapping[str, Any]
 
@@ -333,7 +340,7 @@ def build(kind: str, options: Options, **derived: Any) -> Any:
             continue
         if name not in known:
             raise unknown_option(f"{kind} {options['type']!r}", name, known)
-        arguments[name] = check_value(kind, cls, name, value)
+        arguments[name] = check_value(kind, cls, name, value, derived)
     parameters = inspect.signature(cls).parameters
     derived = {name: v for name, v in derived.items() if name in parameters and name not in known}
     for name, parameter in parameters.items():
@@ -392,7 +399,12 @@ def plain(value: Any) -> Any:
     """Return a value as JSON has it: a numpy number is a number, a schedule the options that build it."""
     for kind in _NESTED:
         if isinstance(value, _BASES[kind]):
-            return describe(kind, value)
+            shape = plain(getattr(value, "event_shape", ()))
+            return describe(kind, value) | (
+                {"latent": shape[0] if len(shape) == 1 else shape} if shape else {}
+            )
+    if isinstance(value, nn.ModuleDict):
+        value = dict(value.items())
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -421,8 +433,17 @@ def check_all(
     return {name: check_value(kind, owner, name, value) for name, value in options.items()}
 
 
-def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> Any:
+def check_value(
+    kind: str, owner: Callable[..., Any], name: str, value: Any, derived: Options = types.MappingProxyType({})
+) -> Any:
     """Return ``value`` as the type that the annotation of ``owner`` asks for; nested slots are built.
+
+    Args:
+        kind: Of ``owner``, for messages.
+        owner: Class or function.
+        name: Of the argument.
+        value: What was given.
+        derived: What nested slots are built with, beside their options.
 
     Raises:
         ConfigError: it is of another type.
@@ -433,6 +454,10 @@ def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> 
         base = _BASES[nested]
         if isinstance(value, base):
             return value
+        if typing.get_origin(hint) is collections.abc.Mapping:
+            return _blocks(f"{kind}.{name}", nested, value, derived)
+        if isinstance(value, list | tuple) and "Sequence" in str(hint):
+            return [one if isinstance(one, base) else _one(kind, nested, name, one) for one in value]
         if isinstance(value, Mapping | str) or base is hint:
             return build(nested, as_options(nested, value))
         hint = float  # what may stand in a schedule's place
@@ -444,6 +469,37 @@ def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> 
         if isinstance(value, str) and words:
             raise ConfigError(f"{kind}.{name} cannot be {shown(value)}; {suggest(value, words)}") from None
         raise ConfigError(f"{kind}.{name} must be {_wanted(hint)}; got {shown(value)}") from None
+
+
+def _one(kind: str, nested: str, name: str, value: Any) -> Any:
+    """Return one of several: a nested slot, or a number in its place."""
+    if isinstance(value, Mapping | str):
+        return build(nested, as_options(nested, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{kind}.{name} must be numbers or a {nested} each; got {shown(value)}")
+    return float(value)
+
+
+def _blocks(what: str, nested: str, value: Any, derived: Options) -> dict[str, Any]:
+    """Return nested slots by name, each built for its own ``latent``.
+
+    Raises:
+        ConfigError: it is no table of such slots.
+    """
+    if isinstance(value, nn.ModuleDict):
+        value = dict(value.items())
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what} is a table of {nested}s by name; got {shown(value)}")
+    blocks = {}
+    for name, one in value.items():
+        if not isinstance(one, _BASES[nested]):
+            options = as_options(nested, one)
+            if "latent" not in options:
+                raise ConfigError(f"{what}.{name} needs 'latent', the number of its dimensions")
+            shape = event_shape_of(plain(options.pop("latent")), "latent")
+            one = build(nested, options, **{**derived, "event_shape": shape})
+        blocks[str(name)] = one
+    return blocks
 
 
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from .errors import ConfigError
+from .shapes import event_shape_of, numel
 
 if TYPE_CHECKING:
     from .model import VAE
@@ -23,7 +26,8 @@ class Level(NamedTuple):
 
     Attributes:
         shape: Shape of its value.
-        kind: What its numbers are: "real"; "one-hot"; "embedding", vectors out of a finite set; "simplex"; "sphere".
+        kind: What its numbers are: "real"; "one-hot"; "embedding", vectors out of a finite set; "simplex"; "sphere";
+            "positive".
             Tools ask for it: only real numbers are active or not, have a temperature, or can be moved.
     """
 
@@ -77,6 +81,32 @@ class Slot(nn.Module):
         """Show every constructor argument."""
         options = inspect.signature(type(self)).parameters
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+
+
+def side_by_side(
+    owner: str, event_shape: int | Sequence[int], blocks: Mapping[str, Any]
+) -> tuple[tuple[int, ...], Any, list[tuple[str, int]]]:
+    """Return the shape of a code made of blocks, these as modules, and for each level its block and number within.
+
+    Args:
+        owner: Whose blocks they are, for messages.
+        event_shape: Shape of the code.
+        blocks: Priors, or posteriors, by name.
+
+    Raises:
+        ConfigError: there are none, a name cannot be used, or the code has another number of numbers.
+    """
+    shape, sizes = event_shape_of(event_shape), {name: numel(b.event_shape) for name, b in blocks.items()}
+    if not sizes or shape != (sum(sizes.values()),):
+        told = " + ".join(f"{size} ({name})" for name, size in sizes.items()) or "none"
+        raise ConfigError(
+            f"{owner}: the blocks have {told} numbers, but a code has {shape}: set latent to their sum"
+        )
+    try:
+        modules: Any = nn.ModuleDict(dict(blocks.items()))
+    except KeyError as error:
+        raise ConfigError(f"{owner}: {error.args[0]}; give the block another name") from None
+    return shape, modules, [(name, i) for name, b in modules.items() for i in range(len(b.levels))]
 
 
 class Family(Slot):

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, MultivariateNormal
+from torch.distributions import Distribution, ExpTransform, MultivariateNormal, TransformedDistribution
 
 from .conditions import Condition, Observed
 from .errors import ConfigError, SupportError
@@ -73,7 +73,8 @@ def check_posterior(
         def infer(slot: Any, h: Tensor, samples: int = 1) -> Draw:
             p = kept if h.dtype == torch.float64 else copy.deepcopy(kept).float().to(h.device)
             with draws("cpu", seed=1):  # below the first level, what is found depends on the draws above
-                return Walk(p, slot, slot.read(h, None), begun=p.begin(None, None)).draw(samples, len(h))
+                told = slot.read(h, None, *[_Wave()] * slot.sees_joint)
+                return Walk(p, slot, told, begun=p.begin(None, None)).draw(samples, len(h))
 
         for number, (_, kind) in enumerate(kept.levels):
             _check_module(
@@ -90,7 +91,7 @@ def check_posterior(
                     f"batch shape must be {(batch,)}; it is {tuple(q.batch_shape)}",
                 )
                 _check_shapes(q, tuple(q.batch_shape), kept.levels[number].shape)
-            if kind == "real":
+            if kind in ("real", "positive"):
                 h = _normal((2, *slot.input_shape)).requires_grad_()
                 draw = infer(slot, h, 3)
                 _require(
@@ -102,6 +103,16 @@ def check_posterior(
                 _require_gradient(log_q, [("h, through log_prob", h)])
             _check_level(infer(slot, _normal((1, *slot.input_shape))).q[number], kind, "posterior")
         _check_held(build().double(), kept, infer)
+
+
+class _Wave:
+    """log p(x, z) = Σ cos 2 z − z² / 2 up to a constant, for posteriors that ask for it."""
+
+    def gradient(self, z: Tensor) -> Tensor:
+        return -z - 2 * torch.sin(2 * z)
+
+    def detach(self) -> _Wave:
+        return self
 
 
 def _check_held(slot: Any, prior: Prior, infer: Callable[..., Draw]) -> None:
@@ -540,6 +551,8 @@ def _check_support(likelihood: Likelihood, outside: Iterable[float]) -> None:
 def _check_level(p: Distribution, kind: str, what: str) -> None:
     if kind == "real":
         _check_density(p, what)
+    elif kind == "positive":
+        _check_density(TransformedDistribution(p, ExpTransform().inv, validate_args=False), what)
     elif kind == "one-hot":
         _check_one_hot(p, what)
 

@@ -7,7 +7,7 @@ export, report and planner go through it. Axes are always samples S, batch B, th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from torch.quasirandom import SobolEngine
 from .distributions import from_uniform, restrict, uniforms
 from .errors import ConfigError, ShapeError
 from .shapes import check_event
-from .walk import Draw, Walk
+from .walk import Draw, Walk, with_fixed
 
 if TYPE_CHECKING:
     from .model import VAE
@@ -124,9 +124,18 @@ class View:
 
     def evidence(self, u: Tensor) -> Any:
         """Return what the posterior is told of observations u (B, *event) in the units of the model."""
-        model = self.model
-        h = model.run(model.encoder, model.features(u), self.context)
-        return model.posterior.read(reads(model.posterior, h), self.context)
+        return self.told(self.model.run(self.model.encoder, self.model.features(u), self.context), u)
+
+    def told(self, h: Tensor, u: Tensor) -> Any:
+        """Return the same of the encoder's output (B, *input_shape)."""
+        posterior = self.model.posterior
+        beside = (LogJoint(self, u),) if posterior.sees_joint else ()
+        return posterior.read(reads(posterior, h), self.context, *beside)
+
+    def log_joint(self, z: Tensor, u: Tensor) -> Tensor:
+        """Return log p(u, z | c) in nats, (S, B), of codes (S, B, *latent) and u (B, *event) in the model's units."""
+        draw = self.along(None, z)
+        return self.log_likelihood(self.likelihood(draw.code), u) + draw.log_p
 
     def _encode(self, u: Tensor) -> Distribution:
         """Return q of pseudo-inputs (K, *event), of the first level: batch (K,), or (K, B) with a context."""
@@ -172,7 +181,7 @@ class View:
 
     def middle(self, evidence: Any, batch: int) -> Draw:
         """Walk through the values that stand for q(z | x, c), (1, B, ...): of each level its mean or the like."""
-        return self._walk(evidence).draw(1, batch, self.model.posterior.point)
+        return self._walk(evidence).draw(1, batch, self.model.posterior.middle)
 
     def points(self, evidence: Any, batch: int) -> Tensor:
         """Return the codes (B, *latent) that stand for q(z | x, c)."""
@@ -206,7 +215,7 @@ class View:
         """
         self.check_temperature()
 
-        def pick(p: Distribution) -> Tensor:
+        def pick(number: int, p: Distribution) -> Tensor:
             shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
             if hasattr(p, "tempered"):
                 return p.tempered(shape, temperature)  # pyright: ignore[reportAttributeAccessIssue]
@@ -218,7 +227,9 @@ class View:
     def _means(self) -> Draw | None:
         """Walk down the prior's means; None if a level has none."""
         try:
-            return self._walk().draw(1, 1 if self.context is None else len(self.context), lambda p: p.mean)
+            return self._walk().draw(
+                1, 1 if self.context is None else len(self.context), lambda number, p: p.mean
+            )
         except NotImplementedError:
             return None
 
@@ -247,7 +258,7 @@ class View:
         """
         at = 0
 
-        def pick(p: Distribution) -> Tensor:
+        def pick(number: int, p: Distribution) -> Tensor:
             nonlocal at
             first, at = at, at + (uniforms(p) or 0)
             return carry(p, u[:, first:at]).unsqueeze(1)
@@ -282,6 +293,46 @@ class View:
             return self.carried(u)
         self.check_temperature()
         return self.carried(u, lambda p, u: p.mean + temperature * (from_uniform(p, u) - p.mean))
+
+
+class LogJoint:
+    """log p(x, z | c) of a batch of examples, as a posterior is told it that asks for it (``sees_joint``).
+
+    Args:
+        view: The model under the condition.
+        u: Observations in the units of the model, (B, *event).
+        held: Whether all parameters are held fixed, and the condition's embedding.
+    """
+
+    def __init__(self, view: View, u: Tensor, held: bool = False) -> None:
+        self.view, self.u, self.held = view, u, held
+
+    def detach(self) -> LogJoint:
+        """Return the same with all parameters held fixed: a gradient passes through z alone."""
+        context = None if self.view.context is None else self.view.context.detach()
+        return LogJoint(replace(self.view, context=context), self.u.detach(), held=True)
+
+    @cached_property
+    def _apart(self) -> LogJoint:
+        """The same of tensors that can take part in a gradient where the given ones cannot."""
+        parts = (self.view.context, self.view.observed, self.view.scored)
+        return LogJoint(
+            View(self.view.model, *(None if t is None else t.clone() for t in parts)), self.u.clone()
+        )
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """Return the gradient in the codes z (S, B, *latent), itself differentiable where gradients are taken."""
+        model = self.view.model
+        if not torch.is_grad_enabled():
+            with model.differentiable():
+                return self._apart._slope(z.clone().requires_grad_(), graph=False)
+        if not self.held:
+            return self._slope(z if z.requires_grad else z.detach().requires_grad_())
+        parts = [model.prior, model.decoder, model.likelihood]
+        return with_fixed(parts, lambda: self._slope(z if z.requires_grad else z.detach().requires_grad_()))
+
+    def _slope(self, z: Tensor, graph: bool = True) -> Tensor:
+        return torch.autograd.grad(self.view.log_joint(z, self.u).sum(), z, create_graph=graph)[0]
 
 
 def reads(slot: Any, h: Tensor) -> Tensor:

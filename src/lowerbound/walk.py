@@ -24,8 +24,8 @@ from .distributions import closed_form_kl, kl_per_dimension
 from .posteriors import Posterior
 from .priors import Encode, Prior
 
-# Gives a value (S, B, *level) of one level's distribution.
-Pick = Callable[[Distribution], Tensor]
+# Gives a value (S, B, *level) of a level's distribution, by its number.
+Pick = Callable[[int, Distribution], Tensor]
 
 
 @dataclass
@@ -62,7 +62,9 @@ class Walk:
             batch: Number B of examples.
             pick: Chooses the value of each level instead; in generation it sees p, in inference q.
         """
-        return self._down(lambda number, p: _drawn(p, samples, batch, self.posterior is not None, pick))
+        if pick is not None:
+            return self._down(lambda n, p: (pick(n, p).expand(samples, batch, *p.event_shape), None))
+        return self._down(lambda n, p: _drawn(p, samples, batch, self.posterior is not None))
 
     def along(self, z: Sequence[Tensor]) -> Draw:
         """Walk along known codes, (S, B, *level) of each level; their gradients stay alive."""
@@ -152,14 +154,18 @@ class Draw:
         """log q with all parameters held fixed, the path through z alive, in nats, (S, B)."""
         return self.walk.held(self.z)
 
-    def kl(self, analytic: bool = True) -> Tensor:
-        """Return KL(q || p) in nats, (B,): per level the closed form if there is one, else over the draws."""
-        total = 0.0
+    def kl_per_level(self, analytic: bool = True) -> list[Tensor]:
+        """Return KL(q || p) of each level in nats, (B,): the closed form if there is one, else over the draws."""
+        parts = []
         for number, (q, p, z) in enumerate(zip(self.q, self.p, self.z, strict=True)):
             kl = closed_form_kl(q, p) if analytic else None
             kl = self._log_q[number] - p.log_prob(z) if kl is None else kl
-            total = total + (kl.mean(0) if kl.ndim > 1 else kl)
-        return total  # pyright: ignore[reportReturnType]
+            parts.append(kl.mean(0) if kl.ndim > 1 else kl)
+        return parts
+
+    def kl(self, analytic: bool = True) -> Tensor:
+        """Return KL(q || p) in nats, (B,): that of all levels."""
+        return reduce(torch.add, self.kl_per_level(analytic))
 
     def kl_per_dimension(self) -> Tensor | None:
         """Return the KL of each latent dimension in nats, (B, *latent), or None if a level's does not factorise."""
@@ -181,17 +187,13 @@ class Draw:
         return self.walk.along([_with_scaled_gradient(z, factor) for z in self.z])
 
 
-def _drawn(
-    p: Distribution, samples: int, batch: int, path: bool, pick: Pick | None
-) -> tuple[Tensor, Tensor | None]:
+def _drawn(p: Distribution, samples: int, batch: int, path: bool) -> tuple[Tensor, Tensor | None]:
     """Return values (S, B, *event), and their log-density where it comes with them.
 
     A distribution that does not depend on the example has no batch axis of its own, one that does not depend on the
     levels above none of samples.
     """
     shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
-    if pick is not None:
-        return pick(p).expand(samples, batch, *p.event_shape), None
     together = getattr(p, "rsample_and_log_prob", None)  # of flows, which would have to invert themselves
     if path and together is not None:
         return together(shape)
@@ -207,8 +209,8 @@ def _with_scaled_gradient(z: Tensor, factor: Tensor) -> Tensor:
 
 
 def _detached(value: Any) -> Any:
-    """Return tensors, or tuples, lists and dicts of them, without their gradients."""
-    if isinstance(value, Tensor):
+    """Return tensors and a log joint, or tuples, lists and dicts of them, without their gradients."""
+    if hasattr(value, "detach"):
         return value.detach()
     if isinstance(value, dict):
         return {key: _detached(entry) for key, entry in value.items()}

@@ -45,7 +45,7 @@ from ..view import View
 from .bounds import bound
 from .outliers import likelihood_regret
 from .proposals import Batch, laplace, times
-from .stream import Options, Passes, differentiable, frozen, standard_error, tile_rows
+from .stream import Options, Passes, frozen, standard_error, tile_rows
 
 Start = Literal["posterior", "prior", "laplace"]
 
@@ -253,7 +253,7 @@ def bdmc(
         for first in range(0, n, size := _together(rows, chains)):
             many = min(size, n - first)
             part = None if given is None else {k: v[first : first + many] for k, v in given.items()}
-            with differentiable(model):
+            with model.differentiable():
                 view = model.under(part)
                 with torch.no_grad():
                     drawn = view.generate(1, many)

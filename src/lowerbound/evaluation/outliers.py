@@ -180,7 +180,7 @@ def _regret(
         first = full_precision(model.run(model.encoder, model.features(u), view.context))
 
     def bounds(h: Tensor, samples: int = 1) -> Tensor:
-        draw = view.infer(model.posterior.read(h, view.context), len(x), samples)
+        draw = view.infer(view.told(h, u), len(x), samples)
         return view.log_likelihood(view.likelihood(draw.code), u).mean(0) - draw.kl()
 
     h = first.clone().requires_grad_()

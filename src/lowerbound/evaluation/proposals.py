@@ -43,7 +43,6 @@ from ..model import VAE
 from ..shapes import numel
 from ..view import View
 from ..walk import Draw
-from .stream import differentiable
 
 _ROUNDS = 1  # times the precision is computed on the way to the mode
 _STEPS = 3  # Newton steps with each of them
@@ -94,7 +93,7 @@ class Batch:
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[tuple[View, Tensor]]:
         """Give view and observations through which there are gradients, within the block."""
-        with differentiable(self.model):
+        with self.model.differentiable():
             c = None if self.c is None else {name: value.clone() for name, value in self.c.items()}
             view = self.model.under(c)
             yield view, view.to_model(self.x.clone())[0]
@@ -329,7 +328,7 @@ def times(rows: Tensor, matrices: Tensor) -> Tensor:
 
 
 def laplace(view: View, u: Tensor, rows: int, df: float = _TAIL, wider: float = _WIDER) -> StudentT:
-    """Return a Student-t around the mode of p(z | x, c), batch (B,); to be called within ``differentiable``.
+    """Return a Student-t around the mode of p(z | x, c), batch (B,); to be called within ``VAE.differentiable``.
 
     Args:
         view: The model under the condition.
@@ -381,7 +380,7 @@ class Search:
                 step = _solved(tril, slope)
                 tried = torch.stack([z + length * step for length in _LENGTHS])
                 with torch.no_grad():
-                    best, at = self.log_joint(tried).nan_to_num(nan=-math.inf).max(0)
+                    best, at = self.view.log_joint(tried, self.u).nan_to_num(nan=-math.inf).max(0)
                 gained = torch.where(best > value, best - value, 0.0)
                 z = _where(gained > 0, tried[at, torch.arange(len(z), device=z.device)], z)
                 if gained.max() < _ENOUGH:
@@ -394,7 +393,7 @@ class Search:
         value, slope = self.climb(z + spread)
         other = z + _solved(tril, slope)
         with torch.no_grad():
-            gains = self.log_joint(other + spread).mean(0) > value
+            gains = self.view.log_joint(other + spread, self.u).mean(0) > value
         return _where(gains, other, z)
 
     def around(self, tril: Tensor, draws: int) -> Tensor:
@@ -402,15 +401,10 @@ class Search:
         half = StudentT(tril.new_zeros(tril.shape[:2]), tril, math.inf).sample(torch.Size((draws // 2,)))
         return torch.cat([half, -half]).unflatten(-1, self.view.model.latent_shape)
 
-    def log_joint(self, z: Tensor) -> Tensor:
-        """Return log p(x, z | c) in nats, (S, B), of codes (S, B, *latent)."""
-        draw = self.view.along(None, z)
-        return self.view.log_likelihood(self.view.likelihood(draw.code), self.u) + draw.log_p
-
     def climb(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean of log p(x, z | c) over codes (S, B, *latent), (B,), and that of its gradient."""
         z = z.detach().requires_grad_()
-        value = self.log_joint(z)
+        value = self.view.log_joint(z, self.u)
         (slope,) = torch.autograd.grad(value.sum(), z)
         return value.detach().mean(0), slope.nan_to_num(0.0, 0.0, 0.0).mean(0)
 

@@ -15,7 +15,7 @@ from ..data import DataSpec, Split
 from ..errors import ConfigError, DataError, suggest
 from ..model import VAE
 from ..nn.network import context_size
-from ..nn.packing import packed, unpacked
+from ..nn.packing import packed
 from ..progress import Advance, progress_bar
 from ..shapes import draws, numel
 
@@ -188,21 +188,6 @@ def frozen(model: VAE, seed: int = 0, precision: Precision | None = None) -> Ite
         with model.evaluating(), torch.inference_mode(), cached, packing:
             with draws(model.device, seed ^ _LATENT_STREAM):
                 yield
-    finally:
-        model.compute_dtype = before
-
-
-@contextlib.contextmanager
-def differentiable(model: VAE) -> Iterator[None]:
-    """Within the block, which lies in one of ``frozen``, there are gradients, and networks in their parameters' type.
-
-    What was computed outside has no gradient and must be cloned before it takes part.
-    """
-    before = model.compute_dtype
-    try:
-        model.compute_dtype = None
-        with unpacked(model), torch.inference_mode(False), torch.enable_grad():
-            yield
     finally:
         model.compute_dtype = before
 

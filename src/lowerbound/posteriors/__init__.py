@@ -6,10 +6,13 @@ from .deterministic import Deterministic
 from .experts import Experts
 from .flow import IAF, Coupling
 from .fsq import FiniteScalar
+from .gamma import Gamma
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .gumbel_softmax import GumbelSoftmax
+from .hamiltonian import Hamiltonian
 from .low_rank import LowRankGaussian
 from .poincare import Poincare
+from .product import Product
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
 from .von_mises_fisher import VonMisesFisher
@@ -24,11 +27,14 @@ __all__ = [
     "Experts",
     "FiniteScalar",
     "FullCovarianceGaussian",
+    "Gamma",
     "GumbelSoftmax",
+    "Hamiltonian",
     "LowRankGaussian",
     "Planar",
     "Poincare",
     "Posterior",
+    "Product",
     "StudentT",
     "Sylvester",
     "VectorQuantised",

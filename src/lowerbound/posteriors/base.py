@@ -30,10 +30,13 @@ class Posterior(Family):
     Attributes:
         has_density: Whether q has a density; without one there is neither a bound nor log p(x).
         independent: Whether the draws of one example are independent of each other.
+        sees_joint: Whether ``read`` takes a third argument, log p(x, z | c) of the batch, with its gradient in codes
+            z (S, B, *latent): ``joint.gradient(z)``.
     """
 
-    has_density: ClassVar[bool] = True
+    has_density: bool = True
     independent: bool = True
+    sees_joint: ClassVar[bool] = False
 
     def __init__(
         self, event_shape: int | Sequence[int], input_shape: Sequence[int], levels: Sequence[Level] = ()
@@ -44,8 +47,8 @@ class Posterior(Family):
         self.levels = tuple(levels) or (Level(self.event_shape),)
 
     @classmethod
-    def room(cls, options: Mapping[str, Any]) -> int:
-        """Return how many numbers of a code are not real ones and so come beside the usual latent dimensions."""
+    def room(cls, options: Mapping[str, Any], usual: int) -> int:
+        """Return how many numbers of a code come beside the ``usual`` latent dimensions, not being such."""
         return 0
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:
@@ -71,6 +74,10 @@ class Posterior(Family):
     def penalty(self, number: int, evidence: Any, p: Distribution, z: Tensor) -> Tensor | float:
         """Return what training adds to the loss for this level beside the bound, nats, (S, B): a commitment term."""
         return 0.0
+
+    def middle(self, number: int, q: Distribution) -> Tensor:
+        """Return the one value that stands for q of level ``number``; usually ``point``."""
+        return self.point(q)
 
     @property
     def sees_prior(self) -> bool:

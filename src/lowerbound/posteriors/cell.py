@@ -49,7 +49,7 @@ class CellGaussian(Posterior):
         self.cells = cells
 
     @classmethod
-    def room(cls, options: Mapping[str, Any]) -> int:
+    def room(cls, options: Mapping[str, Any], usual: int) -> int:
         """Return the number of cells."""
         return options.get("cells", 256)
 

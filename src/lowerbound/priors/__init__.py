@@ -8,10 +8,13 @@ from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
+from .gamma import Gamma
 from .lattice import Lattice
 from .mixture import GaussianMixture
+from .momentum import Momentum
 from .normal import StandardNormal
 from .poincare import Poincare
+from .product import Product
 from .sphere import Sphere
 from .vamp import VampPrior
 
@@ -25,11 +28,14 @@ __all__ = [
     "Encode",
     "Flow",
     "FlowDistribution",
+    "Gamma",
     "GaussianMixture",
     "Lattice",
     "Level",
+    "Momentum",
     "Poincare",
     "Prior",
+    "Product",
     "Sphere",
     "StandardNormal",
     "VampPrior",
