@@ -17,7 +17,7 @@ from .model import VAE
 from .nn import MLP
 from .nn.network import Network
 from .overrides import FROM_DATA, check_overrides, latent_shape_of, merge
-from .posteriors import Posterior
+from .priors import Prior
 from .registry import (
     DERIVED,
     REGISTRY,
@@ -271,10 +271,11 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
             f"latent={latent}, but the posterior has latent shape {modules['posterior'].event_shape}; leave one out"
         )
     if shape is None:
-        family = _class_of("posterior", chosen["posterior"], modules)
-        # One of the user's own need not inherit from ours until the model is built, which says so.
-        room = family.room(chosen["posterior"]) if issubclass(family, Posterior) else 0
-        shape = modules["posterior"].event_shape if "posterior" in modules else (default_latent(spec) + room,)
+        family, shape = _class_of("prior", chosen["prior"], modules), (default_latent(spec),)
+        if "posterior" in modules:
+            shape = modules["posterior"].event_shape
+        elif issubclass(family, Prior):  # one of the user's own need not be until the model is built, which says so
+            shape = family.usual(chosen["prior"], spec.event_shape, *shape)
     if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
         chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
     model = build_model(chosen | modules, shape, spec)

@@ -56,6 +56,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "fsq": posteriors.FiniteScalar,
         "gumbel_softmax": posteriors.GumbelSoftmax,
         "poincare": posteriors.Poincare,
+        "ladder": posteriors.Ladder,
     },
     "prior": {
         "cell": priors.CellPrior,
@@ -71,6 +72,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "lattice": priors.Lattice,
         "categorical": priors.Categorical,
         "poincare": priors.Poincare,
+        "ladder": priors.Ladder,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from .errors import ConfigError
+from .shapes import event_shape_of
+
 if TYPE_CHECKING:
     from .model import VAE
 
@@ -29,6 +32,27 @@ class Level(NamedTuple):
 
     shape: tuple[int, ...]
     kind: str = "real"
+
+
+def levels_of(event_shape: int | Sequence[int], sizes: int | Sequence[int]) -> list[Level]:
+    """Return levels of real numbers that make up a latent (L,).
+
+    Args:
+        event_shape: (L,) or L.
+        sizes: Their number, if all are of one size, or the size of each.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    shape = event_shape_of(event_shape)
+    each = [shape[0] // max(sizes, 1)] * sizes if isinstance(sizes, int) else list(sizes)
+    if len(shape) != 1 or len(each) < 2 or min(each) < 1 or sum(each) != shape[0]:
+        wanted = f"a multiple of {sizes}" if isinstance(sizes, int) else f"their sum, {sum(each)}"
+        raise ConfigError(
+            f"sizes={sizes!r} must be at least two levels that make up the latent, of shape {shape}: let latent be "
+            f"{wanted}, or leave it out"
+        )
+    return [Level((n,)) for n in each]
 
 
 class Slot(nn.Module):

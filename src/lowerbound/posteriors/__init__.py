@@ -7,6 +7,7 @@ from .flow import IAF, Coupling
 from .fsq import FiniteScalar
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .gumbel_softmax import GumbelSoftmax
+from .ladder import Ladder
 from .low_rank import LowRankGaussian
 from .poincare import Poincare
 from .student_t import StudentT
@@ -23,6 +24,7 @@ __all__ = [
     "FiniteScalar",
     "FullCovarianceGaussian",
     "GumbelSoftmax",
+    "Ladder",
     "LowRankGaussian",
     "Planar",
     "Poincare",

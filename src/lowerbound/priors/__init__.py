@@ -8,6 +8,7 @@ from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
 from .flow import Flow, FlowDistribution
+from .ladder import Ladder
 from .lattice import Lattice
 from .mixture import GaussianMixture
 from .normal import StandardNormal
@@ -26,6 +27,7 @@ __all__ = [
     "Flow",
     "FlowDistribution",
     "GaussianMixture",
+    "Ladder",
     "Lattice",
     "Level",
     "Poincare",
