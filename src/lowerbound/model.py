@@ -478,7 +478,7 @@ class VAE(nn.Module):
         c: Any = None,
         *,
         mean: bool = True,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         spread: bool = False,
         seed: int | None = None,
         generator: torch.Generator | None = None,
@@ -490,7 +490,8 @@ class VAE(nn.Module):
             c: The condition: one for all of them, which is embedded once, or ``n``, one each.
             mean: Give the mean of p(x | z), as published pictures do; False draws x as well, which is a
                 sample from the model's distribution of the data.
-            temperature: Factor on the prior draw's distance from the prior's mean; 1 is the model itself.
+            temperature: Factor on the prior draw's distance from the prior's mean, or one for each level, coarse to
+                fine; 1 is the model itself.
             spread: Spread the codes evenly, by a scrambled Sobol sequence (Owen, 1998) carried through the prior's
                 inverse distribution functions: each code alone has the prior's law, and together they leave no
                 gaps. For one condition, not one each.
@@ -506,15 +507,14 @@ class VAE(nn.Module):
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ConfigError(f"sample needs a whole number n >= 1; got {n!r}")
-        if not 0 <= temperature < math.inf:
-            raise ConfigError(f"sample needs a finite temperature >= 0; got {temperature!r}")
         with self.evaluating(), draws(self.device, seed, generator):
             view = self.at(c, n)
+            plain = set(view.temperatures(temperature)) == {1.0}
             each = view.context is not None and len(view.context) == n > 1
             samples, batch = (1, n) if each else (n, 1)
             if spread:
                 draw = view.spread(n, temperature)
-            elif temperature != 1.0:
+            elif not plain:
                 draw = view.tempered(samples, batch, temperature)
             else:
                 draw = view.generate(samples, batch)

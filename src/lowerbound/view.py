@@ -6,7 +6,8 @@ export, report and planner go through it. Axes are always samples S, batch B, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -196,22 +197,42 @@ class View:
                 f"the prior {type(prior).__name__} has {what}, so no temperature; leave it at 1"
             )
 
-    def tempered(self, samples: int, batch: int, temperature: float) -> Draw:
+    def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        """Return the temperature of each level.
+
+        Raises:
+            ConfigError: they are not as many as the levels, or one is no finite number >= 0.
+        """
+        levels = len(self.model.prior.levels)
+        each = [temperature] * levels if isinstance(temperature, int | float) else list(temperature)
+        if len(each) != levels or not all(0 <= t < math.inf for t in each):
+            raise ConfigError(
+                f"sample needs a finite temperature >= 0, or one for each of the {levels} levels; got {temperature!r}"
+            )
+        return each
+
+    def tempered(self, samples: int, batch: int, temperature: float | Sequence[float]) -> Draw:
         """Draw codes whose distance from the prior's mean is multiplied by ``temperature``, level by level.
 
         A distribution without a mean may say itself what that is, by a method ``tempered(shape, temperature)``.
+
+        Args:
+            samples: Number S of codes for each of the batch.
+            batch: Number B.
+            temperature: Of all levels, or one for each.
 
         Raises:
             ConfigError: a level does not hold real numbers, or has no mean.
         """
         self.check_temperature()
+        each = iter(self.temperatures(temperature))
 
         def pick(p: Distribution) -> Tensor:
-            shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
+            shape, t = torch.Size((samples, batch)[: 2 - len(p.batch_shape)]), next(each)
             if hasattr(p, "tempered"):
-                return p.tempered(shape, temperature)  # pyright: ignore[reportAttributeAccessIssue]
+                return p.tempered(shape, t)  # pyright: ignore[reportAttributeAccessIssue]
             z = p.sample(shape)
-            return p.mean + temperature * (z - p.mean)
+            return p.mean + t * (z - p.mean)
 
         return self._walk().draw(samples, batch, pick)
 
@@ -254,7 +275,7 @@ class View:
 
         return self._walk().draw(u.shape[0], 1, pick)
 
-    def spread(self, n: int, temperature: float = 1.0) -> Draw:
+    def spread(self, n: int, temperature: float | Sequence[float] = 1.0) -> Draw:
         """Draw ``n`` evenly spread codes, (n, 1, *latent): a scrambled Sobol sequence through the prior's levels.
 
         Args:
@@ -278,10 +299,12 @@ class View:
             column += 1 if kind == "one-hot" else shape[0]
         # The sequence is on a lattice that holds 0, where a Gaussian has no finite value.
         u = u.clamp(2.0**-31, 1 - 2.0**-31)
-        if temperature == 1.0:
+        each = self.temperatures(temperature)
+        if set(each) == {1.0}:
             return self.carried(u)
         self.check_temperature()
-        return self.carried(u, lambda p, u: p.mean + temperature * (from_uniform(p, u) - p.mean))
+        rest = iter(each)
+        return self.carried(u, lambda p, u: p.mean + next(rest) * (from_uniform(p, u) - p.mean))
 
 
 def reads(slot: Any, h: Tensor) -> Tensor:

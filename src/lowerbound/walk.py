@@ -152,14 +152,18 @@ class Draw:
         """log q with all parameters held fixed, the path through z alive, in nats, (S, B)."""
         return self.walk.held(self.z)
 
-    def kl(self, analytic: bool = True) -> Tensor:
-        """Return KL(q || p) in nats, (B,): per level the closed form if there is one, else over the draws."""
-        total = 0.0
+    def kl_of_levels(self, analytic: bool = True) -> list[Tensor]:
+        """Return KL(q || p) of each level in nats, (B,): the closed form if there is one, else over the draws."""
+        found = []
         for number, (q, p, z) in enumerate(zip(self.q, self.p, self.z, strict=True)):
             kl = closed_form_kl(q, p) if analytic else None
             kl = self._log_q[number] - p.log_prob(z) if kl is None else kl
-            total = total + (kl.mean(0) if kl.ndim > 1 else kl)
-        return total  # pyright: ignore[reportReturnType]
+            found.append(kl.mean(0) if kl.ndim > 1 else kl)
+        return found
+
+    def kl(self, analytic: bool = True) -> Tensor:
+        """Return KL(q || p) in nats, (B,), the sum over the levels."""
+        return reduce(torch.add, self.kl_of_levels(analytic))
 
     def kl_per_dimension(self) -> Tensor | None:
         """Return the KL of each latent dimension in nats, (B, *latent), or None if a level's does not factorise."""
