@@ -57,6 +57,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gumbel_softmax": posteriors.GumbelSoftmax,
         "poincare": posteriors.Poincare,
         "ladder": posteriors.Ladder,
+        "conv_ladder": posteriors.ConvLadder,
     },
     "prior": {
         "cell": priors.CellPrior,
@@ -73,6 +74,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "categorical": priors.Categorical,
         "poincare": priors.Poincare,
         "ladder": priors.Ladder,
+        "conv_ladder": priors.ConvLadder,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .errors import ConfigError
-from .shapes import event_shape_of
+from .shapes import event_shape_of, numel
 
 if TYPE_CHECKING:
     from .model import VAE
@@ -53,6 +53,43 @@ def levels_of(event_shape: int | Sequence[int], sizes: int | Sequence[int]) -> l
             f"{wanted}, or leave it out"
         )
     return [Level((n,)) for n in each]
+
+
+def maps_of(
+    data_shape: Sequence[int],
+    scales: Sequence[int],
+    width: int,
+    event_shape: int | Sequence[int] | None = None,
+) -> list[Level]:
+    """Return levels that are maps of real numbers, coarse to fine, and make up a latent (L,).
+
+    Args:
+        data_shape: (C, H, W).
+        scales: Levels of each size, coarse to fine; the finest maps are half as high and wide as x.
+        width: Channels of each.
+        event_shape: (L,) or L; None asks for no check.
+
+    Raises:
+        ConfigError: x is no image, a number is not positive, or the latent is another.
+    """
+    shape = event_shape_of(data_shape, "data_shape")
+    if len(shape) != 3:
+        raise ConfigError(f"levels that are maps need images (C, H, W); got data of shape {shape}")
+    if not scales or min(scales) < 1 or sum(scales) < 2 or width < 1:
+        raise ConfigError(
+            f"levels that are maps need scales of at least two in all, and a positive width; got {scales!r} and {width}"
+        )
+    sides, levels = shape[1:], []
+    for many in reversed(scales):
+        sides = tuple(-(-side // 2) for side in sides)
+        levels = [Level((width, *sides))] * many + levels
+    total = sum(numel(level.shape) for level in levels)
+    if event_shape is not None and event_shape_of(event_shape) != (total,):
+        raise ConfigError(
+            f"scales={scales!r} of width={width} make {total} numbers of images {shape}, but the latent has shape "
+            f"{event_shape_of(event_shape)}: leave latent out"
+        )
+    return levels
 
 
 class Slot(nn.Module):

@@ -2,6 +2,7 @@
 
 from .base import Posterior
 from .cell import CellGaussian
+from .conv_ladder import ConvLadder
 from .deterministic import Deterministic
 from .flow import IAF, Coupling
 from .fsq import FiniteScalar
@@ -18,6 +19,7 @@ from .vq import VectorQuantised
 __all__ = [
     "IAF",
     "CellGaussian",
+    "ConvLadder",
     "Coupling",
     "Deterministic",
     "DiagonalGaussian",

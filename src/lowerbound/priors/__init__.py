@@ -7,6 +7,7 @@ from .categorical import Categorical
 from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
+from .conv_ladder import ConvLadder
 from .flow import Flow, FlowDistribution
 from .ladder import Ladder
 from .lattice import Lattice
@@ -23,6 +24,7 @@ __all__ = [
     "CellPrior",
     "Codebook",
     "ConditionalGaussian",
+    "ConvLadder",
     "Encode",
     "Flow",
     "FlowDistribution",
