@@ -29,6 +29,7 @@ LATENT = {
     "fsq": 8,
     "lattice": 8,
     "poincare": 2,
+    "conv_ladder": None,
 }
 # Slots that go with others than their partners say, or with options without a default.
 BESIDE = {

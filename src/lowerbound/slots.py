@@ -98,10 +98,12 @@ class Slot(nn.Module):
     Attributes:
         partners: Registered names that other slots must have beside this one, by kind.
         agree: Options on which it and its partners must agree.
+        derived: Arguments beside those of its kind that follow from the data and the other slots.
     """
 
     partners: ClassVar[Mapping[str, str]] = {}
     agree: ClassVar[Sequence[str]] = ()
+    derived: ClassVar[frozenset[str]] = frozenset()
 
     def start(self, u: Tensor, model: VAE) -> Tensor | None:
         """Take from a sample of the training data what the slot should begin with; ``VAE.for_data`` calls it once.

@@ -264,13 +264,15 @@ class View:
 
         Args:
             u: Points (n, ``uniforms()``), strictly between 0 and 1; the first level takes the first numbers.
-            carry: Gives values (n, *level) of a distribution for points (n, ...).
+            carry: Gives values (n, *level) of a distribution for points (n, ...), and (n, 1, *level) for (n, 1, ...).
         """
         at = 0
 
         def pick(p: Distribution) -> Tensor:
             nonlocal at
             first, at = at, at + (uniforms(p) or 0)
+            if len(p.batch_shape) == 2:  # below the first level it is that of each point
+                return carry(p, u[:, first:at].unsqueeze(1))
             return carry(p, u[:, first:at]).unsqueeze(1)
 
         return self._walk().draw(u.shape[0], 1, pick)

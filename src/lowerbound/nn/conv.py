@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from .layers import (
     OUTPUT_GAIN,
     Crop,

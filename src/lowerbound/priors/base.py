@@ -81,6 +81,13 @@ class Prior(Slot):
         """Return the state after level ``number`` took the value z (S, B, ...); the last one goes to the decoder."""
         return z
 
+    def adopt(self, old: Prior) -> None:
+        """Take over from the prior of a trained model what its codes are made of, to be fitted to them in its place.
+
+        Raises:
+            ConfigError: codes of this prior are made otherwise.
+        """
+
     @property
     def is_real(self) -> bool:
         """Whether all levels hold real numbers."""
