@@ -10,7 +10,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 import lowerbound as lb
 from lowerbound import posteriors, priors
 from lowerbound.errors import ConfigError
-from lowerbound.nn.raster import Raster
+from lowerbound.nn.order import Raster
 from lowerbound.objectives import ELBO, Linear, Progress
 from lowerbound.posteriors.ladder import changed
 from lowerbound.testing import check_exact
@@ -70,7 +70,9 @@ def linear_ladder(merge="residual"):
     weight = torch.cat([gain, torch.zeros(2, 6), torch.eye(6)])
     scales = torch.tensor([raw(v**-0.5) for v in precision.diagonal().tolist()])
     bias = torch.cat([-gain @ w @ a, scales, torch.zeros(6)])
-    model = lb.VAE(Told(weight, bias), posterior, prior, decoder, lb.likelihoods.Gaussian(6, scale=r)).double()
+    model = lb.VAE(
+        Told(weight, bias), posterior, prior, decoder, lb.likelihoods.Gaussian(6, scale=r)
+    ).double()
     return model, MultivariateNormal(w @ a, c + m @ m.T).log_prob
 
 
@@ -90,7 +92,11 @@ def of_digits(**slots):
 
 
 LADDERS = {
-    "ladder": {"latent": 6, "posterior": {"type": "ladder", "sizes": 3}, "prior": {"type": "ladder", "sizes": 3}},
+    "ladder": {
+        "latent": 6,
+        "posterior": {"type": "ladder", "sizes": 3},
+        "prior": {"type": "ladder", "sizes": 3},
+    },
     "conv_ladder": {"posterior": "conv_ladder", "prior": "conv_ladder"},
 }
 
@@ -107,8 +113,11 @@ def test_a_model_for_data_begins_with_levels_that_cost_nothing(slots):
         assert bool((kl == 0).all()) == (number >= first)
         assert bool((sampled == 0).all()) == (number >= first)
     out.log_likelihood.sum().backward()
-    assert all(network.output.weight.grad.any() for name, network in model.posterior.named_modules() if
-               name.startswith(("networks.", "changes.")) and name.count(".") == 1)
+    assert all(
+        network.output.weight.grad.any()
+        for name, network in model.posterior.named_modules()
+        if name.startswith(("networks.", "changes.")) and name.count(".") == 1
+    )
 
 
 def test_a_change_moves_by_scales_and_multiplies_them():
@@ -149,7 +158,9 @@ def test_free_bits_of_levels_hold_each_level_at_the_floor():
     falling = Linear(floor, 0.0, 0.5, "fraction")
     torch.testing.assert_close(loss(free_bits=falling).loss, plain.loss + floor - low)
     torch.testing.assert_close(
-        ELBO(free_bits_of="level", free_bits=falling)(model, x, None, Progress(fraction=0.5)).bound.isfinite(),
+        ELBO(free_bits_of="level", free_bits=falling)(
+            model, x, None, Progress(fraction=0.5)
+        ).bound.isfinite(),
         torch.tensor(True),
     )
 
@@ -194,7 +205,7 @@ def test_the_first_level_can_have_another_prior():
 
 
 def test_the_vamp_prior_of_two_levels_is_the_mixture_of_the_first_levels_posteriors():
-    data, model = of_digits(
+    _, model = of_digits(
         latent=6, posterior="ladder", prior={"type": "ladder", "top": {"type": "vamp", "components": 4}}
     )
     z = torch.randn(5, 1, 6)
@@ -253,8 +264,13 @@ def test_the_probabilities_of_all_maps_of_codes_sum_to_one():
     probability = p.log_prob(z).exp()
     assert probability.sum().item() == pytest.approx(1.0, abs=1e-6)
     drawn = p.sample((4000,))
-    counts = torch.bincount((prior.index(0, drawn.unflatten(-1, (4, 2))) * torch.tensor([8, 4, 2, 1])).sum(1), minlength=16)
-    assert stats.chisquare(counts.numpy(), 4000 * (probability / probability.sum()).detach().numpy()).pvalue > 1e-4
+    counts = torch.bincount(
+        (prior.index(0, drawn.unflatten(-1, (4, 2))) * torch.tensor([8, 4, 2, 1])).sum(1), minlength=16
+    )
+    assert (
+        stats.chisquare(counts.numpy(), 4000 * (probability / probability.sum()).detach().numpy()).pvalue
+        > 1e-4
+    )
 
 
 def test_the_decoder_reads_the_map_of_which_the_encoder_gave_each_place():

@@ -41,7 +41,14 @@ def test_a_step_with_a_gradient_far_beyond_the_usual_is_left_out():
 @pytest.mark.usefixtures("one_thread")
 def test_steps_left_out_are_counted_and_a_resumed_run_knows_what_is_usual(tmp_path):
     data, model = of_digits()
-    options = {"objective": "elbo", "epochs": 3, "batch_size": 100, "evaluations": 3, "skip": 1.05, "progress": False}
+    options = {
+        "objective": "elbo",
+        "epochs": 3,
+        "batch_size": 100,
+        "evaluations": 3,
+        "skip": 1.05,
+        "progress": False,
+    }
     whole = lb.fit(of_digits()[1], data, out=tmp_path / "a", **options)
     shares = [record["skipped"] for record in whole.history if record["split"] == "train"]
     assert 0 < max(shares) < 1
@@ -79,7 +86,13 @@ def test_another_order_is_fitted_to_the_codes_of_a_trained_book():
 def test_completion_and_the_report_of_levels():
     data = lb.data.load("digits")
     torch.manual_seed(0)
-    model = lb.VAE.for_data(data, latent=8, network={"type": "mlp", "hidden": [16]}, posterior="ladder", prior={"type": "ladder", "top": "flow"})
+    model = lb.VAE.for_data(
+        data,
+        latent=8,
+        network={"type": "mlp", "hidden": [16]},
+        posterior="ladder",
+        prior={"type": "ladder", "top": "flow"},
+    )
     run = lb.fit(model, data, objective="elbo", epochs=2, batch_size=200, progress=False)
     last = run.history[-1]
     assert last["kl"] == pytest.approx(last["kl_level_1"] + last["kl_level_2"], rel=1e-4)

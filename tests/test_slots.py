@@ -123,7 +123,9 @@ POSTERIORS = {
     "ladder_three": lambda: posteriors.Ladder(6, sizes=3, hidden=(7, 6), features=4),
     "ladder_affine": lambda: posteriors.Ladder(4, hidden=(), features=3),
     "ladder_precision": lambda: posteriors.Ladder(4, hidden=(6,), features=4, merge="precision"),
-    "conv_ladder": lambda: posteriors.ConvLadder(8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1, blocks=1),
+    "conv_ladder": lambda: posteriors.ConvLadder(
+        8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1, blocks=1
+    ),
     "conv_ladder_one_scale": lambda: posteriors.ConvLadder(24, SMALL_IMAGE, scales=[2], channels=4, width=2),
     "vq_map": lambda: VectorQuantised(12, stride=2, data_shape=SMALL_IMAGE),
     "vq_map_residual": lambda: VectorQuantised(24, depth=2, stride=2, data_shape=SMALL_IMAGE),

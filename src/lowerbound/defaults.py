@@ -274,7 +274,9 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
         family, shape = _class_of("prior", chosen["prior"], modules), (default_latent(spec),)
         if "posterior" in modules:
             shape = modules["posterior"].event_shape
-        elif issubclass(family, Prior):  # one of the user's own need not be until the model is built, which says so
+        elif issubclass(
+            family, Prior
+        ):  # one of the user's own need not be until the model is built, which says so
             shape = family.usual(chosen["prior"], spec.event_shape, *shape)
     if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
         chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other

@@ -77,7 +77,8 @@ def maps_of(
         raise ConfigError(f"levels that are maps need images (C, H, W); got data of shape {shape}")
     if not scales or min(scales) < 1 or sum(scales) < 2 or width < 1:
         raise ConfigError(
-            f"levels that are maps need scales of at least two in all, and a positive width; got {scales!r} and {width}"
+            "levels that are maps need scales of at least two in all, and a positive width; "
+            f"got {scales!r} and {width}"
         )
     sides, levels = shape[1:], []
     for many in reversed(scales):

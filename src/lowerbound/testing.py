@@ -178,7 +178,9 @@ def check_prior(
         along = scored.along([z.detach() for z in draw.z])
         if all(kind != "embedding" for _, kind in slot.levels):  # whose rows no density depends on
             # What only the decoder reads has its gradient from there.
-            _require_gradient(along.log_p.sum() + along.code.square().sum(), [*named, *slot.named_parameters()])
+            _require_gradient(
+                along.log_p.sum() + along.code.square().sum(), [*named, *slot.named_parameters()]
+            )
         kl = _same(draw).kl()
         _require(
             bool((kl == 0).all()),

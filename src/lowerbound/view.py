@@ -204,7 +204,7 @@ class View:
             ConfigError: they are not as many as the levels, or one is no finite number >= 0.
         """
         levels = len(self.model.prior.levels)
-        each = [temperature] * levels if isinstance(temperature, int | float) else list(temperature)
+        each = [float(temperature)] * levels if isinstance(temperature, int | float) else list(temperature)
         if len(each) != levels or not all(0 <= t < math.inf for t in each):
             raise ConfigError(
                 f"sample needs a finite temperature >= 0, or one for each of the {levels} levels; got {temperature!r}"

@@ -33,8 +33,8 @@ class ELBO(Objective):
 
     Args:
         beta: Weight of the KL term, a number or a schedule; 1 is the bound.
-        free_bits: λ in nats, a number or a schedule: a latent dimension whose KL, averaged over the batch, is below it
-            is not pushed further down. Needs a posterior and a prior that factorise.
+        free_bits: λ in nats, a number or a schedule: a latent dimension whose KL, averaged over the batch, is below
+            it is not pushed further down. Needs a posterior and a prior that factorise.
         free_bits_of: Whether λ is that of a "dimension" or of a whole "level", which any posterior has.
         samples: Draws of z per example, L in the paper.
         analytic_kl: Use the closed form of the KL where there is one, else the same draws.
@@ -72,7 +72,9 @@ class ELBO(Objective):
         levels = [kl.mean() for kl in out.draw.kl_of_levels(self.analytic_kl)]
         kl = torch.stack(levels).sum()
         beta = as_schedule(self.beta)(progress)
-        weighed = self._with_free_bits(out, levels, as_schedule(self.free_bits)(progress)) if self.free_bits else kl
+        weighed = (
+            self._with_free_bits(out, levels, as_schedule(self.free_bits)(progress)) if self.free_bits else kl
+        )
         bound = reconstruction - kl
         loss = beta * weighed - reconstruction + mean_penalty(out)
         terms = {"reconstruction": reconstruction, "kl": kl, **by_level(levels)}

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from ..distributions import Rows
 from ..errors import ConfigError
 from ..nn.network import size
-from ..nn.raster import Raster
+from ..nn.order import Raster, Recurrent
 from ..shapes import event_shape_of, full_precision, grid_of, numel
 from ..slots import Level
 from .base import Encode, Prior
@@ -58,8 +58,8 @@ class Codes(Prior):
             )
         if grid is not None and layer != width * numel(grid):
             raise ConfigError(
-                f"a grid of {grid[0]} x {grid[1]} places has {depth * width * numel(grid)} numbers, but the latent has "
-                f"shape {shape}: leave latent out"
+                f"a grid of {grid[0]} x {grid[1]} places has {depth * width * numel(grid)} numbers, but the latent "
+                f"has shape {shape}: leave latent out"
             )
         read = (layer,) if grid is None else (width, *grid)
         super().__init__(
@@ -69,7 +69,7 @@ class Codes(Prior):
         self.codes, self.width, self.depth = size("codes", codes), width, depth
         self.order = size("order", order) if order else 0
         self.places = layer // width
-        self.grid, build = grid, _Order if grid is None else partial(Raster, grid)
+        self.grid, build = grid, Recurrent if grid is None else partial(Raster, grid)
         self.orders = nn.ModuleList(
             build(width, codes, order, self.context, below=n > 0) for n in range(depth if order else 0)
         )
@@ -142,25 +142,3 @@ class _Layer(Rows):
     def __init__(self, *arguments: Any, owner: Codes, number: int, above: Tensor | None) -> None:
         super().__init__(*arguments)
         self.owner, self.number, self.above = owner, number, above
-
-
-class _Order(nn.Module):
-    """Scores of the rows at each place, by a recurrent network over the places before."""
-
-    def __init__(self, width: int, codes: int, hidden: int, context: int, below: bool) -> None:
-        super().__init__()
-        self.first = nn.Parameter(torch.zeros(hidden))
-        self.reading = nn.Linear(context, hidden) if context else None
-        self.network = nn.GRU(width * (2 if below else 1), hidden, batch_first=True)
-        self.output = nn.Linear(hidden, codes)
-
-    def forward(self, rows: Tensor, above: Tensor | None, context: Tensor | None) -> Tensor:
-        """Return (..., P, K) from the rows (..., P, D) that the places hold; of each only those before are seen."""
-        lead, places = rows.shape[:-2], rows.shape[-2]
-        seen = torch.cat([torch.zeros_like(rows[..., :1, :]), rows[..., :-1, :]], -2)
-        if above is not None:
-            seen = torch.cat([seen, above.expand_as(seen)], -1)
-        first = self.first if self.reading is None else self.first + self.reading(context)
-        first = first.expand(*lead, -1).reshape(1, -1, first.shape[-1]).contiguous()
-        out, _ = self.network(seen.reshape(-1, places, seen.shape[-1]), first)
-        return self.output(out).reshape(*lead, places, -1)

@@ -108,7 +108,11 @@ class ConvLadder(Prior):
     def absorb(self, number: int, state: Path, z: Tensor) -> Any:
         """Return the path below the level, at the size of the next one; its end goes to the decoder."""
         taken = self.takes[number](z.reshape(-1, *z.shape[-3:]))
-        h = state.h + state.found[..., 2 * self.width :, :, :] + taken.reshape(*z.shape[:-3], *taken.shape[1:])
+        h = (
+            state.h
+            + state.found[..., 2 * self.width :, :, :]
+            + taken.reshape(*z.shape[:-3], *taken.shape[1:])
+        )
         h = h + self.mixes[number](h, state.context)
         if number == len(self.levels) - 1:
             return h

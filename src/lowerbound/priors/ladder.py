@@ -98,7 +98,10 @@ class Ladder(Prior):
         self.first = _top(top, event_shape=numbers[:1], context=context, data_shape=self.data_shape)
         above = list(accumulate(numbers))[:-1]
         read = self.hidden[-1:] * len(above) or above
-        trunks = [MLP((n,), (m,), hidden=self.hidden[:-1], context=context) for n, m in zip(above, read, strict=True)]
+        trunks = [
+            MLP((n,), (m,), hidden=self.hidden[:-1], context=context)
+            for n, m in zip(above, read, strict=True)
+        ]
         self.trunks = nn.ModuleList(trunks if self.hidden else [])
         for trunk in self.trunks:
             initialise(trunk.output, gain("silu"))  # pyright: ignore[reportArgumentType]
@@ -135,14 +138,16 @@ class Ladder(Prior):
         return State(state.context, z, features)
 
 
-def _top(top: Any, **derived: Any) -> Prior:
+def _top(top: str | dict[str, Any], **derived: Any) -> Prior:
     """Build the prior of the first level."""
-    options = {"type": top} if isinstance(top, str) else dict(top)
+    options: dict[str, Any] = {"type": top} if isinstance(top, str) else dict(top)
     name = options.pop("type", "standard_normal")
     if name not in TOPS:
         raise ConfigError(f"there is no prior {name!r} for the first level; {suggest(str(name), TOPS)}")
     known = inspect.signature(TOPS[name]).parameters
     for option in options:
         if option not in known.keys() - derived.keys():
-            raise ConfigError(f"the first level's prior {name!r} has no option {option!r}; {suggest(option, known)}")
+            raise ConfigError(
+                f"the first level's prior {name!r} has no option {option!r}; {suggest(option, known)}"
+            )
     return TOPS[name](**{key: v for key, v in derived.items() if key in known}, **options)

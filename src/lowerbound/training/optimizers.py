@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from .settings import Settings
 
-
 _PACE = 0.05  # by which share the running median of norms moves
 
 

@@ -1,7 +1,7 @@
-r"""Scores at the places of a grid, each by the places before it, row by row.
+r"""Scores at the places of a line or a grid, each by the places before it.
 
-One stack of convolutions sees the rows above, another the row itself up to the place, and reads the first: together
-they see all that comes before and nothing else.
+On a grid, row by row, one stack of convolutions sees the rows above, another the row itself up to the place, and
+reads the first: together they see all that comes before and nothing else.
 
 Reference:
     Conditional image generation with PixelCNN decoders (van den Oord et al., 2016), figure 2,
@@ -18,7 +18,7 @@ _LAYERS = 5
 
 
 class Raster(nn.Module):
-    """Masked convolutions.
+    """Scores at the places of a grid, by masked convolutions.
 
     Args:
         grid: Rows and columns (h, w) of the grid.
@@ -29,7 +29,9 @@ class Raster(nn.Module):
         below: Whether there are numbers of a layer above, all of which each place sees.
     """
 
-    def __init__(self, grid: tuple[int, int], width: int, scores: int, hidden: int, context: int, below: bool) -> None:
+    def __init__(
+        self, grid: tuple[int, int], width: int, scores: int, hidden: int, context: int, below: bool
+    ) -> None:
         super().__init__()
         self.grid = grid
         self.first = nn.Parameter(torch.zeros(hidden))
@@ -65,3 +67,25 @@ class Raster(nn.Module):
 
     def _as_map(self, numbers: Tensor) -> Tensor:
         return numbers.reshape(-1, *self.grid, numbers.shape[-1]).movedim(-1, 1)
+
+
+class Recurrent(nn.Module):
+    """Scores at places in a line, by a recurrent network; arguments as of ``Raster``."""
+
+    def __init__(self, width: int, scores: int, hidden: int, context: int, below: bool) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(hidden))
+        self.reading = nn.Linear(context, hidden) if context else None
+        self.network = nn.GRU(width * (2 if below else 1), hidden, batch_first=True)
+        self.output = nn.Linear(hidden, scores)
+
+    def forward(self, numbers: Tensor, above: Tensor | None, context: Tensor | None) -> Tensor:
+        """Return (..., P, K) from the numbers (..., P, D) of the places; of each only those before are seen."""
+        lead, places = numbers.shape[:-2], numbers.shape[-2]
+        seen = torch.cat([torch.zeros_like(numbers[..., :1, :]), numbers[..., :-1, :]], -2)
+        if above is not None:
+            seen = torch.cat([seen, above.expand_as(seen)], -1)
+        first = self.first if self.reading is None else self.first + self.reading(context)
+        first = first.expand(*lead, -1).reshape(1, -1, first.shape[-1]).contiguous()
+        out, _ = self.network(seen.reshape(-1, places, seen.shape[-1]), first)
+        return self.output(out).reshape(*lead, places, -1)
