@@ -171,7 +171,9 @@ PRIORS = {
     "poincare_context": lambda: priors.Poincare(2, curvature=0.7, hidden=(5,), context=3),
     "ladder": lambda: priors.Ladder(5, sizes=[2, 3], hidden=(6,)),
     "ladder_affine_context": lambda: priors.Ladder(4, hidden=(), context=3),
-    "ladder_flow_context": lambda: priors.Ladder(6, sizes=3, hidden=(7, 6), context=2, top="flow"),
+    "ladder_flow_context": lambda: priors.Ladder(
+        6, sizes=3, hidden=(7, 6), context=2, top={"type": "flow", "couplings": 1, "hidden": [5]}
+    ),
     "ladder_vamp": lambda: priors.Ladder(4, (2, 2), hidden=(5,), top={"type": "vamp", "components": 3}),
     "conv_ladder": lambda: priors.ConvLadder(8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1),
     "conv_ladder_context": lambda: priors.ConvLadder(

@@ -271,13 +271,11 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
             f"latent={latent}, but the posterior has latent shape {modules['posterior'].event_shape}; leave one out"
         )
     if shape is None:
-        family, shape = _class_of("prior", chosen["prior"], modules), (default_latent(spec),)
-        if "posterior" in modules:
-            shape = modules["posterior"].event_shape
-        elif issubclass(
-            family, Prior
-        ):  # one of the user's own need not be until the model is built, which says so
-            shape = family.usual(chosen["prior"], spec.event_shape, *shape)
+        module = modules.get("posterior", modules.get("prior"))
+        # One of the user's own need not be a prior until the model is built, which says so.
+        family = REGISTRY["prior"].get(chosen["prior"]["type"], Prior)
+        usual = family.usual(chosen["prior"], spec.event_shape, default_latent(spec))
+        shape = usual if module is None else module.event_shape
     if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
         chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
     model = build_model(chosen | modules, shape, spec)

@@ -21,10 +21,9 @@ from torch.distributions import Distribution
 from ..distributions import Point, through
 from ..errors import ConfigError
 from ..nn.network import sizes
-from ..shapes import event_shape_of, full_precision
+from ..shapes import event_shape_of, full_precision, grid_of, numel
 from ..slots import Level
 from .base import Posterior
-from .vq import read_shape
 
 _SLACK = 1e-3
 
@@ -58,7 +57,13 @@ class FiniteScalar(Posterior):
             raise ConfigError(
                 f"a code of steps={steps!r} has a multiple of {len(steps)} numbers; got {shape}"
             )
-        super().__init__(shape, read_shape(shape[0], data_shape, stride), [Level(shape, "embedding")])
+        grid = grid_of(data_shape, stride)
+        if grid is not None and shape[0] != len(steps) * numel(grid):
+            raise ConfigError(
+                f"a grid of {grid[0]} x {grid[1]} places of steps={steps!r} has {len(steps) * numel(grid)} numbers, "
+                f"but the latent has shape {shape}: leave latent out"
+            )
+        super().__init__(shape, shape if grid is None else (len(steps), *grid), [Level(shape, "embedding")])
         self.stride, self.data_shape = stride, event_shape_of(data_shape, "data_shape")
         self.steps = steps
 

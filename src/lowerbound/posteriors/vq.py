@@ -67,7 +67,14 @@ class VectorQuantised(Posterior):
                 f"{commitment!r} and {gradient!r}"
             )
         layer = (shape[0] // depth,)
-        super().__init__(shape, read_shape(layer[0], data_shape, stride), [Level(layer, "embedding")] * depth)
+        grid = grid_of(data_shape, stride)
+        if grid is not None and layer[0] % numel(grid):
+            raise ConfigError(
+                f"a latent of shape {shape} cannot be divided among {depth} layers of {grid[0]} x {grid[1]} places: "
+                "leave latent out"
+            )
+        read = layer if grid is None else (layer[0] // numel(grid), *grid)
+        super().__init__(shape, read, [Level(layer, "embedding")] * depth)
         self.stride, self.data_shape = stride, event_shape_of(data_shape, "data_shape")
         self.depth, self.commitment, self.gradient = depth, commitment, gradient
 
@@ -98,22 +105,6 @@ class VectorQuantised(Posterior):
             loss = loss + (rows - e.detach()).square()
         loss = loss.sum((-2, -1))
         return loss.expand(z.shape[:-1])
-
-
-def read_shape(numbers: int, data_shape: Sequence[int], stride: int) -> tuple[int, ...]:
-    """Return the shape of what the encoder gives for so many numbers: a map where there is a grid.
-
-    Raises:
-        ConfigError: they cannot be divided among its places.
-    """
-    grid = grid_of(data_shape, stride)
-    if grid is None:
-        return (numbers,)
-    if numbers % numel(grid):
-        raise ConfigError(
-            f"{numbers} numbers cannot be divided among {grid[0]} x {grid[1]} places: leave latent out"
-        )
-    return numbers // numel(grid), *grid
 
 
 def _turned(e: Tensor, rows: Tensor) -> Tensor:
