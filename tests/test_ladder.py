@@ -194,6 +194,24 @@ def test_each_level_has_its_temperature():
             model.sample(2, temperature=bad)
 
 
+def test_levels_below_those_that_know_of_x_are_the_priors():
+    model, _ = linear_ladder()
+    x = torch.randn(2, 6)
+    first, second = model.encode(x, levels=1).split([2, 3], -1)
+    head = model.prior.heads[0].output
+    torch.testing.assert_close(first, model.infer(x).mean)
+    torch.testing.assert_close(second, first @ head.weight[:3].T + head.bias[:3])
+    assert torch.equal(model.encode(x, levels=2), model.encode(x))
+    many = model.encode(x[:1].expand(4000, -1), levels=1, sample=True, seed=0)
+    spread = torch.cov(many.T)[2:, 2:]
+    a = head.weight[:3]
+    wanted = 0.49 * torch.eye(3) + a @ model.infer(x).variance[0].diag() @ a.T
+    assert (spread - wanted).abs().max() < 0.1
+    assert model.reconstruct(x, levels=1).shape == (2, 6)
+    with pytest.raises(ConfigError, match="1 to 2 can know of x; got levels=3"):
+        model.encode(x, levels=3)
+
+
 def test_the_first_level_can_have_another_prior():
     for top in ("flow", {"type": "gaussian_mixture", "components": 3}, "maf"):
         prior = priors.Ladder(6, hidden=(8,), top=top).double()

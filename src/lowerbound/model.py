@@ -402,6 +402,7 @@ class VAE(nn.Module):
         c: Any = None,
         *,
         sample: bool = False,
+        levels: int | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -411,20 +412,25 @@ class VAE(nn.Module):
             x: Observations, (B, *event).
             c: The condition: a value for all or one each, by name if there are several entries.
             sample: Draw instead of taking the mean; ``seed`` or ``generator`` make the draw repeatable.
+            levels: How many levels know of x, from the coarsest; those below are the prior's. None for all.
             seed: Seed of the draw.
             generator: Generator of the draw, on the model's device.
 
         Raises:
             SupportError: x lies outside the likelihood's support.
+            ConfigError: there are not so many levels.
         """
+        most = len(self.prior.levels)
+        if levels is not None and not 1 <= levels <= most:
+            raise ConfigError(f"of {most} levels 1 to {most} can know of x; got levels={levels!r}")
         x = self.accept(x)
         self.check_x(x)
         with self.evaluating(), draws(self.device, seed, generator):
             view = self.at(c, len(x))
             evidence = view.evidence(view.to_model(x)[0])
             if not sample:
-                return view.points(evidence, len(x))
-            return self.prior.join(view.infer(evidence, len(x)).z)[0]
+                return view.points(evidence, len(x), levels)
+            return self.prior.join(view.infer(evidence, len(x), levels=levels).z)[0]
 
     @torch.no_grad()
     def decode(
@@ -463,12 +469,16 @@ class VAE(nn.Module):
         c: Any = None,
         *,
         sample: bool = False,
+        levels: int | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Encode and decode: by the means (deterministic), or with ``sample`` through a draw of z and of x."""
+        """Encode and decode: by the means (deterministic), or with ``sample`` through a draw of z and of x.
+
+        ``levels`` is as of ``encode``: what the coarsest ones hold of x.
+        """
         generator = self._one_stream(seed, generator)
-        z = self.encode(x, c, sample=sample, generator=generator)
+        z = self.encode(x, c, sample=sample, levels=levels, generator=generator)
         return self.decode(z, c, sample=sample, generator=generator)
 
     @torch.no_grad()

@@ -144,20 +144,21 @@ class View:
     def _begun(self) -> Any:
         return self.model.prior.begin(self.context, self._encode)
 
-    def _walk(self, evidence: Any = None) -> Walk:
+    def _walk(self, evidence: Any = None, levels: int | None = None) -> Walk:
         posterior = None if evidence is None else self.model.posterior
-        return Walk(self.model.prior, posterior, evidence, self.context, self._encode, self._begun)
+        return Walk(self.model.prior, posterior, evidence, self.context, self._encode, self._begun, levels)
 
     # ------------------------------------------------------------------ codes
-    def infer(self, evidence: Any, batch: int, samples: int = 1) -> Draw:
+    def infer(self, evidence: Any, batch: int, samples: int = 1, levels: int | None = None) -> Draw:
         """Draw ``samples`` codes from q(z | x, c) for each of ``batch`` examples, with gradients.
 
         Args:
             evidence: What ``evidence`` gave of them.
             batch: Number B of examples.
             samples: Number S of draws each.
+            levels: How many levels know of x; those below are drawn from p. None for all.
         """
-        return self._walk(evidence).draw(samples, batch)
+        return self._walk(evidence, levels).draw(samples, batch)
 
     def along(self, evidence: Any | None, z: Tensor) -> Draw:
         """Score codes (S, B, *latent) that came from elsewhere under q(z | x, c) and p(z | c)."""
@@ -171,13 +172,13 @@ class View:
         """Draw ``samples`` codes from p(z | c) for each of ``batch`` examples."""
         return self._walk().draw(samples, batch)
 
-    def middle(self, evidence: Any, batch: int) -> Draw:
+    def middle(self, evidence: Any, batch: int, levels: int | None = None) -> Draw:
         """Walk through the values that stand for q(z | x, c), (1, B, ...): of each level its mean or the like."""
-        return self._walk(evidence).draw(1, batch, self.model.posterior.point)
+        return self._walk(evidence, levels).draw(1, batch, self.model.posterior.point)
 
-    def points(self, evidence: Any, batch: int) -> Tensor:
-        """Return the codes (B, *latent) that stand for q(z | x, c)."""
-        return self.model.prior.join(self.middle(evidence, batch).z)[0]
+    def points(self, evidence: Any, batch: int, levels: int | None = None) -> Tensor:
+        """Return the codes (B, *latent) that stand for q(z | x, c); ``levels`` as of ``infer``."""
+        return self.model.prior.join(self.middle(evidence, batch, levels).z)[0]
 
     def prior(self) -> Distribution:
         """Return p(z | c), of several levels the first one's: batch (B,), or () if it does not depend on c."""

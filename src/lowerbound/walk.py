@@ -39,6 +39,7 @@ class Walk:
         context: The embedded condition, (B, E) or (1, E), or None.
         encode: q of pseudo-inputs, for the prior.
         begun: The prior's state before the first level.
+        levels: How many levels know of x; those below are the prior's. None for all.
     """
 
     prior: Prior
@@ -47,6 +48,7 @@ class Walk:
     context: Tensor | None = None
     encode: Encode | None = None
     begun: Any = None
+    levels: int | None = None
 
     @cached_property
     def first(self) -> tuple[Distribution, Distribution]:
@@ -76,7 +78,8 @@ class Walk:
                 p, q = self.first
             else:
                 p = prior.level(number, state)
-                q = p if posterior is None else posterior.level(number, self.evidence, state, p)
+                told = posterior is not None and (self.levels is None or number < self.levels)
+                q = posterior.level(number, self.evidence, state, p) if told else p  # pyright: ignore
             z, log_q = choose(number, q)
             if posterior is not None:
                 draw.penalty = draw.penalty + posterior.penalty(number, self.evidence, p, z)
