@@ -261,6 +261,37 @@ def test_a_ladder_and_its_posterior_must_agree(other):
         of_digits(latent=6, prior={"type": "ladder", **other}, posterior="ladder")
 
 
+# ------------------------------------------------------------------------------------------------- maps
+NETWORKS = [
+    (lb.nn.ConvEncoder, lb.nn.ConvDecoder),
+    (lb.nn.ResNetEncoder, lb.nn.ResNetDecoder),
+]
+
+
+@pytest.mark.parametrize(("down", "up"), NETWORKS)
+def test_networks_without_a_dense_layer_keep_places_apart(down, up):
+    options = {"channels": (3,), "hidden": 0}
+    if down is lb.nn.ConvEncoder:  # norms see all places
+        network = down((1, 16, 12), (2, 5, 8, 6), **options).double()
+        x = torch.randn(1, 1, 16, 12)
+        other = x.clone()
+        other[..., 0, 0] += 1
+        moved = (network(x) != network(other)).any(1).any(1)[0]
+        assert moved[0, 0]
+        assert not moved[3:].any()
+        assert not moved[:, 3:].any()
+    encoder = down((1, 7, 5), (2, 4, 3), context=2, **options).double()
+    decoder = up((2, 4, 3), (3, 1, 7, 5), context=2, **options).double()
+    x, context = torch.randn(3, 2, 1, 7, 5), torch.randn(2, 2)
+    h = encoder(x, context)
+    assert h.shape == (3, 2, 2, 4, 3)
+    torch.testing.assert_close(h[1], encoder(x[1], context))
+    y = decoder(h, context)
+    assert y.shape == (3, 2, 3, 1, 7, 5)
+    torch.testing.assert_close(y[2], decoder(h[2], context))
+    assert not torch.equal(y[2], decoder(h[2], context.flip(0)))
+
+
 # ------------------------------------------------------------------------------------------------- maps of codes
 def test_a_place_of_a_grid_sees_all_places_before_it_and_no_others():
     raster = Raster((3, 4), 2, 5, 6, 0, below=False)
