@@ -29,6 +29,14 @@ class Preset(NamedTuple):
 _SQUARED = {"data": {"binarize": "none"}, "likelihood": {"type": "gaussian", "scale": 0.7071067811865476}}
 _CERTAIN = {**_SQUARED, "posterior": {"type": "deterministic"}, "prior": {"type": "standard_normal"}}
 _LVAE = [4, 8, 16, 32, 64]
+_WARM = {"type": "linear", "length": 0.1, "unit": "fraction"}
+# Some nats of each level are free at first: else the lower ones are given up before they have been tried.
+_LEVELS = {
+    "type": "elbo",
+    "beta": _WARM,
+    "free_bits": {"type": "linear", "start": 4.0, "end": 0.0, "length": 0.3, "unit": "fraction"},
+    "free_bits_of": "level",
+}
 _TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
 
 PRESETS: dict[str, Preset] = {
@@ -196,7 +204,7 @@ PRESETS: dict[str, Preset] = {
         {
             "posterior": {"type": "ladder"},
             "prior": {"type": "ladder", "top": {"type": "flow"}},
-            "objective": {"type": "elbo"},
+            "objective": _LEVELS,
             "training": {"skip": 10.0},
         },
     ),
@@ -206,7 +214,7 @@ PRESETS: dict[str, Preset] = {
         {
             "posterior": {"type": "ladder", "sizes": _LVAE, "merge": "precision"},
             "prior": {"type": "ladder", "sizes": _LVAE},
-            "objective": {"type": "elbo", "beta": {"type": "linear", "length": 0.1, "unit": "fraction"}},
+            "objective": {"type": "elbo", "beta": _WARM},
         },
     ),
     "hierarchical-vamp": Preset(
@@ -215,7 +223,7 @@ PRESETS: dict[str, Preset] = {
         {
             "posterior": {"type": "ladder"},
             "prior": {"type": "ladder", "top": {"type": "vamp", "components": 50}},
-            "objective": {"type": "elbo"},
+            "objective": _LEVELS,
         },
     ),
     "conv-ladder": Preset(
@@ -225,7 +233,7 @@ PRESETS: dict[str, Preset] = {
             "network": {"type": "conv", "channels": [32], "hidden": 0},
             "posterior": {"type": "conv_ladder", "scales": [4, 4]},
             "prior": {"type": "conv_ladder", "scales": [4, 4]},
-            "objective": {"type": "elbo"},
+            "objective": _LEVELS,
             "training": {"skip": 10.0},
         },
     ),
