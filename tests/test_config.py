@@ -47,17 +47,19 @@ WITH_CELLS = {
 }
 
 
-IN_PARTS = (
-    "product",
-    "hamiltonian",
-    "momentum",
-    "vq",
-    "codebook",
-    "fsq",
-    "lattice",
-    "gumbel_softmax",
-    "categorical",
-)
+# As many numbers as can be divided by whatever a code is made of, of an image of 8 x 8.
+NUMBERS = {
+    "gumbel_softmax": 20,
+    "categorical": 20,
+    "vq": 8,
+    "codebook": 8,
+    "fsq": 8,
+    "lattice": 8,
+    "ladder": 8,
+    "product": 20,
+    "hamiltonian": 20,
+    "momentum": 20,
+}
 
 
 def shapes(kind, name, options=None):
@@ -66,9 +68,11 @@ def shapes(kind, name, options=None):
     cells = options_of(kind, REGISTRY[kind][name]).get("cells")
     if cells is None:
         # To a class that does not ask for it by its attribute derived, it is not passed.
-        own = {"data_shape": (1, 8, 8)} if kind == "prior" else {}
-        # As many numbers as can be divided by whatever a code is made of.
-        divided = {"event_shape": (20,)} if kind in ("posterior", "prior") and name in IN_PARTS else {}
+        own = {"data_shape": (1, 8, 8)} if kind in ("posterior", "prior") else {}
+        numbers = NUMBERS.get(name) if own else None
+        if name == "conv_ladder":
+            (numbers,) = lb.priors.ConvLadder.usual(options or {}, (1, 8, 8), 0)
+        divided = {"event_shape": (numbers,)} if numbers else {}
         return SHAPES[kind] | divided | own
     return WITH_CELLS[kind]((options or {}).get("cells", cells.default))
 
@@ -110,8 +114,10 @@ OPTIONS = {
     ("posterior", "von_mises_fisher"): {},
     ("posterior", "poincare"): {"curvature": 0.5},
     ("posterior", "deterministic"): {},
-    ("posterior", "vq"): {"depth": 2, "commitment": 0.5, "gradient": "rotation"},
-    ("posterior", "fsq"): {"steps": [3, 4]},
+    ("posterior", "vq"): {"depth": 2, "commitment": 0.5, "gradient": "rotation", "stride": 4},
+    ("posterior", "fsq"): {"steps": [3, 4], "stride": 4},
+    ("posterior", "ladder"): {"sizes": [3, 5], "hidden": [5], "features": 4, "merge": "precision"},
+    ("posterior", "conv_ladder"): {"scales": [1, 1], "channels": 4, "width": 2, "blocks": 1},
     ("posterior", "gumbel_softmax"): {"categories": 4, "temperature": 0.7, "hard": False},
     ("posterior", "gamma"): {},
     ("prior", "gamma"): {"shape": 3.0, "rate": 0.5},
@@ -144,8 +150,11 @@ OPTIONS = {
         "learning": "means",
         "decay": 0.9,
         "revive": 0.1,
+        "stride": 4,
     },
-    ("prior", "lattice"): {"steps": [3, 4], "order": 3},
+    ("prior", "lattice"): {"steps": [3, 4], "order": 3, "stride": 4},
+    ("prior", "ladder"): {"sizes": [3, 5], "hidden": [5], "top": {"type": "flow", "couplings": 2}},
+    ("prior", "conv_ladder"): {"scales": [1, 1], "channels": 4, "width": 2},
     ("likelihood", "laplace"): {"scale": "predicted"},
     ("likelihood", "student_t"): {"scale": "predicted", "df": 5.0},
     ("likelihood", "log_cosh"): {"scale": "predicted", "power": 2.0},
@@ -198,6 +207,7 @@ OPTIONS = {
         "free_bits": 0.5,
         "samples": 3,
         "analytic_kl": True,
+        "free_bits_of": "dimension",
     },
     ("objective", "importance_weighted"): {"samples": 5, "gradient": "dreg", "kept": 2},
     ("objective", "capacity"): {"capacity": [{"type": "linear", **LINE}, 2.0], "gamma": 10.0},
@@ -220,6 +230,7 @@ OPTIONS = {
             "free_bits": 0.0,
             "samples": 1,
             "analytic_kl": False,
+            "free_bits_of": "level",
         },
         "then": {"type": "importance_weighted", "samples": 7, "gradient": "stl", "kept": 3},
         "at": 0.75,

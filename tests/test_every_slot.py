@@ -30,6 +30,7 @@ LATENT = {
     "lattice": 8,
     "poincare": 2,
     "product": 8,
+    "conv_ladder": None,
 }
 # Slots that go with others than their partners say, or with options without a default.
 BESIDE = {

@@ -75,7 +75,10 @@ CASES = {
     "codebook": (digits, {"prior": {"type": "my_codebook", "codes": 8}, "posterior": "nearest"}, "elbo"),
     "ladder": (
         digits,
-        {"prior": {"type": "ladder", "top": 2}, "posterior": {"type": "ladder", "top": 2, "features": 16}},
+        {
+            "prior": {"type": "my_ladder", "top": 2},
+            "posterior": {"type": "my_ladder", "top": 2, "features": 16},
+        },
         {"type": "importance_weighted", "samples": 3, "gradient": "dreg", "kept": 2},
     ),
     "counts": (counts, {"likelihood": "my_counts"}, "elbo"),

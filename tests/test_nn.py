@@ -377,7 +377,7 @@ def test_the_decoder_goes_back_through_the_sizes_of_the_encoder():
         (lambda: ResNetDecoder((2,), (1, 2, 1, 8, 8)), r"out_shape .* got \(1, 2, 1, 8, 8\)"),
         (lambda: ConvEncoder((1, 8, 8), (2,), channels=()), r"channels must be a non-empty .* got \(\)"),
         (lambda: ResNetDecoder((2,), (1, 8, 8), channels=(0,)), r"channels .* got \(0,\)"),
-        (lambda: ConvDecoder((2,), (1, 8, 8), hidden=0), "hidden must be a positive integer; got 0"),
+        (lambda: ConvDecoder((2,), (1, 8, 8), hidden=-1), "hidden must be a positive integer; got -1"),
         (lambda: ResNetEncoder((1, 8, 8), (2,), blocks=0), "blocks must be a positive integer; got 0"),
         (lambda: ResNetEncoder((1, 8, 8), (2,), blocks=True), "blocks .* got True"),
     ],

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.runs
 
 # Codes without a density: there is no log p(x), and evaluation says so.
 NO_LIKELIHOOD = {"ae", "rae-l2", "rae-gp", "wae-mmd", "wae-gan", "swae", "aae"}
+# The numbers of a code follow from the sizes of its levels, or of the image.
+OWN_LATENT = {"lvae", "conv-ladder", "vq-vae-map"}
 SMALL = {"type": "mlp", "hidden": [16]}
 # What is too large for a test.
 SMALLER = {
@@ -38,12 +40,16 @@ def parts_of(name, condition=None):
     objective, settings = chosen.pop("objective", None), chosen.pop("training", {})
     if objective is not None:
         objective = {**objective, **SMALLER.get(objective["type"], {})}
-    slots = {"latent": 4, **chosen}
-    kind = slots.get("network", {}).get("type", "mlp")
+    slots = {**({} if name in OWN_LATENT else {"latent": 4}), **chosen}
+    network = slots.get("network", {"type": "mlp"})
     if name != "linear":
-        slots["network"] = SMALL if kind == "mlp" else {"type": kind, "channels": [4, 4]}
+        channels = {"channels": [4 for _ in network.get("channels", [4, 4])]}
+        slots["network"] = SMALL if network["type"] == "mlp" else {**network, **channels}
     if "parts" in options:
         slots["network"] = {"type": "parts", "hidden": [16]}
+    for slot in ("prior", "posterior"):
+        if "scales" in chosen.get(slot, {}):
+            slots[slot] = {**chosen[slot], "channels": 4}
     return lb.data.load("digits", **options), slots, objective, settings
 
 

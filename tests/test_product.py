@@ -84,7 +84,7 @@ def test_levels_are_the_blocks_and_the_decoder_reads_them_side_by_side():
     numbers = 0.5 * (q[0].variance + q[0].mean.square() - 1 - q[0].variance.log()).sum(-1)
     share = q[1].base_dist.probs.squeeze(1)
     choice = (share * (share * 4).clamp(min=1e-300).log()).sum(-1)
-    for found, truth in zip(out.draw.kl_per_level(), (numbers, choice), strict=True):
+    for found, truth in zip(out.draw.kl_of_levels(), (numbers, choice), strict=True):
         torch.testing.assert_close(found, truth)
     torch.testing.assert_close(out.kl(), numbers + choice)
     assert p[0].batch_shape == ()
@@ -104,7 +104,7 @@ def test_a_point_is_that_of_each_block():
 def test_a_capacity_for_each_level_holds_each(each):
     model, _ = exact()
     x = torch.randn(6, 8)
-    numbers, choice = model(x).draw.kl_per_level()
+    numbers, choice = model(x).draw.kl_of_levels()
     assert (numbers - choice).abs().min() > 0.01
     objective = Capacity([1.5, Linear(0.0, 2.0, 0.5, "fraction")], 3.0) if each else Capacity(2.5, 3.0)
     objective.check(model, Progress())

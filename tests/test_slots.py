@@ -91,6 +91,7 @@ from lowerbound.testing import (
 NOT_REAL = (math.nan, math.inf, -math.inf)
 
 TWO_PARTS = [Part("a", (2,), (4,), (1, 2)), Part("b", (1,), (2,), (1, 1))]
+SMALL_IMAGE = (1, 6, 4)
 POSTERIORS = {
     "diagonal_gaussian": lambda: DiagonalGaussian(3),
     "diagonal_gaussian_one": lambda: DiagonalGaussian(1),
@@ -133,6 +134,17 @@ POSTERIORS = {
         6, {"a": VectorQuantised(4, depth=2), "b": DiagonalGaussian((1, 2))}
     ),
     "hamiltonian_one_step": lambda: posteriors.Hamiltonian(4, steps=1, step_size=0.2, tempering=1.0),
+    "ladder": lambda: posteriors.Ladder(5, sizes=[2, 3], hidden=(6,), features=4),
+    "ladder_three": lambda: posteriors.Ladder(6, sizes=3, hidden=(7, 6), features=4),
+    "ladder_affine": lambda: posteriors.Ladder(4, hidden=(), features=3),
+    "ladder_precision": lambda: posteriors.Ladder(4, hidden=(6,), features=4, merge="precision"),
+    "conv_ladder": lambda: posteriors.ConvLadder(
+        8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1, blocks=1
+    ),
+    "conv_ladder_one_scale": lambda: posteriors.ConvLadder(24, SMALL_IMAGE, scales=[2], channels=4, width=2),
+    "vq_map": lambda: VectorQuantised(12, stride=2, data_shape=SMALL_IMAGE),
+    "vq_map_residual": lambda: VectorQuantised(24, depth=2, stride=2, data_shape=SMALL_IMAGE),
+    "fsq_map": lambda: FiniteScalar(24, stride=2, data_shape=SMALL_IMAGE),
 }
 PRIORS = {
     "standard_normal": lambda: StandardNormal(3),
@@ -183,6 +195,21 @@ PRIORS = {
     "gamma": lambda: priors.Gamma(2, shape=3.0, rate=0.5),
     "momentum": lambda: priors.Momentum(4),
     "momentum_context": lambda: priors.Momentum(2, hidden=(5,), context=3),
+    "ladder": lambda: priors.Ladder(5, sizes=[2, 3], hidden=(6,)),
+    "ladder_affine_context": lambda: priors.Ladder(4, hidden=(), context=3),
+    "ladder_flow_context": lambda: priors.Ladder(
+        6, sizes=3, hidden=(7, 6), context=2, top={"type": "flow", "couplings": 1, "hidden": [5]}
+    ),
+    "ladder_vamp": lambda: priors.Ladder(4, (2, 2), hidden=(5,), top={"type": "vamp", "components": 3}),
+    "conv_ladder": lambda: priors.ConvLadder(8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1),
+    "conv_ladder_context": lambda: priors.ConvLadder(
+        24, SMALL_IMAGE, context=3, scales=[2], channels=4, width=2
+    ),
+    "codebook_map": lambda: Codebook(12, codes=5, stride=2, order=6, data_shape=SMALL_IMAGE),
+    "codebook_map_context": lambda: Codebook(
+        24, codes=4, depth=2, stride=2, order=6, context=3, data_shape=SMALL_IMAGE
+    ),
+    "lattice_map": lambda: Lattice(12, steps=(3, 2), stride=2, order=6, data_shape=SMALL_IMAGE),
 }
 
 
@@ -330,7 +357,7 @@ def every(table):
 
 def partner(posterior):
     """A prior that the posterior goes with."""
-    agreed = {name: getattr(posterior, name) for name in posterior.agree}
+    agreed = {name: getattr(posterior, name) for name in {*posterior.agree, *posterior.derived}}
     if hasattr(posterior, "blocks"):
         agreed["blocks"] = {name: partner(block) for name, block in posterior.blocks.items()}
     prior = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]

@@ -17,7 +17,7 @@ from .model import VAE
 from .nn import MLP
 from .nn.network import Network
 from .overrides import FROM_DATA, check_overrides, latent_shape_of, merge
-from .posteriors import Posterior
+from .priors import Prior
 from .registry import (
     DERIVED,
     REGISTRY,
@@ -308,11 +308,11 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
             f"latent={latent}, but the posterior has latent shape {modules['posterior'].event_shape}; leave one out"
         )
     if shape is None:
-        family = _class_of("posterior", chosen["posterior"], modules)
-        # One of the user's own need not inherit from ours until the model is built, which says so.
-        usual = default_latent(spec)
-        room = family.room(chosen["posterior"], usual) if issubclass(family, Posterior) else 0
-        shape = modules["posterior"].event_shape if "posterior" in modules else (usual + room,)
+        module = modules.get("posterior", modules.get("prior"))
+        # One of the user's own need not be a prior until the model is built, which says so.
+        family = REGISTRY["prior"].get(chosen["prior"]["type"], Prior)
+        usual = family.usual(chosen["prior"], spec.event_shape, default_latent(spec))
+        shape = usual if module is None else module.event_shape
     if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
         chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
     model = build_model(chosen | modules, shape, spec)

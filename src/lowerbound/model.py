@@ -403,6 +403,7 @@ class VAE(nn.Module):
         c: Any = None,
         *,
         sample: bool = False,
+        levels: int | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -412,20 +413,25 @@ class VAE(nn.Module):
             x: Observations, (B, *event).
             c: The condition: a value for all or one each, by name if there are several entries.
             sample: Draw instead of taking the mean; ``seed`` or ``generator`` make the draw repeatable.
+            levels: How many levels know of x, from the coarsest; those below are the prior's. None for all.
             seed: Seed of the draw.
             generator: Generator of the draw, on the model's device.
 
         Raises:
             SupportError: x lies outside the likelihood's support.
+            ConfigError: there are not so many levels.
         """
+        most = len(self.prior.levels)
+        if levels is not None and not 1 <= levels <= most:
+            raise ConfigError(f"of {most} levels 1 to {most} can know of x; got levels={levels!r}")
         x = self.accept(x)
         self.check_x(x)
         with self.evaluating(), draws(self.device, seed, generator):
             view = self.at(c, len(x))
             evidence = view.evidence(view.to_model(x)[0])
             if not sample:
-                return view.points(evidence, len(x))
-            return self.prior.join(view.infer(evidence, len(x)).z)[0]
+                return view.points(evidence, len(x), levels)
+            return self.prior.join(view.infer(evidence, len(x), levels=levels).z)[0]
 
     @torch.no_grad()
     def decode(
@@ -464,12 +470,16 @@ class VAE(nn.Module):
         c: Any = None,
         *,
         sample: bool = False,
+        levels: int | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Encode and decode: by the means (deterministic), or with ``sample`` through a draw of z and of x."""
+        """Encode and decode: by the means (deterministic), or with ``sample`` through a draw of z and of x.
+
+        ``levels`` is as of ``encode``: what the coarsest ones hold of x.
+        """
         generator = self._one_stream(seed, generator)
-        z = self.encode(x, c, sample=sample, generator=generator)
+        z = self.encode(x, c, sample=sample, levels=levels, generator=generator)
         return self.decode(z, c, sample=sample, generator=generator)
 
     @torch.no_grad()
@@ -479,7 +489,7 @@ class VAE(nn.Module):
         c: Any = None,
         *,
         mean: bool = True,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         spread: bool = False,
         seed: int | None = None,
         generator: torch.Generator | None = None,
@@ -491,7 +501,8 @@ class VAE(nn.Module):
             c: The condition: one for all of them, which is embedded once, or ``n``, one each.
             mean: Give the mean of p(x | z), as published pictures do; False draws x as well, which is a
                 sample from the model's distribution of the data.
-            temperature: Factor on the prior draw's distance from the prior's mean; 1 is the model itself.
+            temperature: Factor on the prior draw's distance from the prior's mean, or one for each level, coarse to
+                fine; 1 is the model itself.
             spread: Spread the codes evenly, by a scrambled Sobol sequence (Owen, 1998) carried through the prior's
                 inverse distribution functions: each code alone has the prior's law, and together they leave no
                 gaps. For one condition, not one each.
@@ -507,15 +518,14 @@ class VAE(nn.Module):
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ConfigError(f"sample needs a whole number n >= 1; got {n!r}")
-        if not 0 <= temperature < math.inf:
-            raise ConfigError(f"sample needs a finite temperature >= 0; got {temperature!r}")
         with self.evaluating(), draws(self.device, seed, generator):
             view = self.at(c, n)
+            plain = set(view.temperatures(temperature)) == {1.0}
             each = view.context is not None and len(view.context) == n > 1
             samples, batch = (1, n) if each else (n, 1)
             if spread:
                 draw = view.spread(n, temperature)
-            elif temperature != 1.0:
+            elif not plain:
                 draw = view.tempered(samples, batch, temperature)
             else:
                 draw = view.generate(samples, batch)

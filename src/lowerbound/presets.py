@@ -31,6 +31,15 @@ _CERTAIN = {**_SQUARED, "posterior": {"type": "deterministic"}, "prior": {"type"
 _IMAGE_AND_LABEL = {"data": {"parts": ["image", "label"]}}  # of other data: data.parts
 # Else a label, whose few nats come first, is all that the codes say.
 _RISING = {"type": "linear", "start": 0.0, "end": 1.0, "length": 0.3, "unit": "fraction"}
+_LVAE = [4, 8, 16, 32, 64]
+_WARM = {"type": "linear", "length": 0.1, "unit": "fraction"}
+# Some nats of each level are free at first: else the lower ones are given up before they have been tried.
+_LEVELS = {
+    "type": "elbo",
+    "beta": _WARM,
+    "free_bits": {"type": "linear", "start": 4.0, "end": 0.0, "length": 0.3, "unit": "fraction"},
+    "free_bits_of": "level",
+}
 _TIGHTER = "Rainforth et al. 2018, arXiv:1802.04537"
 
 _SCVI = "Lopez et al. 2018, doi:10.1038/s41592-018-0229-2"
@@ -210,6 +219,45 @@ PRESETS: dict[str, Preset] = {
         "Tomczak and Welling 2018, arXiv:1705.07120",
         {"prior": {"type": "vamp", "components": 50}, "objective": {"type": "elbo"}},
     ),
+    "ladder": Preset(
+        "two levels, the second a change of what its prior says, under a flow as the first one's prior",
+        "Vahdat and Kautz 2020, arXiv:2007.03898; Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803",
+        {
+            "posterior": {"type": "ladder"},
+            "prior": {"type": "ladder", "top": {"type": "flow"}},
+            "objective": _LEVELS,
+            "training": {"skip": 10.0},
+        },
+    ),
+    "lvae": Preset(
+        "five levels, each the product of the data's vote and the prior; KL weight rising for a tenth of the run",
+        "Sønderby et al. 2016, arXiv:1602.02282",
+        {
+            "posterior": {"type": "ladder", "sizes": _LVAE, "merge": "precision"},
+            "prior": {"type": "ladder", "sizes": _LVAE},
+            "objective": {"type": "elbo", "beta": _WARM},
+        },
+    ),
+    "hierarchical-vamp": Preset(
+        "two levels under a mixture of the posteriors of 50 learned pseudo-inputs; 500 in the paper",
+        "Tomczak and Welling 2018, arXiv:1705.07120, section 4",
+        {
+            "posterior": {"type": "ladder"},
+            "prior": {"type": "ladder", "top": {"type": "vamp", "components": 50}},
+            "objective": _LEVELS,
+        },
+    ),
+    "conv-ladder": Preset(
+        "eight levels that are maps, along a path of convolutions; for images",
+        "Vahdat and Kautz 2020, arXiv:2007.03898; Child 2021, arXiv:2011.10650",
+        {
+            "network": {"type": "conv", "channels": [32], "hidden": 0},
+            "posterior": {"type": "conv_ladder", "scales": [4, 4]},
+            "prior": {"type": "conv_ladder", "scales": [4, 4]},
+            "objective": _LEVELS,
+            "training": {"skip": 10.0},
+        },
+    ),
     "mixture-prior": Preset(
         "mixture of 10 Gaussians as prior",
         "Dilokthanakul et al. 2016, arXiv:1611.02648",
@@ -240,6 +288,16 @@ PRESETS: dict[str, Preset] = {
         {
             "posterior": {"type": "vq"},
             "prior": {"type": "codebook", "codes": 512},
+            "objective": {"type": "elbo"},
+        },
+    ),
+    "vq-vae-map": Preset(
+        "a map of codes, a place for every 4 x 4 pixels, which masked convolutions predict; for images",
+        "van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937; van den Oord et al. 2016, arXiv:1606.05328",
+        {
+            "network": {"type": "resnet", "channels": [32, 64], "blocks": 1, "hidden": 0},
+            "posterior": {"type": "vq", "stride": 4},
+            "prior": {"type": "codebook", "codes": 512, "width": 16, "stride": 4, "order": 64},
             "objective": {"type": "elbo"},
         },
     ),

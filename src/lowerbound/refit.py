@@ -81,6 +81,7 @@ def ex_post(
         new = _with_prior(model, prior)
         with torch.no_grad():
             new.prior.start(starting_sample(data.train, new.transform).to(new.device, new.dtype), new)
+        new.prior.adopt(model.prior)
         if any(p.requires_grad for p in new.prior.parameters()):
             _fit(new, train, valid, steps, batch_size, learning_rate)
     before, after = (_mean_log_prior(m, valid, batch_size) for m in (model, new))

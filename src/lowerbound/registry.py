@@ -72,6 +72,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gamma": posteriors.Gamma,
         "hamiltonian": posteriors.Hamiltonian,
         "product": posteriors.Product,
+        "ladder": posteriors.Ladder,
+        "conv_ladder": posteriors.ConvLadder,
     },
     "prior": {
         "cell": priors.CellPrior,
@@ -90,6 +92,8 @@ REGISTRY: dict[str, dict[str, type]] = {
         "gamma": priors.Gamma,
         "momentum": priors.Momentum,
         "product": priors.Product,
+        "ladder": priors.Ladder,
+        "conv_ladder": priors.ConvLadder,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

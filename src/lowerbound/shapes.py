@@ -99,3 +99,16 @@ def draws(
                 generator.set_state(get())
         finally:
             put(before)
+
+
+def grid_of(data_shape: Sequence[int], stride: int) -> tuple[int, int] | None:
+    """Return rows and columns of a grid that has a place for each ``stride`` x ``stride`` pixels; None for stride 0.
+
+    Raises:
+        ConfigError: the stride is no whole number >= 0, or x is no image.
+    """
+    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 0:
+        raise ConfigError(f"stride must be a whole number of pixels, or 0 for no grid; got {stride!r}")
+    if stride and len(data_shape) != 3:
+        raise ConfigError(f"stride={stride} needs images (C, H, W); got data of shape {tuple(data_shape)}")
+    return (-(-data_shape[1] // stride), -(-data_shape[2] // stride)) if stride else None

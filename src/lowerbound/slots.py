@@ -51,16 +51,77 @@ class Part(NamedTuple):
     input_shape: tuple[int, ...]
 
 
+def levels_of(event_shape: int | Sequence[int], sizes: int | Sequence[int]) -> list[Level]:
+    """Return levels of real numbers that make up a latent (L,).
+
+    Args:
+        event_shape: (L,) or L.
+        sizes: Their number, if all are of one size, or the size of each.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    shape = event_shape_of(event_shape)
+    each = [shape[0] // max(sizes, 1)] * sizes if isinstance(sizes, int) else list(sizes)
+    if len(shape) != 1 or len(each) < 2 or min(each) < 1 or sum(each) != shape[0]:
+        wanted = f"a multiple of {sizes}" if isinstance(sizes, int) else f"their sum, {sum(each)}"
+        raise ConfigError(
+            f"sizes={sizes!r} must be at least two levels that make up the latent, of shape {shape}: let latent be "
+            f"{wanted}, or leave it out"
+        )
+    return [Level((n,)) for n in each]
+
+
+def maps_of(
+    data_shape: Sequence[int],
+    scales: Sequence[int],
+    width: int,
+    event_shape: int | Sequence[int] | None = None,
+) -> list[Level]:
+    """Return levels that are maps of real numbers, coarse to fine, and make up a latent (L,).
+
+    Args:
+        data_shape: (C, H, W).
+        scales: Levels of each size, coarse to fine; the finest maps are half as high and wide as x.
+        width: Channels of each.
+        event_shape: (L,) or L; None asks for no check.
+
+    Raises:
+        ConfigError: x is no image, a number is not positive, or the latent is another.
+    """
+    shape = event_shape_of(data_shape, "data_shape")
+    if len(shape) != 3:
+        raise ConfigError(f"levels that are maps need images (C, H, W); got data of shape {shape}")
+    if not scales or min(scales) < 1 or sum(scales) < 2 or width < 1:
+        raise ConfigError(
+            "levels that are maps need scales of at least two in all, and a positive width; "
+            f"got {scales!r} and {width}"
+        )
+    sides, levels = shape[1:], []
+    for many in reversed(scales):
+        sides = tuple(-(-side // 2) for side in sides)
+        levels = [Level((width, *sides))] * many + levels
+    total = sum(numel(level.shape) for level in levels)
+    if event_shape is not None and event_shape_of(event_shape) != (total,):
+        raise ConfigError(
+            f"scales={scales!r} of width={width} make {total} numbers of images {shape}, but the latent has shape "
+            f"{event_shape_of(event_shape)}: leave latent out"
+        )
+    return levels
+
+
 class Slot(nn.Module):
     """Base of the parts of a model.
 
     Attributes:
         partners: Registered names that other slots must have beside this one, by kind.
         agree: Options on which it and its partners must agree.
+        derived: Arguments beside those of its kind that follow from the data and the other slots.
     """
 
     partners: ClassVar[Mapping[str, str]] = {}
     agree: ClassVar[Sequence[str]] = ()
+    derived: ClassVar[frozenset[str]] = frozenset()
 
     def start(self, u: Tensor, model: VAE) -> Tensor | None:
         """Take from a sample of the training data what the slot should begin with; ``VAE.for_data`` calls it once.

@@ -186,9 +186,12 @@ def check_prior(
         draw = generate(slot, context, 30)
         named = [("context", context)] if context is not None else []
         scored = Walk(slot, context=context, encode=encode, begun=slot.begin(context, encode))
-        log_p = scored.along([z.detach() for z in draw.z]).log_p
+        along = scored.along([z.detach() for z in draw.z])
         if all(kind != "embedding" for _, kind in slot.levels):  # whose rows no density depends on
-            _require_gradient(log_p.sum(), [*named, *slot.named_parameters()])
+            # What only the decoder reads has its gradient from there.
+            _require_gradient(
+                along.log_p.sum() + along.code.square().sum(), [*named, *slot.named_parameters()]
+            )
         kl = _same(draw).kl()
         _require(
             bool((kl == 0).all()),

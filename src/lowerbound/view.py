@@ -6,7 +6,8 @@ export, report and planner go through it. Axes are always samples S, batch B, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -152,20 +153,21 @@ class View:
     def _begun(self) -> Any:
         return self.model.prior.begin(self.context, self._encode)
 
-    def _walk(self, evidence: Any = None) -> Walk:
+    def _walk(self, evidence: Any = None, levels: int | None = None) -> Walk:
         posterior = None if evidence is None else self.model.posterior
-        return Walk(self.model.prior, posterior, evidence, self.context, self._encode, self._begun)
+        return Walk(self.model.prior, posterior, evidence, self.context, self._encode, self._begun, levels)
 
     # ------------------------------------------------------------------ codes
-    def infer(self, evidence: Any, batch: int, samples: int = 1) -> Draw:
+    def infer(self, evidence: Any, batch: int, samples: int = 1, levels: int | None = None) -> Draw:
         """Draw ``samples`` codes from q(z | x, c) for each of ``batch`` examples, with gradients.
 
         Args:
             evidence: What ``evidence`` gave of them.
             batch: Number B of examples.
             samples: Number S of draws each.
+            levels: How many levels know of x; those below are drawn from p. None for all.
         """
-        return self._walk(evidence).draw(samples, batch)
+        return self._walk(evidence, levels).draw(samples, batch)
 
     def along(self, evidence: Any | None, z: Tensor) -> Draw:
         """Score codes (S, B, *latent) that came from elsewhere under q(z | x, c) and p(z | c)."""
@@ -179,13 +181,13 @@ class View:
         """Draw ``samples`` codes from p(z | c) for each of ``batch`` examples."""
         return self._walk().draw(samples, batch)
 
-    def middle(self, evidence: Any, batch: int) -> Draw:
+    def middle(self, evidence: Any, batch: int, levels: int | None = None) -> Draw:
         """Walk through the values that stand for q(z | x, c), (1, B, ...): of each level its mean or the like."""
-        return self._walk(evidence).draw(1, batch, self.model.posterior.middle)
+        return self._walk(evidence, levels).draw(1, batch, self.model.posterior.middle)
 
-    def points(self, evidence: Any, batch: int) -> Tensor:
-        """Return the codes (B, *latent) that stand for q(z | x, c)."""
-        return self.model.prior.join(self.middle(evidence, batch).z)[0]
+    def points(self, evidence: Any, batch: int, levels: int | None = None) -> Tensor:
+        """Return the codes (B, *latent) that stand for q(z | x, c); ``levels`` as of ``infer``."""
+        return self.model.prior.join(self.middle(evidence, batch, levels).z)[0]
 
     def prior(self) -> Distribution:
         """Return p(z | c), of several levels the first one's: batch (B,), or () if it does not depend on c."""
@@ -205,22 +207,42 @@ class View:
                 f"the prior {type(prior).__name__} has {what}, so no temperature; leave it at 1"
             )
 
-    def tempered(self, samples: int, batch: int, temperature: float) -> Draw:
+    def temperatures(self, temperature: float | Sequence[float]) -> list[float]:
+        """Return the temperature of each level.
+
+        Raises:
+            ConfigError: they are not as many as the levels, or one is no finite number >= 0.
+        """
+        levels = len(self.model.prior.levels)
+        each = [float(temperature)] * levels if isinstance(temperature, int | float) else list(temperature)
+        if len(each) != levels or not all(0 <= t < math.inf for t in each):
+            raise ConfigError(
+                f"sample needs a finite temperature >= 0, or one for each of the {levels} levels; got {temperature!r}"
+            )
+        return each
+
+    def tempered(self, samples: int, batch: int, temperature: float | Sequence[float]) -> Draw:
         """Draw codes whose distance from the prior's mean is multiplied by ``temperature``, level by level.
 
         A distribution without a mean may say itself what that is, by a method ``tempered(shape, temperature)``.
+
+        Args:
+            samples: Number S of codes for each of the batch.
+            batch: Number B.
+            temperature: Of all levels, or one for each.
 
         Raises:
             ConfigError: a level does not hold real numbers, or has no mean.
         """
         self.check_temperature()
+        each = iter(self.temperatures(temperature))
 
         def pick(number: int, p: Distribution) -> Tensor:
-            shape = torch.Size((samples, batch)[: 2 - len(p.batch_shape)])
+            shape, t = torch.Size((samples, batch)[: 2 - len(p.batch_shape)]), next(each)
             if hasattr(p, "tempered"):
-                return p.tempered(shape, temperature)  # pyright: ignore[reportAttributeAccessIssue]
+                return p.tempered(shape, t)  # pyright: ignore[reportAttributeAccessIssue]
             z = p.sample(shape)
-            return p.mean + temperature * (z - p.mean)
+            return p.mean + t * (z - p.mean)
 
         return self._walk().draw(samples, batch, pick)
 
@@ -254,18 +276,20 @@ class View:
 
         Args:
             u: Points (n, ``uniforms()``), strictly between 0 and 1; the first level takes the first numbers.
-            carry: Gives values (n, *level) of a distribution for points (n, ...).
+            carry: Gives values (n, *level) of a distribution for points (n, ...), and (n, 1, *level) for (n, 1, ...).
         """
         at = 0
 
         def pick(number: int, p: Distribution) -> Tensor:
             nonlocal at
             first, at = at, at + (uniforms(p) or 0)
+            if len(p.batch_shape) == 2:  # below the first level it is that of each point
+                return carry(p, u[:, first:at].unsqueeze(1))
             return carry(p, u[:, first:at]).unsqueeze(1)
 
         return self._walk().draw(u.shape[0], 1, pick)
 
-    def spread(self, n: int, temperature: float = 1.0) -> Draw:
+    def spread(self, n: int, temperature: float | Sequence[float] = 1.0) -> Draw:
         """Draw ``n`` evenly spread codes, (n, 1, *latent): a scrambled Sobol sequence through the prior's levels.
 
         Args:
@@ -289,10 +313,12 @@ class View:
             column += 1 if kind == "one-hot" else shape[0]
         # The sequence is on a lattice that holds 0, where a Gaussian has no finite value.
         u = u.clamp(2.0**-31, 1 - 2.0**-31)
-        if temperature == 1.0:
+        each = self.temperatures(temperature)
+        if set(each) == {1.0}:
             return self.carried(u)
         self.check_temperature()
-        return self.carried(u, lambda p, u: p.mean + temperature * (from_uniform(p, u) - p.mean))
+        rest = iter(each)
+        return self.carried(u, lambda p, u: p.mean + next(rest) * (from_uniform(p, u) - p.mean))
 
 
 class LogJoint:

@@ -39,6 +39,7 @@ class Walk:
         context: The embedded condition, (B, E) or (1, E), or None.
         encode: q of pseudo-inputs, for the prior.
         begun: The prior's state before the first level.
+        levels: How many levels know of x; those below are the prior's. None for all.
     """
 
     prior: Prior
@@ -47,6 +48,7 @@ class Walk:
     context: Tensor | None = None
     encode: Encode | None = None
     begun: Any = None
+    levels: int | None = None
 
     @cached_property
     def first(self) -> tuple[Distribution, Distribution]:
@@ -78,7 +80,8 @@ class Walk:
                 p, q = self.first
             else:
                 p = prior.level(number, state)
-                q = p if posterior is None else posterior.level(number, self.evidence, state, p)
+                told = posterior is not None and (self.levels is None or number < self.levels)
+                q = posterior.level(number, self.evidence, state, p) if told else p  # pyright: ignore
             z, log_q = choose(number, q)
             if posterior is not None:
                 draw.penalty = draw.penalty + posterior.penalty(number, self.evidence, p, z)
@@ -154,18 +157,18 @@ class Draw:
         """log q with all parameters held fixed, the path through z alive, in nats, (S, B)."""
         return self.walk.held(self.z)
 
-    def kl_per_level(self, analytic: bool = True) -> list[Tensor]:
+    def kl_of_levels(self, analytic: bool = True) -> list[Tensor]:
         """Return KL(q || p) of each level in nats, (B,): the closed form if there is one, else over the draws."""
-        parts = []
+        found = []
         for number, (q, p, z) in enumerate(zip(self.q, self.p, self.z, strict=True)):
             kl = closed_form_kl(q, p) if analytic else None
             kl = self._log_q[number] - p.log_prob(z) if kl is None else kl
-            parts.append(kl.mean(0) if kl.ndim > 1 else kl)
-        return parts
+            found.append(kl.mean(0) if kl.ndim > 1 else kl)
+        return found
 
     def kl(self, analytic: bool = True) -> Tensor:
-        """Return KL(q || p) in nats, (B,): that of all levels."""
-        return reduce(torch.add, self.kl_per_level(analytic))
+        """Return KL(q || p) in nats, (B,), the sum over the levels."""
+        return reduce(torch.add, self.kl_of_levels(analytic))
 
     def kl_per_dimension(self) -> Tensor | None:
         """Return the KL of each latent dimension in nats, (B, *latent), or None if a level's does not factorise."""

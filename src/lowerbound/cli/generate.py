@@ -38,11 +38,13 @@ def sample(
         ),
     ] = None,
     temperature: Annotated[
-        float,
+        list[float] | None,
         typer.Option(
-            metavar="T", callback=number(0, 1000), help="Spread of z relative to the prior; 1 is the model."
+            metavar="T",
+            callback=number(0, 1000),
+            help="Spread of z relative to the prior; 1, if not given, is the model. Repeat it for each level of z.",
         ),
-    ] = 1.0,
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the file, and of a table the facts, as one JSON object.")
     ] = False,
@@ -83,7 +85,8 @@ def sample(
             )
     spec = model.data_spec
     draw = (spec is not None and (spec.table is not None or spec.values == "count")) if draw is None else draw
-    x = model.sample(n or 64, c or None, mean=not draw, temperature=temperature, seed=task.seed)
+    t = 1.0 if not temperature else temperature[0] if len(temperature) == 1 else temperature
+    x = model.sample(n or 64, c or None, mean=not draw, temperature=t, seed=task.seed)
     write_observations(task.path, x, model.data_spec, **layout)
     facts = None if spec is None or spec.table is None else _closeness(task, x)
     if as_json:

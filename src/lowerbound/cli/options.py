@@ -23,9 +23,10 @@ def number(least: float, most: float = _MOST, *, above: bool = False) -> Callabl
     """Return a check of an option: a number between two others, both included; not the first one if ``above``."""
 
     def check(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
-        if value is not None and not ((value > least if above else value >= least) and value <= most):
-            wanted = f"at most {most:,}" if value > most else f"{'above' if above else 'at least'} {least}"
-            note(ctx, Mistake(f"{_flag(param)} must be {wanted}; got {value}", "", None))
+        for one in value if isinstance(value, list | tuple) else [] if value is None else [value]:
+            if not ((one > least if above else one >= least) and one <= most):
+                wanted = f"at most {most:,}" if one > most else f"{'above' if above else 'at least'} {least}"
+                note(ctx, Mistake(f"{_flag(param)} must be {wanted}; got {one}", "", None))
         return value
 
     return check

@@ -100,7 +100,7 @@ def write_npz(out: Path, x: Tensor, spec: DataSpec) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, **parts)
+            np.savez(file, **parts)  # pyright: ignore[reportArgumentType]
 
     write_atomically(out, write)
 

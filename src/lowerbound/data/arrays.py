@@ -309,7 +309,7 @@ def _one_part(
     path: Path, names: Sequence[str], main: str | None = None
 ) -> tuple[Sequence[str], Sequence[str]]:
     """The names of the data, which may be given, and of the labels among those of the arrays."""
-    if main in names:
+    if main is not None and main in names:
         return (main,), [name for name in ("label", "y") if name in names][:1]
     if len(names) == 1:
         return names, ()

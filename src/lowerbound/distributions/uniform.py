@@ -30,7 +30,8 @@ def from_uniform(p: Distribution, u: Tensor) -> Tensor:
     """Return values (n, *event) of ``p`` for points (n, ``uniforms(p)``), strictly between 0 and 1.
 
     Args:
-        p: A factorised Gaussian over vectors, or a one-hot categorical, of batch () or (1,).
+        p: A factorised Gaussian over vectors, or a one-hot categorical, of batch () or (1,); a Gaussian's may be any
+            that the points have too.
         u: The points.
     """
     u = u.double()  # 32 bits would round the uppermost points to 1, where the Gaussian is infinite

@@ -1,6 +1,7 @@
 """Networks that know no probability: tensors of one shape in, tensors of another shape out."""
 
 from .affine import AffineMLP
+from .block import ConvBlock
 from .cells import CellDecoder, CellEncoder
 from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
@@ -16,6 +17,7 @@ __all__ = [
     "AffineMLP",
     "CellDecoder",
     "CellEncoder",
+    "ConvBlock",
     "ConvDecoder",
     "ConvEncoder",
     "PartsDecoder",

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from .layers import (
     OUTPUT_GAIN,
     Crop,
@@ -43,7 +44,7 @@ class ConvNetwork(Network):
     ):
         super().__init__(in_shape, out_shape, context)
         self.channels = sizes("channels", channels)
-        self.hidden = size("hidden", hidden)
+        self.hidden = hidden if hidden == 0 else size("hidden", hidden)
         self.activation = activation_name(activation)
         self.dropout = probability("dropout", dropout)
         self._build()
@@ -72,6 +73,19 @@ class ConvNetwork(Network):
         """Make what follows the last stage."""
         return []
 
+    def _map(self, name: str, shape: tuple[int, ...], smallest: tuple[int, int]) -> int:
+        """Return the channels of a shape (..., h, w), which is to be of the smallest map's size.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if len(shape) < 3 or shape[-2:] != smallest:
+            raise ConfigError(
+                f"hidden=0 keeps maps, which {len(self.channels)} stages make {smallest[0]} x {smallest[1]}, but "
+                f"{name} is {shape}; choose as many channels as a side is halved, or hidden > 0"
+            )
+        return features(shape[:-2])
+
 
 class ConvEncoder(ConvNetwork):
     """Convolutional network from images to any shape.
@@ -80,7 +94,8 @@ class ConvEncoder(ConvNetwork):
         in_shape: (C, H, W) of one image, of any size.
         out_shape: Shape of one output.
         channels: Channels of each stage; a stage halves the size.
-        hidden: Width of the fully connected layer before the output.
+        hidden: Width of the fully connected layer before the output; 0 for none: the output is a map of the size
+            that the stages leave, by a convolution.
         activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
         dropout: Probability of dropping a feature after each hidden layer, in training.
         context: Size of the context vector, 0 for none; it scales and shifts every hidden layer (FiLM).
@@ -100,7 +115,13 @@ class ConvEncoder(ConvNetwork):
         for below, above in pairwise((colours, *self.channels)):
             layers += self._down(below, above, first=not layers)
         small = self.channels[-1], *stage_sizes(height, width, len(self.channels))[-1]
-        layers += [*self._end(self.channels[-1]), nn.Flatten()]
+        layers += self._end(self.channels[-1])
+        if not self.hidden:
+            wide = self._map("out_shape", self.out_shape, small[1:])
+            self.layers = Stack(*layers)
+            self.output = initialise(nn.Conv2d(small[0], wide, 3, padding=1), OUTPUT_GAIN)
+            return
+        layers.append(nn.Flatten())
         self.layers = Stack(*layers, *self._layer(partial(nn.Linear, features(small)), self.hidden))
         self.output = initialise(nn.Linear(self.hidden, features(self.out_shape)), OUTPUT_GAIN)
 
@@ -112,7 +133,8 @@ class ConvDecoder(ConvNetwork):
         in_shape: Shape of one input, flattened; for a latent vector (L,).
         out_shape: (C, H, W) of one image of any size, or (P, C, H, W) for P parameters per number.
         channels: Channels of each stage, from the image inwards, as the encoder has them.
-        hidden: Width of the fully connected layer after the input.
+        hidden: Width of the fully connected layer after the input; 0 for none: the input is a map of the size that
+            the stages begin with.
         activation: As of the encoder.
         dropout: As of the encoder.
         context: As of the encoder.
@@ -129,11 +151,16 @@ class ConvDecoder(ConvNetwork):
     def _build(self) -> None:
         *maps, height, width = image_shape("out_shape", self.out_shape, parameters=True)
         image, *between, smallest = stage_sizes(height, width, len(self.channels))
-        layers = [
-            nn.Flatten(),
-            *self._layer(partial(nn.Linear, features(self.in_shape)), self.hidden, first=True),
-            *self._smallest((self.channels[-1], *smallest)),
-        ]
+        if self.hidden:
+            layers = [
+                nn.Flatten(),
+                *self._layer(partial(nn.Linear, features(self.in_shape)), self.hidden, first=True),
+                *self._smallest((self.channels[-1], *smallest)),
+            ]
+        else:
+            wide = self._map("in_shape", self.in_shape, smallest)
+            build = partial(nn.Conv2d, wide, kernel_size=3, padding=1)
+            layers = [nn.Flatten(1, -3), *self._layer(build, self.channels[-1], first=True)]
         for (above, below), target in zip(pairwise(self.channels[::-1]), between[::-1], strict=True):
             layers += self._up(above, below, target)
         self.layers = Stack(*layers, *self._end(self.channels[0]))

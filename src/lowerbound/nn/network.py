@@ -33,7 +33,7 @@ class Network(nn.Module):
     partners: ClassVar[Mapping[str, str]] = {}
     agree: ClassVar[Sequence[str]] = ()
     layers: nn.Module
-    output: nn.Linear | nn.ConvTranspose2d
+    output: nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], context: int = 0):
         super().__init__()

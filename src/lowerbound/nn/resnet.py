@@ -97,7 +97,7 @@ class ResNetEncoder(ResNetwork, ConvEncoder):
         out_shape: Shape of one output.
         channels: Channels of each stage; a stage halves the size.
         blocks: Residual blocks of each stage, after halving.
-        hidden: Width of the fully connected layer before the output.
+        hidden: Width of the fully connected layer before the output; 0 for none: the output is a map.
         activation: "relu", "silu", "gelu", "tanh", "elu" or "gated".
         dropout: Probability of dropping a feature inside each block and after the hidden layer, in training.
         context: Size of the context vector, 0 for none; it scales and shifts the features inside each block and in
@@ -121,7 +121,7 @@ class ResNetDecoder(ResNetwork, ConvDecoder):
         out_shape: (C, H, W) of one image of any size, or (P, C, H, W) for P parameters per number.
         channels: Channels of each stage, from the image inwards, as the encoder has them.
         blocks: Residual blocks of each stage, before doubling.
-        hidden: Width of the fully connected layer after the input.
+        hidden: Width of the fully connected layer after the input; 0 for none: the input is a map.
         activation: As of the encoder.
         dropout: As of the encoder.
         context: As of the encoder.

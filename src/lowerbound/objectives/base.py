@@ -121,6 +121,7 @@ class Objective(nn.Module):
             "bound": out.log_weight.logsumexp(0) - math.log(samples),
             "reconstruction": reconstruction,
             "kl": reconstruction - out.log_weight.mean(0),
+            **by_level(out.draw.kl_of_levels(analytic=False)),
             **values,
         }
 
@@ -218,6 +219,11 @@ def decoded_mean(p_x: Distribution, out: VAEOutput) -> Tensor:
         return p_x.mean
     except NotImplementedError:
         raise ConfigError(f"this objective needs a likelihood with a mean; {name} has none") from None
+
+
+def by_level(kl: list[Tensor]) -> dict[str, Tensor]:
+    """Return the KL of each level by its name in records, coarse to fine; nothing of a latent of one level."""
+    return {f"kl_level_{n}": value for n, value in enumerate(kl, 1)} if len(kl) > 1 else {}
 
 
 def mean_penalty(out: VAEOutput) -> Tensor | float:

@@ -54,7 +54,7 @@ class Capacity(Objective):
         self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
     ) -> ObjectiveOutput:
         out = model(x, c)
-        kls = out.draw.kl_per_level() if isinstance(self.capacity, Sequence) else [out.kl()]
+        kls = out.draw.kl_of_levels() if isinstance(self.capacity, Sequence) else [out.kl()]
         pairs = zip(kls, self._each, strict=True)
         distance = torch.stack(
             [(kl - as_schedule(capacity)(progress)).abs().mean() for kl, capacity in pairs]

@@ -3,7 +3,8 @@ r"""The evidence lower bound, with the two modifications people use: a weight on
 .. math::
     \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - KL(q(z \mid x) \,\|\, p(z))
 
-The loss is −E[log p(x | z)] + β Σ_j max(λ, KL_j); the reported bound is always the one with β = 1 and λ = 0.
+The loss is −E[log p(x | z)] + β Σ_j max(λ, KL_j), with j the dimensions or the levels of the latent; the reported
+bound is always the one with β = 1 and λ = 0.
 
 Reference:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), https://arxiv.org/abs/1312.6114, eq. 3;
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
-from .base import Objective, ObjectiveOutput, mean_penalty
+from .base import Objective, ObjectiveOutput, by_level, mean_penalty
 from .schedules import Progress, Schedule, as_schedule
 
 
@@ -30,8 +33,9 @@ class ELBO(Objective):
 
     Args:
         beta: Weight of the KL term, a number or a schedule; 1 is the bound.
-        free_bits: λ in nats: a latent dimension whose KL, averaged over the batch, is below it is not pushed
-            further down. Needs a posterior and a prior that factorise.
+        free_bits: λ in nats, a number or a schedule: a latent dimension whose KL, averaged over the batch, is below
+            it is not pushed further down. Needs a posterior and a prior that factorise.
+        free_bits_of: Whether λ is that of a "dimension" or of a whole "level", which any posterior has.
         samples: Draws of z per example, L in the paper.
         analytic_kl: Use the closed form of the KL where there is one, else the same draws.
     """
@@ -39,21 +43,24 @@ class ELBO(Objective):
     def __init__(
         self,
         beta: float | Schedule = 1.0,
-        free_bits: float = 0.0,
+        free_bits: float | Schedule = 0.0,
         samples: int = 1,
         analytic_kl: bool = True,
+        free_bits_of: Literal["dimension", "level"] = "dimension",
     ) -> None:
         super().__init__()
         if not isinstance(beta, Schedule) and not 0 <= beta < math.inf:
             raise ConfigError(f"ELBO needs a finite beta >= 0; got {beta!r}")
-        if not 0 <= free_bits < math.inf:
+        if not isinstance(free_bits, Schedule) and not 0 <= free_bits < math.inf:
             raise ConfigError(f"ELBO needs finite free_bits >= 0 nats; got {free_bits!r}")
         if samples < 1:
             raise ConfigError(f"ELBO needs samples >= 1; got {samples!r}")
-        if free_bits and not analytic_kl:
+        if free_bits_of not in ("dimension", "level"):
+            raise ConfigError(f"free_bits_of is 'dimension' or 'level'; got {free_bits_of!r}")
+        if free_bits and free_bits_of == "dimension" and not analytic_kl:
             raise ConfigError("free_bits needs the KL of each latent dimension; leave analytic_kl=True")
         self.beta = beta
-        self.free_bits = free_bits
+        self.free_bits, self.free_bits_of = free_bits, free_bits_of
         self.samples = samples
         self.analytic_kl = analytic_kl
 
@@ -62,22 +69,30 @@ class ELBO(Objective):
     ) -> ObjectiveOutput:
         out = model(x, c, self.samples)
         reconstruction = out.log_likelihood.mean()
-        kl = out.kl(self.analytic_kl).mean()
+        levels = [kl.mean() for kl in out.draw.kl_of_levels(self.analytic_kl)]
+        kl = torch.stack(levels).sum()
         beta = as_schedule(self.beta)(progress)
-        weighed = self._with_free_bits(out) if self.free_bits else kl
+        weighed = (
+            self._with_free_bits(out, levels, as_schedule(self.free_bits)(progress)) if self.free_bits else kl
+        )
         bound = reconstruction - kl
         loss = beta * weighed - reconstruction + mean_penalty(out)
-        return ObjectiveOutput(loss, bound, {"reconstruction": reconstruction.detach(), "kl": kl.detach()})
+        terms = {"reconstruction": reconstruction, "kl": kl, **by_level(levels)}
+        return ObjectiveOutput(loss, bound, {name: value.detach() for name, value in terms.items()})
 
-    def _with_free_bits(self, out: VAEOutput) -> Tensor:
+    def _with_free_bits(self, out: VAEOutput, levels: list[Tensor], floor: float) -> Tensor:
+        if self.free_bits_of == "level":
+            return torch.stack(levels).clamp(min=floor).sum()
         per_dimension = out.kl_per_dimension()
         assert per_dimension is not None, "check lets only factorised posteriors and priors pass"
-        return per_dimension.mean(0).clamp(min=self.free_bits).sum()
+        return per_dimension.mean(0).clamp(min=floor).sum()
 
     def check(self, model: VAE, progress: Progress) -> None:
-        """Raise ConfigError if β's schedule is longer than the run, or q has no KL of each dimension."""
-        as_schedule(self.beta).check(progress)
-        if self.free_bits and not model.kl_factorises():
+        """Raise ConfigError if a schedule is longer than the run, or q has no KL of each dimension."""
+        for schedule in (self.beta, self.free_bits):
+            as_schedule(schedule).check(progress)
+        if self.free_bits and self.free_bits_of == "dimension" and not model.kl_factorises():
             raise ConfigError(
-                "free_bits needs a posterior and a prior that factorise; use 'diagonal_gaussian'"
+                "free_bits needs a posterior and a prior that factorise; use 'diagonal_gaussian', or "
+                "free_bits_of='level'"
             )

@@ -2,6 +2,7 @@
 
 from .base import Posterior
 from .cell import CellGaussian
+from .conv_ladder import ConvLadder
 from .deterministic import Deterministic
 from .experts import Experts
 from .flow import IAF, Coupling
@@ -10,6 +11,7 @@ from .gamma import Gamma
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .gumbel_softmax import GumbelSoftmax
 from .hamiltonian import Hamiltonian
+from .ladder import Ladder
 from .low_rank import LowRankGaussian
 from .poincare import Poincare
 from .product import Product
@@ -21,6 +23,7 @@ from .vq import VectorQuantised
 __all__ = [
     "IAF",
     "CellGaussian",
+    "ConvLadder",
     "Coupling",
     "Deterministic",
     "DiagonalGaussian",
@@ -30,6 +33,7 @@ __all__ = [
     "Gamma",
     "GumbelSoftmax",
     "Hamiltonian",
+    "Ladder",
     "LowRankGaussian",
     "Planar",
     "Poincare",

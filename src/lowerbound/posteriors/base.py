@@ -9,7 +9,7 @@ prior has found of the levels above: its state, and its own p(z_l | z_<l, c).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -45,11 +45,6 @@ class Posterior(Family):
         self.event_shape = event_shape_of(event_shape)
         self.input_shape = event_shape_of(input_shape, "input_shape")
         self.levels = tuple(levels) or (Level(self.event_shape),)
-
-    @classmethod
-    def room(cls, options: Mapping[str, Any], usual: int) -> int:
-        """Return how many numbers of a code come beside the ``usual`` latent dimensions, not being such."""
-        return 0
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:
         """Return what the levels are told of x: tensors, or tuples, lists or dicts of them.

@@ -20,7 +20,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch.distributions import Distribution
@@ -47,11 +47,6 @@ class CellGaussian(Posterior):
         shape = check_cells(event_shape, cells)
         super().__init__(shape, (2, *shape), (Level((cells,), "one-hot"), Level((shape[0] - cells,))))
         self.cells = cells
-
-    @classmethod
-    def room(cls, options: Mapping[str, Any], usual: int) -> int:
-        """Return the number of cells."""
-        return options.get("cells", 256)
 
     def level(self, number: int, evidence: Any, state: Any, p: Distribution) -> Distribution:
         """Return q of the cell or of the Gaussian, batch (B,), from (B, 2, K + L).

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions import Point, through
 from ..errors import ConfigError
 from ..nn.network import sizes
-from ..shapes import event_shape_of, full_precision
+from ..shapes import event_shape_of, full_precision, grid_of, numel
 from ..slots import Level
 from .base import Posterior
 
@@ -33,22 +34,42 @@ class FiniteScalar(Posterior):
     Args:
         event_shape: (P · number of sizes,).
         steps: Numbers L_j of values, as the lattice's.
+        stride: As of the lattice: the encoder gives a map.
+        data_shape: Shape of one observation.
 
     Raises:
         ConfigError: the numbers of a code cannot be divided so.
     """
 
     partners: ClassVar = {"prior": "lattice"}
-    agree: ClassVar = ("steps",)
+    agree: ClassVar = ("steps", "stride")
+    derived: ClassVar = frozenset({"data_shape"})
 
-    def __init__(self, event_shape: int | Sequence[int], steps: Sequence[int] = (8, 5, 5, 5)) -> None:
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        steps: Sequence[int] = (8, 5, 5, 5),
+        stride: int = 0,
+        data_shape: Sequence[int] = (1,),
+    ) -> None:
         shape = event_shape_of(event_shape)
         if len(shape) != 1 or shape[0] % len(sizes("steps", steps)):
             raise ConfigError(
                 f"a code of steps={steps!r} has a multiple of {len(steps)} numbers; got {shape}"
             )
-        super().__init__(shape, shape, [Level(shape, "embedding")])
+        grid = grid_of(data_shape, stride)
+        if grid is not None and shape[0] != len(steps) * numel(grid):
+            raise ConfigError(
+                f"a grid of {grid[0]} x {grid[1]} places of steps={steps!r} has {len(steps) * numel(grid)} numbers, "
+                f"but the latent has shape {shape}: leave latent out"
+            )
+        super().__init__(shape, shape if grid is None else (len(steps), *grid), [Level(shape, "embedding")])
+        self.stride, self.data_shape = stride, event_shape_of(data_shape, "data_shape")
         self.steps = steps
+
+    def read(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Return the numbers of all places side by side."""
+        return h.movedim(-3, -1).flatten(-3) if self.stride else h
 
     def level(self, number: int, evidence: Any, state: Any, p: Distribution) -> Distribution:
         """Return the code (B, L) with certainty."""

@@ -18,7 +18,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -67,11 +67,6 @@ class Hamiltonian(Posterior):
         super().__init__(shape, (2, shape[0] // 2))
         self.steps, self.step_size, self.tempering = size("steps", steps), step_size, tempering
         self.log_step = nn.Parameter(torch.full((shape[0] // 2,), math.log(step_size)))
-
-    @classmethod
-    def room(cls, options: Mapping[str, Any], usual: int) -> int:
-        """Return the number of momenta."""
-        return usual
 
     def read(self, h: Tensor, context: Tensor | None, joint: Any = None) -> Any:
         """Return the encoder's output and log p(x, z | c)."""

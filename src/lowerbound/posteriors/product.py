@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..errors import ConfigError
-from ..shapes import event_shape_of, numel
+from ..shapes import numel
 from ..slots import side_by_side
 from .base import Posterior
 
@@ -47,13 +47,6 @@ class Product(Posterior):
         super().__init__(shape, (sum(self._sizes),), [level for block in each for level in block.levels])
         self.blocks: Any = modules
         self._where = where
-
-    @classmethod
-    def room(cls, options: Mapping[str, Any], usual: int) -> int:
-        """Return what the blocks have beside, or below, the usual number."""
-        blocks = options.get("blocks", {}).values()
-        shapes = [getattr(b, "event_shape", None) or event_shape_of(b["latent"], "latent") for b in blocks]
-        return sum(map(numel, shapes)) - usual
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:
         """Return what each block is told."""

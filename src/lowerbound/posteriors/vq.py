@@ -24,7 +24,7 @@ from torch.distributions import Distribution
 from ..distributions import Point, through
 from ..errors import ConfigError
 from ..nn.network import size
-from ..shapes import event_shape_of
+from ..shapes import event_shape_of, grid_of, numel
 from ..slots import Level
 from .base import Posterior
 
@@ -38,13 +38,16 @@ class VectorQuantised(Posterior):
         commitment: Weight of the encoder's distance from its rows in the loss; where the book learns by gradients,
             its own distance has weight 1.
         gradient: "straight_through" or "rotation".
+        stride: As of the codebook: the encoder gives a map (D, h, w).
+        data_shape: Shape of one observation.
 
     Raises:
         ConfigError: an option has an impossible value.
     """
 
     partners: ClassVar = {"prior": "codebook"}
-    agree: ClassVar = ("depth",)
+    agree: ClassVar = ("depth", "stride")
+    derived: ClassVar = frozenset({"data_shape"})
 
     def __init__(
         self,
@@ -52,6 +55,8 @@ class VectorQuantised(Posterior):
         depth: int = 1,
         commitment: float = 0.25,
         gradient: Literal["straight_through", "rotation"] = "straight_through",
+        stride: int = 0,
+        data_shape: Sequence[int] = (1,),
     ) -> None:
         shape = event_shape_of(event_shape)
         if shape[0] % size("depth", depth):
@@ -62,8 +67,20 @@ class VectorQuantised(Posterior):
                 f"{commitment!r} and {gradient!r}"
             )
         layer = (shape[0] // depth,)
-        super().__init__(shape, layer, [Level(layer, "embedding")] * depth)
+        grid = grid_of(data_shape, stride)
+        if grid is not None and layer[0] % numel(grid):
+            raise ConfigError(
+                f"a latent of shape {shape} cannot be divided among {depth} layers of {grid[0]} x {grid[1]} places: "
+                "leave latent out"
+            )
+        read = layer if grid is None else (layer[0] // numel(grid), *grid)
+        super().__init__(shape, read, [Level(layer, "embedding")] * depth)
+        self.stride, self.data_shape = stride, event_shape_of(data_shape, "data_shape")
         self.depth, self.commitment, self.gradient = depth, commitment, gradient
+
+    def read(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """Return the vectors of all places side by side, (B, P D)."""
+        return h.movedim(-3, -1).flatten(-3) if self.stride else h
 
     def level(self, number: int, evidence: Any, state: Any, p: Any) -> Distribution:
         """Return the nearest rows with certainty: batch (B,), below the first layer (S, B)."""

@@ -7,8 +7,10 @@ from .categorical import Categorical
 from .cell import CellPrior
 from .codebook import Codebook
 from .conditional import ConditionalGaussian
+from .conv_ladder import ConvLadder
 from .flow import Flow, FlowDistribution
 from .gamma import Gamma
+from .ladder import Ladder
 from .lattice import Lattice
 from .mixture import GaussianMixture
 from .momentum import Momentum
@@ -25,11 +27,13 @@ __all__ = [
     "CellPrior",
     "Codebook",
     "ConditionalGaussian",
+    "ConvLadder",
     "Encode",
     "Flow",
     "FlowDistribution",
     "Gamma",
     "GaussianMixture",
+    "Ladder",
     "Lattice",
     "Level",
     "Momentum",

@@ -11,7 +11,7 @@ and ``absorb``, which ``lowerbound.walk`` calls in turn:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,17 @@ class Prior(Slot):
         self.levels = tuple(levels) or (Level(self.event_shape),)
         self.code_shape = self.event_shape if code_shape is None else event_shape_of(code_shape, "code_shape")
 
+    @classmethod
+    def usual(cls, options: Mapping[str, Any], data_shape: tuple[int, ...], numbers: int) -> tuple[int, ...]:
+        """Return the shape of a code where the user chose none.
+
+        Args:
+            options: The prior's.
+            data_shape: Shape of one observation.
+            numbers: What one level of real numbers usually has.
+        """
+        return (numbers,)
+
     def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
         """Return p(z | c) of a latent of one level: batch () if it does not depend on c, else (B,).
 
@@ -69,6 +80,13 @@ class Prior(Slot):
     def absorb(self, number: int, state: Any, z: Tensor) -> Any:
         """Return the state after level ``number`` took the value z (S, B, ...); the last one goes to the decoder."""
         return z
+
+    def adopt(self, old: Prior) -> None:
+        """Take over from the prior of a trained model what its codes are made of, to be fitted to them in its place.
+
+        Raises:
+            ConfigError: codes of this prior are made otherwise.
+        """
 
     @property
     def is_real(self) -> bool:

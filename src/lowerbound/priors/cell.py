@@ -13,7 +13,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -65,6 +65,11 @@ class CellPrior(Prior):
             self.network = MLP((self.map_shape[0],), (1,), hidden=self.hidden, context=beside)
         elif context:
             self.network = MLP((context,), (cells,), hidden=self.hidden)
+
+    @classmethod
+    def usual(cls, options: Mapping[str, Any], data_shape: tuple[int, ...], numbers: int) -> tuple[int, ...]:
+        """Return the cells beside the usual numbers."""
+        return (options.get("cells", 256) + numbers,)
 
     def begin(self, context: Tensor | None, encode: Encode | None) -> Tensor:
         """Return the scores of the cells, (K,) or (B, K)."""

@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, distributed, nn
 
 from ..errors import ConfigError
 from ..nn.network import context_size, probability
+from ..shapes import grid_of, numel
 from .codes import Codes
 
 _EXAMPLES = 2000  # of which rows are taken at the start
@@ -35,18 +36,22 @@ class Codebook(Codes):
         codes: Number K of rows.
         width: Numbers D of a row.
         depth: Number of layers: each codes what those above left over.
-        order: Width of the recurrent network that predicts each place; 0 for none, then all codes are alike.
+        order: Width of the network that predicts each place; 0 for none, then all codes are alike.
         learning: "means" or "gradient".
         decay: Weight of the old mean in each step.
         revive: A row used less than this share of the average takes another's place; 0 for never.
+        stride: Side in pixels of what a place stands for, as the posterior's: the places form a grid over an image,
+            and the decoder reads a map (D, h, w); 0 for places without one.
         context: Size of the context vector.
+        data_shape: Shape of one observation.
 
     Raises:
         ConfigError: an option has an impossible value.
     """
 
     partners: ClassVar = {"posterior": "vq"}
-    agree: ClassVar = ("depth",)
+    agree: ClassVar = ("depth", "stride")
+    derived: ClassVar = frozenset({"data_shape"})
     book: Tensor
     use: Tensor
     total: Tensor
@@ -61,9 +66,11 @@ class Codebook(Codes):
         learning: Literal["means", "gradient"] = "means",
         decay: float = 0.99,
         revive: float = 0.03,
+        stride: int = 0,
         context: int = 0,
+        data_shape: Sequence[int] = (1,),
     ) -> None:
-        super().__init__(event_shape, codes, width, depth, order, context)
+        super().__init__(event_shape, codes, width, depth, order, context, stride, data_shape)
         if learning not in ("means", "gradient"):
             raise ConfigError(f"a codebook learns by 'means' or 'gradient'; got {learning!r}")
         self.learning, self.decay, self.revive = (
@@ -79,6 +86,18 @@ class Codebook(Codes):
         self.register_buffer("use", torch.ones(depth, codes))  # 1 is the average
         self.register_buffer("total", book.clone())
 
+    @classmethod
+    def usual(cls, options: Mapping[str, Any], data_shape: tuple[int, ...], numbers: int) -> tuple[int, ...]:
+        """Return the usual numbers, or those of the grid."""
+        grid = grid_of(data_shape, options.get("stride", 0))
+        return (options.get("depth", 1) * options.get("width", 2) * numel(grid) if grid else numbers,)
+
+    def adopt(self, old: Any) -> None:
+        """Take over the rows that codes were made of."""
+        super().adopt(old)
+        if self.learning == "means":
+            self.total.copy_(self.book)
+
     def rows(self, number: int) -> Tensor:
         """Return the book of a layer, (K, D)."""
         return self.book[number]
@@ -89,7 +108,8 @@ class Codebook(Codes):
         if context_size(model.encoder):
             return  # which examples go with which condition is not known here
         u = u[:_EXAMPLES].to(model.device)
-        e = model.run(model.encoder, model.features(u)).to(self.book).reshape(-1, self.width)
+        e = model.posterior.read(model.run(model.encoder, model.features(u)), None)
+        e = e.to(self.book).reshape(-1, self.width)
         for number in range(self.depth):
             self.book[number] = e[torch.randint(len(e), (self.codes,))] + 1e-3 * torch.randn_like(
                 self.book[number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch.distributions import Distribution
 from ..distributions import Rows
 from ..errors import ConfigError
 from ..nn.network import size
-from ..shapes import event_shape_of, full_precision
+from ..nn.order import Raster, Recurrent
+from ..shapes import event_shape_of, full_precision, grid_of, numel
 from ..slots import Level
 from .base import Encode, Prior
 
@@ -25,33 +27,68 @@ class Codes(Prior):
         codes: Number K of rows.
         width: Numbers D of a row.
         depth: Number of layers.
-        order: Width of the recurrent network that predicts each place from those before, from the condition and from
-            the layers above; 0 for none, then all codes are alike.
+        order: Width of the network that predicts each place from those before, from the condition and from the layers
+            above, recurrent or on a grid of masked convolutions; 0 for none, then all codes are alike.
         context: Size of the context vector.
+        stride: Side in pixels of what a place stands for: they form a grid, and the decoder reads a map (D, h, w);
+            0 for places without one.
+        data_shape: Shape of one observation.
 
     Raises:
         ConfigError: the numbers of a code cannot be divided so.
     """
 
     def __init__(
-        self, event_shape: int | Sequence[int], codes: int, width: int, depth: int, order: int, context: int
+        self,
+        event_shape: int | Sequence[int],
+        codes: int,
+        width: int,
+        depth: int,
+        order: int,
+        context: int,
+        stride: int,
+        data_shape: Sequence[int],
     ) -> None:
-        shape = event_shape_of(event_shape)
+        shape, grid = event_shape_of(event_shape), grid_of(data_shape, stride)
         layer = shape[0] // size("depth", depth)
         if len(shape) != 1 or shape[0] % (depth * size("width", width)):
             raise ConfigError(
                 f"a code of rows is a vector of depth · places · width numbers; got {shape} for depth={depth} and "
                 f"width={width}: let latent be a multiple of {depth * width}"
             )
+        if grid is not None and layer != width * numel(grid):
+            raise ConfigError(
+                f"a grid of {grid[0]} x {grid[1]} places has {depth * width * numel(grid)} numbers, but the latent "
+                f"has shape {shape}: leave latent out"
+            )
+        read = (layer,) if grid is None else (width, *grid)
         super().__init__(
-            shape, context if order else 0, [Level((layer,), "embedding")] * depth, code_shape=(layer,)
+            shape, context if order else 0, [Level((layer,), "embedding")] * depth, code_shape=read
         )
+        self.stride, self.data_shape = stride, event_shape_of(data_shape, "data_shape")
         self.codes, self.width, self.depth = size("codes", codes), width, depth
         self.order = size("order", order) if order else 0
         self.places = layer // width
+        self.grid, build = grid, Recurrent if grid is None else partial(Raster, grid)
         self.orders = nn.ModuleList(
-            _Order(width, codes, order, self.context, below=n > 0) for n in range(depth if order else 0)
+            build(width, codes, order, self.context, below=n > 0) for n in range(depth if order else 0)
         )
+
+    @torch.no_grad()
+    def adopt(self, old: Any) -> None:
+        """Take over the rows that codes were made of.
+
+        Raises:
+            ConfigError: the old prior's codes are made otherwise.
+        """
+        for option in ("codes", "width", "depth", "steps", "stride"):
+            mine, theirs = (getattr(prior, option, None) for prior in (self, old))
+            if mine != theirs:
+                raise ConfigError(
+                    f"the codes were made with {option}={theirs!r}, so the new prior cannot have {mine!r}; set it so"
+                )
+        for number in range(self.depth):
+            self.rows(number).copy_(old.rows(number))
 
     def rows(self, number: int) -> Tensor:
         """Return the book of a layer, (K, D)."""
@@ -91,7 +128,9 @@ class Codes(Prior):
         """Return the sum so far, after the last layer alone: what the decoder reads."""
         context, above = state
         total = z if above is None else above + z
-        return total if number == self.depth - 1 else (context, total)
+        if number < self.depth - 1:
+            return context, total
+        return total if self.grid is None else total.unflatten(-1, (*self.grid, -1)).movedim(-1, -3)
 
     def learn(self, number: int, e: Tensor) -> None:
         """Take in what the encoder gave for a layer in a step of training, (..., P, D); most books need nothing."""
@@ -103,25 +142,3 @@ class _Layer(Rows):
     def __init__(self, *arguments: Any, owner: Codes, number: int, above: Tensor | None) -> None:
         super().__init__(*arguments)
         self.owner, self.number, self.above = owner, number, above
-
-
-class _Order(nn.Module):
-    """Scores of the rows at each place, by a recurrent network over the places before."""
-
-    def __init__(self, width: int, codes: int, hidden: int, context: int, below: bool) -> None:
-        super().__init__()
-        self.first = nn.Parameter(torch.zeros(hidden))
-        self.reading = nn.Linear(context, hidden) if context else None
-        self.network = nn.GRU(width * (2 if below else 1), hidden, batch_first=True)
-        self.output = nn.Linear(hidden, codes)
-
-    def forward(self, rows: Tensor, above: Tensor | None, context: Tensor | None) -> Tensor:
-        """Return (..., P, K) from the rows (..., P, D) that the places hold; of each only those before are seen."""
-        lead, places = rows.shape[:-2], rows.shape[-2]
-        seen = torch.cat([torch.zeros_like(rows[..., :1, :]), rows[..., :-1, :]], -2)
-        if above is not None:
-            seen = torch.cat([seen, above.expand_as(seen)], -1)
-        first = self.first if self.reading is None else self.first + self.reading(context)
-        first = first.expand(*lead, -1).reshape(1, -1, first.shape[-1]).contiguous()
-        out, _ = self.network(seen.reshape(-1, places, seen.shape[-1]), first)
-        return self.output(out).reshape(*lead, places, -1)

@@ -10,14 +10,15 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..nn.network import sizes
+from ..shapes import grid_of, numel
 from .codes import Codes
 
 _MOST = 2**16
@@ -29,15 +30,18 @@ class Lattice(Codes):
     Args:
         event_shape: (P · number of sizes,).
         steps: The sizes L_j, at least 2 each.
-        order: Width of the recurrent network that predicts each place; 0 for none, then all codes are alike.
+        order: Width of the network that predicts each place; 0 for none, then all codes are alike.
+        stride: As of a codebook.
         context: Size of the context vector.
+        data_shape: Shape of one observation.
 
     Raises:
         ConfigError: there are too many points, or the numbers of a code cannot be divided so.
     """
 
     partners: ClassVar = {"posterior": "fsq"}
-    agree: ClassVar = ("steps",)
+    agree: ClassVar = ("steps", "stride")
+    derived: ClassVar = frozenset({"data_shape"})
     points: Tensor
 
     def __init__(
@@ -45,7 +49,9 @@ class Lattice(Codes):
         event_shape: int | Sequence[int],
         steps: Sequence[int] = (8, 5, 5, 5),
         order: int = 0,
+        stride: int = 0,
         context: int = 0,
+        data_shape: Sequence[int] = (1,),
     ) -> None:
         self_steps = sizes("steps", steps)
         codes = math.prod(self_steps)
@@ -53,10 +59,16 @@ class Lattice(Codes):
             raise ConfigError(
                 f"a lattice needs steps of at least 2 and at most {_MOST} points; got {steps!r}"
             )
-        super().__init__(event_shape, codes, len(self_steps), 1, order, context)
+        super().__init__(event_shape, codes, len(self_steps), 1, order, context, stride, data_shape)
         self.steps = steps
         axes = [(torch.arange(n) - n // 2) / (n // 2) for n in self_steps]
         self.register_buffer("points", torch.cartesian_prod(*axes).reshape(codes, -1), persistent=False)
+
+    @classmethod
+    def usual(cls, options: Mapping[str, Any], data_shape: tuple[int, ...], numbers: int) -> tuple[int, ...]:
+        """Return the usual numbers, or those of the grid."""
+        grid = grid_of(data_shape, options.get("stride", 0))
+        return (len(options.get("steps", (8, 5, 5, 5))) * numel(grid) if grid else numbers,)
 
     def rows(self, number: int) -> Tensor:
         """Return the points, (K, D)."""

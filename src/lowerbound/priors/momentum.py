@@ -10,7 +10,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -53,6 +53,11 @@ class Momentum(Prior):
         self.hidden = sizes("hidden", hidden, may_be_empty=True)
         self.register_buffer("zeros", torch.zeros(2, d), persistent=False)
         self.network = MLP((context,), (2, d), hidden=self.hidden) if context else None
+
+    @classmethod
+    def usual(cls, options: Mapping[str, Any], data_shape: tuple[int, ...], numbers: int) -> tuple[int, ...]:
+        """Return the usual numbers and as many momenta."""
+        return (2 * numbers,)
 
     def forward(self, context: Tensor | None = None, encode: Encode | None = None) -> Distribution:
         """Return p(z, ρ | c): batch (B,) with a context (B, E), else ()."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..errors import ConfigError
-from ..shapes import numel
+from ..shapes import event_shape_of, numel
 from ..slots import side_by_side
 from .base import Encode, Prior
 
@@ -48,6 +48,13 @@ class Product(Prior):
         )
         self.blocks: Any = modules
         self._where = where
+
+    @classmethod
+    def usual(cls, options: Mapping[str, Any], data_shape: tuple[int, ...], numbers: int) -> tuple[int, ...]:
+        """Return what the blocks have together."""
+        blocks = options.get("blocks", {}).values()
+        shapes = [getattr(b, "event_shape", None) or event_shape_of(b["latent"], "latent") for b in blocks]
+        return (sum(map(numel, shapes)),)
 
     def start(self, u: Tensor, model: Any) -> None:
         """Let each block start."""

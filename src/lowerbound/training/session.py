@@ -120,7 +120,7 @@ class Session:
         self.step, self.best, self.history = 0, cast(dict[str, Any] | None, None), list[dict[str, Any]]()
         self._since_best, self._before, self._saved, self._interrupted = 0, 0.0, 0.0, False
         self._best_weights: dict[str, Tensor] | None = None
-        self._guard = Guard(self._device)
+        self._guard = Guard(self._device, settings.skip)
         self._reset()
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
         self._counted, self._weight, self._moves, self._volume = 0, 1.0, 0, cast(Any, 0.0)
@@ -217,10 +217,13 @@ class Session:
         optimizer = self._optimizers[move.player]
         for group in optimizer.param_groups:
             group["lr"] = self.pace.learning_rate(self.step)
-        self._guard.apply(optimizer, move.loss, self._settings.clip, (self.step, self._moves))
+        at = (self.step, self._moves)
+        skipped = self._guard.apply(optimizer, move.loss, self._settings.clip, at, move.player)
         self._clear_gradients()
         self._moves += 1
         values = dict(move.terms) if move.bound is None else {"bound": move.bound, **move.terms}
+        if self._settings.skip is not None:
+            values["skipped"] = skipped
         self._means.add(of_original(values, self._volume), self._counted)
 
     def advance(self) -> None:
@@ -410,6 +413,7 @@ class Session:
             tensors |= checkpoint.with_prefix(_place(name), checkpoint.optimizer_tensors(optimizer))
         if self._average:
             tensors |= checkpoint.with_prefix("ema", self._average.state())
+        tensors |= checkpoint.with_prefix("usual", self._guard.usual)
         interval = {"examples": self._examples, "clock": self._clock, **self._means.state()}
         state = {
             "step": self.step,
@@ -457,6 +461,8 @@ class Session:
             if name == "model":  # those of others stand under the same word, by their names
                 moments = {key: v for key, v in moments.items() if key.split(".", 1)[0].isdigit()}
             checkpoint.load_optimizer(optimizer, moments, where)
+        for name, usual in checkpoint.without_prefix("usual", tensors).items():
+            self._guard.usual[name] = usual.to(self._device)
         if self._average:
             self._average.load(checkpoint.without_prefix("ema", tensors), where)
         self._take(state, where)

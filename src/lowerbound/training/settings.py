@@ -25,6 +25,8 @@ class Settings:
         warmup: Share of the run in which the learning rate rises linearly, the first step's being above 0.
         schedule: "cosine" to zero after the warm-up, or "constant".
         clip: Largest norm of the gradient; None never clips.
+        skip: A step is left out if the gradient's norm is more than this many times its running median; None never
+            leaves one out. Records then say the share of steps left out, as "skipped".
         ema: Decay per step of the exponential moving average of the weights, the weights that are validated
             and kept; 0 keeps the last weights instead.
         validation_samples: Importance samples K of the validation bound, which chooses the weights to keep.
@@ -49,6 +51,7 @@ class Settings:
     warmup: float = 0.005
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: float | None = 200.0
+    skip: float | None = None
     ema: float = 0.999
     validation_samples: int = 4
     evaluations: int = 25
@@ -69,9 +72,12 @@ class Settings:
             "batch_size",
             "learning_rate",
             "clip",
+            "skip",
             "validation_samples",
             "evaluations",
         )
+        if self.skip is not None and self.skip <= 1:
+            raise ConfigError(f"training.skip must be above 1, or half of the steps go; got {self.skip!r}")
         for name in (*positive, "patience", "checkpoint_seconds"):
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
