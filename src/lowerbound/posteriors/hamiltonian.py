@@ -8,7 +8,8 @@ r"""A Gaussian draw carried towards p(z | x) by Hamiltonian dynamics, its moment
 
 Each move shears, so only tempering changes volumes, by :math:`\beta_0^{d/2}` altogether, and the way back is known: a
 code is (z, ρ), of which the prior says p(z) N(ρ; 0, I), and q(z, ρ | x) is exact at any code. Importance weights then
-estimate log p(x) as those of any posterior do.
+estimate log p(x) as those of any posterior do. Where a network has dropout, forces differ from pass to pass: then a
+draw has its exact density, and a code that is scored again another one.
 
 Reference:
     Hamiltonian variational auto-encoder (Caterini, Doucet and Sejdinovic, 2018), https://arxiv.org/abs/1805.11328,
