@@ -90,6 +90,7 @@ from lowerbound.testing import (
 
 NOT_REAL = (math.nan, math.inf, -math.inf)
 
+# Whether a part is there is a number of h: of these shapes, random ones do not lack all parts.
 TWO_PARTS = [Part("a", (2,), (4,), (1, 2)), Part("b", (1,), (2,), (1, 1))]
 SMALL_IMAGE = (1, 6, 4)
 POSTERIORS = {
@@ -123,7 +124,7 @@ POSTERIORS = {
     "poincare_three": lambda: posteriors.Poincare(3, curvature=1.0),
     "experts": lambda: posteriors.Experts(3, TWO_PARTS),
     "experts_mixture": lambda: posteriors.Experts(2, TWO_PARTS, "moe", stratified=False),
-    "experts_products": lambda: posteriors.Experts(2, TWO_PARTS, "mopoe", stratified=False),
+    "experts_products": lambda: posteriors.Experts(3, TWO_PARTS, "mopoe", stratified=False),
     "gamma": lambda: posteriors.Gamma(2),
     "gamma_map": lambda: posteriors.Gamma((2, 1)),
     "hamiltonian": lambda: posteriors.Hamiltonian(2, step_size=0.4),
