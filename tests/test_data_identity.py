@@ -60,6 +60,7 @@ def test_examples_that_differ_anywhere_have_other_hashes(width):
     assert len(np.unique(hashes(every))) == len(every)
 
 
+@pytest.mark.slow
 def test_hashes_are_spread_evenly():
     # Of a million numbers that follow each other; the standard error of each share is 0.0003.
     found = hashes(np.arange(10**6)[:, None])

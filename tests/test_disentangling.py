@@ -83,6 +83,7 @@ def test_of_all_examples_the_stratified_estimate_is_the_aggregate_posterior_itse
         )
 
 
+@pytest.mark.slow
 def test_of_batches_the_stratified_estimate_of_the_density_is_unbiased():
     """Of one z the mean over all batches that hold its example is q(z); the weighted one's is lower, as it says."""
     q = posteriors(20)

@@ -51,6 +51,7 @@ def test_mmd_of_two_gaussians_is_its_closed_form_for_the_gaussian_kernel():
         assert error < 0.05 * closed
 
 
+@pytest.mark.slow
 def test_the_inverse_multiquadratic_kernel_is_a_mixture_of_gaussian_ones():
     """C / (C + d) = ∫ exp(−t) exp(−t d / C) dt, so its MMD is an integral of closed forms."""
     t = torch.linspace(0, 40, 40_001)

@@ -121,6 +121,7 @@ def test_the_mean_of_few_samples_is_unbiased_for_p(proposal):
     assert p.log().mean().item() < math.log(truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prior",
     [lambda: Flow(2, couplings=3, hidden=(8,)), lambda: GaussianMixture(2, components=3)],
@@ -136,6 +137,7 @@ def test_laplace_under_a_learned_prior(prior, proposal):
     assert ((found.per_example - truth).abs() < 4.5 * error + 1e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("proposal", "gain"), [("laplace", 0.4), ("mixture", 0.4), ("mixture", 1.0)])
 def test_the_coverage_of_the_truth_is_what_trusted_says(proposal, gain):
     """Where k-hat trusts the weights, the truth lies within two of their errors as often as it should."""
@@ -413,6 +415,7 @@ def test_summary_names_the_proposal_and_keeps_the_number_of_q_beside():
 
 
 # ---------------------------------------------------------------- annealed importance sampling
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_ais_is_unbiased_and_near_the_truth(start):
     model, x = bernoulli_vae(4, 2), all_binary(4)
@@ -465,6 +468,7 @@ def test_ais_in_units_of_the_data_and_under_a_condition():
     torch.testing.assert_close(found.per_example, truth, atol=0.1, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_bounds_from_both_sides_hold_the_truth_between_them(start):
     exact = linear_gaussian(6, 3, orthogonal=False)

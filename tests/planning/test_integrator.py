@@ -64,6 +64,7 @@ def polynomial(a, b, tau, effort):
     return tau + effort * (12 * squares[0] / tau**3 - 12 * squares[1] / tau**2 + 4 * squares[2] / tau)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-4, 0.05, 1.0, 100.0])
 def test_the_duration_is_the_best_of_all(scale):
     """Also where the cost has two minima, and where the one from below the bend is the best."""
@@ -178,6 +179,7 @@ def sampled(problem, a, b, steps):
     return np.array(free), np.array(room)
 
 
+@pytest.mark.slow
 def test_limits_hold_on_the_whole_edge():
     problem = cube(0.1)
     a, b = pairs(400, seed=6)
@@ -195,6 +197,7 @@ def test_limits_hold_on_the_whole_edge():
     assert np.sum(haste & ~place) > 10
 
 
+@pytest.mark.slow
 def test_edges_against_dense_samples():
     problem = DoubleIntegrator().problem("tune", 0)
     rng = np.random.default_rng(7)

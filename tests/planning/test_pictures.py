@@ -31,6 +31,7 @@ def near(image, colour):
 FREE, COLLIDING, PATH = (47, 111, 171), (217, 95, 2), (55, 65, 81)
 
 
+@pytest.mark.slow
 def test_a_problem_in_the_plane():
     problem = family("narrow", gap=0.08).problem("test", 0)
     rng = np.random.default_rng(0)
