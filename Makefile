@@ -41,7 +41,7 @@ test: .venv/.dev
 check: .venv/.dev
 	$(MAKE) --no-print-directory --jobs=3 --keep-going lint types unit
 
-# The tests that neither train nor start a process (tests/conftest.py holds them to it), but for a few that compute long.
+# The tests that neither train nor start a process (tests/conftest.py holds them to it), but for those that take long.
 unit: .venv/.dev
 	$(PYTEST) -m "not runs and not processes and not pages and not slow"
 

@@ -341,6 +341,7 @@ def test_shared_values_are_hashed_as_if_each_had_its_own():
     assert difference(shared, of(x, condition={"map": lb.data.Shared(maps, index[::-1].copy())}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["npy", "parquet", "folder"])
 def test_streamed_files_are_looked_at_in_places(tmp_path, suffix):
     x = normal(3000, 2)

@@ -249,6 +249,7 @@ def test_no_more_blocks_are_open_than_the_window_has(window):
     assert between.max() <= window
 
 
+@pytest.mark.slow
 def test_a_whole_window_is_a_uniform_permutation():
     block = block_numbers([3, 1, 2])
     counts = np.zeros((6, 6))

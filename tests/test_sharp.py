@@ -97,6 +97,7 @@ def test_laplace_is_the_posterior_where_all_is_linear_and_gaussian(conditional):
     assert wide.ess_median > 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proposal", sorted(PROPOSALS))
 @pytest.mark.parametrize("latent", [1, 2])
 def test_every_proposal_agrees_with_the_integral(proposal, latent):
@@ -110,6 +111,7 @@ def test_every_proposal_agrees_with_the_integral(proposal, latent):
     assert abs(away.mean()) < 4 * error.square().mean().sqrt() / math.sqrt(len(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proposal", sorted(PROPOSALS))
 def test_the_mean_of_few_samples_is_unbiased_for_p(proposal):
     # Ten thousand estimates of three samples each: their logarithms are biased, they themselves are not.
@@ -152,6 +154,7 @@ def test_the_coverage_of_the_truth_is_what_trusted_says(proposal, gain):
     assert 0.92 < torch.cat(inside).double().mean() < 0.98
 
 
+@pytest.mark.slow
 def test_a_mode_that_laplace_misses_the_mixture_finds():
     """Far modes leave no trace in the weights of draws that never go there: q and prior do."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.3), latent=1)
@@ -186,6 +189,7 @@ def test_laplace_beats_a_poor_q_at_equal_samples():
         assert found.trusted > q.trusted
 
 
+@pytest.mark.slow
 def test_the_centre_is_the_mean_of_the_nearest_gaussian():
     """z² = x has a posterior that is not symmetric about its mode; the least KL(r || p) is found by brute force."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.6), latent=1)

@@ -38,6 +38,7 @@ def gramian_cost(a, b, tau, effort):
 
 
 # --------------------------------------------------------------------------------------------------- steering
+@pytest.mark.slow
 @pytest.mark.parametrize("effort", [0.01, 0.1, 3.0])
 def test_durations_against_a_search_of_the_gramian_cost(effort):
     problem = cube(effort)
@@ -155,6 +156,7 @@ def test_a_state_is_at_no_distance_from_itself_but_a_turn_on_the_spot_costs():
     np.testing.assert_allclose(problem.cost(a, b), problem.cost(b * swap, a * swap))
 
 
+@pytest.mark.slow
 def test_costs_broadcast(monkeypatch):
     problem = cube()
     a, b = pairs(30, seed=5)

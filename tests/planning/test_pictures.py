@@ -65,6 +65,7 @@ def test_a_system_with_more_coordinates_is_seen_from_above():
     assert near(image, FREE) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wam", "panda"])
 def test_arms(name):
     if name == "panda":
@@ -99,6 +100,7 @@ def written(monkeypatch):
     return words
 
 
+@pytest.mark.slow
 def test_start_goal_and_what_is_grey_are_named(written):
     rng = np.random.default_rng(0)
     problem = family("narrow", gap=0.08).problem("test", 0)
@@ -112,6 +114,7 @@ def test_start_goal_and_what_is_grey_are_named(written):
     )
 
 
+@pytest.mark.slow
 def test_success():
     def point(n, success):
         return {"n": n, "success": success, "low": max(0, success - 0.1), "high": min(1, success + 0.1)}

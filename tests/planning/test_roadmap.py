@@ -233,6 +233,7 @@ def test_no_path_is_stated(lazy, n):
     assert not result.solved
 
 
+@pytest.mark.slow
 def test_a_failure_takes_few_searches_and_not_all_edges():
     result = plan(walled(), draws(walled(), 2000))
     assert result.searches < 200
@@ -409,6 +410,7 @@ def test_states_that_cluster_in_gaps_are_joined_in_the_plane():
     assert solved["prm*"] < 20, solved
 
 
+@pytest.mark.slow
 def test_the_disc_goes_with_the_size_of_the_plane():
     """A world in metres: 20 long and 5 high, ten times the unit square's side where both are as large."""
     unit = PlanarProblem(np.array([[0.4, 0.0, 0.6, 0.45]]), np.array([0.1, 0.1]), np.array([0.9, 0.1]))
