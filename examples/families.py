@@ -13,7 +13,6 @@ python examples/families.py [--out DIR] [--only priors --only bounds ...]
 from __future__ import annotations
 
 import argparse
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
-from PIL import Image
 from torch import Tensor, nn
 
 import lowerbound as lb
@@ -42,7 +40,7 @@ def trained(data: lb.data.Data, name: str, epochs: int, **slots: Any) -> lb.VAE:
     """Return a model of a preset after some passes over the data; ``slots`` are other choices."""
     chosen = {"network": {"type": "mlp", "hidden": [64, 64]}, **preset(name), **slots}
     objective = chosen.pop("objective", None)
-    settings = {"learning_rate": 3e-3, "batch_size": 64} | chosen.pop("training", {})
+    settings = {"learning_rate": 5e-3, "batch_size": 100} | chosen.pop("training", {})
     chosen.pop("data", None)
     torch.manual_seed(0)
     model = lb.VAE.for_data(data, **chosen)
@@ -76,8 +74,10 @@ def density(ax: Axes, log_density: Any, limits: Sequence[float], **style: Any) -
 
 
 def sheet(ax: Axes, images: Tensor, columns: int, title: str) -> None:
-    """Show images (N, 1, H, W) as a sheet."""
-    ax.imshow(Image.open(io.BytesIO(lb.report.image_grid(images.detach(), columns))), cmap="gray")
+    """Show images (N, 1, H, W), with values from 0 to 1, as a sheet."""
+    framed = nn.functional.pad(images.detach().clamp(0, 1), (0, 1, 0, 1), value=0.35)
+    tiles = framed[:, 0].unflatten(0, (-1, columns))
+    ax.imshow(tiles.transpose(1, 2).flatten(2).flatten(0, 1)[:-1, :-1], cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=10)
     ax.axis("off")
 
@@ -105,7 +105,7 @@ def priors(epochs: int = 40) -> Figure:
     for ax, (name, title) in zip(axes, names.items(), strict=True):
         model = trained(data, name, epochs, latent=2)
         z, labels = codes(model, data.train)
-        low, high = z.min(0) - 0.5, z.max(0) + 0.5
+        low, high = z.min(0) - (room := 0.25 * np.ptp(z, axis=0)), z.max(0) + room
         view = model.under(None)
         density(ax, lambda p, v=view: v.log_prior(p.unsqueeze(1))[:, 0], (low[0], high[0], low[1], high[1]))
         scatter(ax, z, labels)
@@ -142,7 +142,7 @@ def bent(posterior: lb.posteriors.Posterior, objective: Any, epochs: int) -> lb.
         lb.likelihoods.Gaussian(1, scale=0.3),
     )
     data = lb.data.load(x.numpy())
-    settings = {"epochs": epochs, "learning_rate": 3e-3, "batch_size": 200, "keep": "last"}
+    settings = {"epochs": epochs, "learning_rate": 5e-3, "batch_size": 200, "keep": "last"}
     lb.fit(model, data, objective=objective, progress=False, seed=0, **settings)
     return model.eval()
 
@@ -167,7 +167,9 @@ def against_truth(axes: Sequence[Axes], models: dict[str, lb.VAE], at: float = 2
 def _log_joint(z: Tensor, at: float) -> Tensor:
     """Return log p(x, z), (N,), of codes (N, 2) in nats."""
     normal = torch.distributions.Normal
-    return normal(0.0, 1.0).log_prob(z).sum(1) + normal(Parabola()(z)[:, 0, 0], 0.3).log_prob(torch.tensor(at))
+    return normal(0.0, 1.0).log_prob(z).sum(1) + normal(Parabola()(z)[:, 0, 0], 0.3).log_prob(
+        torch.tensor(at)
+    )
 
 
 def _log_evidence(at: float) -> float:
@@ -302,9 +304,9 @@ def discrete(epochs: int = 60) -> Figure:
         used = np.unique(e.round(4), axis=0, return_counts=True)[1]
         sheet(axes[0], book.decode(rows), 5, f"VQ: 25 rows of a book, {len(used)} in use")
         sheet(axes[1], lattice.decode(lattice.prior.points), 5, "FSQ: the 5 x 5 points of a lattice")  # pyright: ignore
-        x = next(data.test.batches(64))[0][:20]
-        pairs = torch.stack([x, book.reconstruct(x), lattice.reconstruct(x)], 1).flatten(0, 1)
-        sheet(axes[2], pairs[:30], 6, "pairs of digits, each by VQ and by FSQ")
+        x = next(data.test.batches(64))[0][:5]
+        seen = [x, book.reconstruct(x), lattice.reconstruct(x)]
+        sheet(axes[2], torch.cat(seen), 5, "digits, by VQ, by FSQ")
     return figure
 
 
@@ -315,8 +317,8 @@ def discrete(epochs: int = 60) -> Figure:
 # %%
 def curved(epochs: int = 40) -> Figure:
     figure, axes = picture.panels(1, 3, 9, 3.3)
-    data = digits()
-    sphere = trained(data, "svae", epochs, latent=3)
+    data = digits(binarize="none")
+    sphere = trained(data, "svae", epochs, latent=3, likelihood=SQUARED)
     z, labels = codes(sphere, data.train)
     for ax, side, title in ((axes[0], 1, "sphere, one half"), (axes[1], -1, "sphere, the other half")):
         near = side * z[:, 2] > 0
@@ -325,7 +327,7 @@ def curved(epochs: int = 40) -> Figure:
         scatter(ax, z[near, :2] * wide, labels[near])
         ax.add_patch(Circle((0, 0), math.sqrt(2), fill=False, color=picture.GREY))
         bare(ax, title)
-    ball = trained(data, "poincare-vae", epochs, latent=2)
+    ball = trained(data, "poincare-vae", epochs, latent=2, likelihood=SQUARED)
     z, labels = codes(ball, data.train)
     scatter(axes[2], z, labels)
     axes[2].add_patch(Circle((0, 0), 1, fill=False, color=picture.GREY))
@@ -354,7 +356,7 @@ def discs() -> tuple[np.ndarray, np.ndarray]:
     return (far <= radius)[:, None].astype(np.uint8), factors
 
 
-def disentangling(epochs: int = 200) -> Figure:
+def disentangling(epochs: int = 150) -> Figure:
     figure, axes = picture.panels(1, 2, 9, 3.6)
     x, factors = discs()
     data = lb.data.load(x)

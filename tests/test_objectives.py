@@ -571,8 +571,8 @@ def test_more_draws_can_be_kept_than_have_any_weight():
     [
         (lambda: ELBO(beta=-1.0), "finite beta >= 0; got -1"),
         (lambda: ELBO(beta=math.nan), "finite beta >= 0; got nan"),
-        (lambda: ELBO(free_bits=-0.5), "free_bits >= 0; got -0.5"),
-        (lambda: ELBO(free_bits=math.nan), "free_bits >= 0; got nan"),
+        (lambda: ELBO(free_bits=-0.5), "free_bits >= 0 nats; got -0.5"),
+        (lambda: ELBO(free_bits=math.nan), "free_bits >= 0 nats; got nan"),
         (lambda: ELBO(samples=0), "samples >= 1; got 0"),
         (lambda: ELBO(free_bits=0.1, analytic_kl=False), "leave analytic_kl=True"),
         (lambda: ImportanceWeighted(samples=0), "samples >= 1; got 0"),

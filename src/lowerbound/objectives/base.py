@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from ..errors import ConfigError, suggest
 from ..model import VAE, VAEOutput
 from ..nn import MLP
-from .schedules import Progress, Schedule
+from .schedules import Progress
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -240,11 +240,6 @@ def check_word(option: str, value: Any, known: Sequence[str]) -> None:
     """Raise ConfigError unless the value of an option is one of the words it knows."""
     if value not in known:
         raise ConfigError(f"unknown {option} {value!r}; {suggest(str(value), known)}")
-
-
-def as_weights(**weights: float | Schedule) -> dict[str, float]:
-    """Return those that are numbers: a schedule has checked its own."""
-    return {name: value for name, value in weights.items() if not isinstance(value, Schedule)}
 
 
 def check_weights(owner: Objective, **weights: float) -> None:

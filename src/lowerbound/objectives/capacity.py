@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..model import VAE
-from .base import Objective, ObjectiveOutput, as_weights, check_weights, penalised
+from .base import Objective, ObjectiveOutput, check_weights, penalised
 from .schedules import Progress, Schedule, as_schedule
 
 
@@ -33,7 +33,8 @@ class Capacity(Objective):
 
     def __init__(self, capacity: float | Schedule = 25.0, gamma: float = 1000.0) -> None:
         super().__init__()
-        check_weights(self, gamma=gamma, **as_weights(capacity=capacity))
+        fixed = {} if isinstance(capacity, Schedule) else {"capacity": capacity}
+        check_weights(self, gamma=gamma, **fixed)
         self.capacity, self.gamma = capacity, gamma
 
     def forward(

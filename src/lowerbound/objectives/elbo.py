@@ -14,13 +14,14 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
-from .base import Objective, ObjectiveOutput, as_weights, check_counts, check_weights, mean_penalty
+from .base import Objective, ObjectiveOutput, mean_penalty
 from .schedules import Progress, Schedule, as_schedule
 
 
@@ -43,8 +44,12 @@ class ELBO(Objective):
         analytic_kl: bool = True,
     ) -> None:
         super().__init__()
-        check_weights(self, free_bits=free_bits, **as_weights(beta=beta))
-        check_counts(self, samples=samples)
+        if not isinstance(beta, Schedule) and not 0 <= beta < math.inf:
+            raise ConfigError(f"ELBO needs a finite beta >= 0; got {beta!r}")
+        if not 0 <= free_bits < math.inf:
+            raise ConfigError(f"ELBO needs finite free_bits >= 0 nats; got {free_bits!r}")
+        if samples < 1:
+            raise ConfigError(f"ELBO needs samples >= 1; got {samples!r}")
         if free_bits and not analytic_kl:
             raise ConfigError("free_bits needs the KL of each latent dimension; leave analytic_kl=True")
         self.beta = beta
