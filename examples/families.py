@@ -207,7 +207,7 @@ def bounds(epochs: int = 60) -> Figure:
 
 
 # %%
-def likelihoods(epochs: int = 60) -> Figure:
+def likelihoods(epochs: int = 25) -> Figure:
     figure, axes = picture.panels(1, 3, 9, 2.9)
     rng = np.random.default_rng(0)
     heavy = rng.standard_t(2, 3000)
@@ -357,7 +357,7 @@ def discs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def disentangling(epochs: int = 150) -> Figure:
-    figure, axes = picture.panels(1, 2, 9, 3.6)
+    figure, axes = picture.panels(1, 2, 9, 1.9)
     x, factors = discs()
     data = lb.data.load(x)
     for ax, name in zip(axes, ("vae", "beta-tcvae"), strict=True):
