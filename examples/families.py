@@ -266,7 +266,7 @@ def autoencoders(epochs: int = 60) -> Figure:
 def aggregate(epochs: int = 40) -> Figure:
     figure, axes = picture.panels(1, 3, 9, 3.3)
     data = digits(binarize="none")
-    for ax, name in zip(axes, ("ae", "wae-mmd", "wae-gan"), strict=True):
+    for ax, name in zip(axes, ("ae", "wae-mmd", "aae"), strict=True):
         model = trained(data, name, epochs, latent=2)
         z, labels = codes(model, data.train)
         scatter(ax, z, labels)
