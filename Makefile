@@ -11,6 +11,9 @@ DEMO := runs/demo
 # so that what its tests share is made once; in the order of their names, the files with long tests come early.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Where Python is told to keep no compiled files, each process of the tests would compile package and tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check unit lint types docs bench bench-table bench-status clean
 
 # Stamps, so that a second call installs nothing.
@@ -38,7 +41,7 @@ test: .venv/.dev
 check: .venv/.dev
 	$(MAKE) --no-print-directory --jobs=3 --keep-going lint types unit
 
-# The tests that neither train nor start a process (tests/conftest.py holds them to it), but for a few that compute long.
+# The tests that neither train nor start a process (tests/conftest.py holds them to it), but for those that take long.
 unit: .venv/.dev
 	$(PYTEST) -m "not runs and not processes and not pages and not slow"
 

@@ -161,9 +161,11 @@ def run_jobs(
 
 
 def over_seeds(
-    results: Mapping[str, Mapping[str, float]], seeds: Sequence[int]
+    results: Mapping[str, Mapping[str, float]],
+    seeds: Sequence[int],
+    middle: Callable[[list[float]], float] = statistics.fmean,
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return the means over the seeds, and the lowest and highest values, of results named ``WHAT-SEED``.
+    """Return the means or medians over the seeds, and the lowest and highest values, of results named ``WHAT-SEED``.
 
     The metrics of all jobs of a seed are joined.
     """
@@ -176,6 +178,8 @@ def over_seeds(
         }
         for seed in seeds
     ]
-    keys = joined[0]
-    means = {key: statistics.fmean(one[key] for one in joined) for key in keys}
-    return means, {key: [min(one[key] for one in joined), max(one[key] for one in joined)] for key in keys}
+    values = {key: [one[key] for one in joined] for key in joined[0]}
+    return (
+        {key: middle(found) for key, found in values.items()},
+        {key: [min(found), max(found)] for key, found in values.items()},
+    )

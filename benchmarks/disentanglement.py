@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import read_arguments, run_jobs, write_result
+from common import over_seeds, read_arguments, run_jobs, write_result
 
 import lowerbound as lb
 
@@ -78,18 +78,14 @@ def main() -> None:
         for seed in seeds
     }
     results, seconds = run_jobs(work, jobs, arguments.workers, arguments.keep)
-    values: dict[str, list[float]] = {}
-    for result in results.values():
-        for key, value in result.items():
-            values.setdefault(key, []).append(value)
-    medians = {key: statistics.median(found) for key, found in values.items()}
+    medians, intervals = over_seeds(results, seeds, statistics.median)
     if arguments.quick:
         print(json.dumps(medians, indent=2))
         return
     path = write_result(
         "disentanglement",
         medians,
-        intervals={key: [min(found), max(found)] for key, found in values.items()},
+        intervals=intervals,
         protocol={
             "data": "three shapes in three sizes at 8 x 8 places, 16 x 16 pixels, every combination once, drawn by "
             "the script; four fifths are learned from",

@@ -5,6 +5,7 @@ A unit test neither trains nor starts a process; ``make check`` runs these alone
 """
 
 import functools
+import gc
 import multiprocessing.process
 import subprocess
 from collections import defaultdict
@@ -20,6 +21,15 @@ SENTENCES = {
 }
 _seen: set[str] = set()
 _seen_in_fixtures: defaultdict[tuple[str, str], set[str]] = defaultdict(set)  # by node and name
+
+
+gc.disable()
+
+
+def pytest_collection_finish():
+    """What was collected lives to the end: it is gone through neither while it grows nor later."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser):

@@ -21,6 +21,7 @@ float64 = pytest.mark.usefixtures("float64")
 
 
 # ------------------------------------------------------------------------------------- the two parts of the KL
+@pytest.mark.slow
 @float64
 def test_at_the_exact_posterior_the_aggregate_is_the_prior_and_the_information_a_closed_form():
     truth = linear_gaussian(4, 2, orthogonal=True, sigma=0.8)

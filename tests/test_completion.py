@@ -106,6 +106,7 @@ STANDARDIZE = Standardize(torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0]), torch.tensor
 
 
 # ------------------------------------------------------------------------------------------- exact laws
+@pytest.mark.slow
 @both_methods
 @pytest.mark.parametrize("transform", [None, STANDARDIZE], ids=["plain", "standardized"])
 def test_linear_gaussian_completions_have_the_exact_law(method, transform):
@@ -131,6 +132,7 @@ def test_linear_gaussian_completions_have_the_exact_law(method, transform):
             assert 0.1 < done.acceptance[b] < 0.95
 
 
+@pytest.mark.slow
 def test_chains_that_accept_every_move_would_be_biased(monkeypatch):
     # The test above has the power to tell: with q misled, pseudo-Gibbs is far outside its tolerance.
     monkeypatch.setattr(completion.torch, "rand_like", torch.zeros_like)
@@ -143,6 +145,7 @@ def test_chains_that_accept_every_move_would_be_biased(monkeypatch):
         assert error.max() > 15
 
 
+@pytest.mark.slow
 @both_methods
 def test_bernoulli_completions_have_the_law_of_the_integral(method):
     model = exact.bernoulli_vae(4, 1, seed=27)
@@ -245,6 +248,7 @@ def test_every_example_has_its_own_acceptance():
 
 
 # ------------------------------------------------------------------------------------ ends of the range
+@pytest.mark.slow
 @both_methods
 def test_nothing_observed_is_a_draw_from_the_model(method):
     linear = exact.linear_gaussian(5, 2, orthogonal=False)

@@ -142,7 +142,7 @@ def test_the_critic_learns_data_against_both_kinds_of_decoded(model):
     torch.manual_seed(1)
     _, critics = objective.moves(model, x, None, START)
     torch.manual_seed(1)
-    _, decoded = objective._pass(model(x))
+    _, (_, *decoded) = objective.play(model(x))
     d = [torch.sigmoid(objective.critic[1](objective.critic[0](v))) for v in (x, *decoded)]
     by_hand = -d[0].log().mean() - ((1 - d[1]).log().mean() + (1 - d[2]).log().mean()) / 2
     torch.testing.assert_close(critics.loss, by_hand)

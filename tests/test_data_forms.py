@@ -167,6 +167,7 @@ def test_a_table_is_the_same_in_every_form(columns):
                 assert torch.equal(model.log_prob(source, samples=2, seed=0), expected), name
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(columns=tables(), seed=st.integers(0, 99))
 def test_order_of_columns_and_rows_and_columns_beside_change_nothing(columns, seed):
@@ -224,6 +225,7 @@ def picture_forms(bytes_, folder):
     yield "parquet, streamed", folder / "x.parquet", {"stream": True}
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -378,6 +378,7 @@ def test_huge_lines_are_refused(read):
     refused(read, ",".join(map(str, range(100_000))) + "\n" + ",".join(["1"] * 100_000), "100,000 columns")
 
 
+@pytest.mark.slow
 def test_many_columns_that_are_wrong_have_a_short_message(read):
     refused(read, ",".join(["a"] * 3000) + "\n" + ",".join(["1"] * 3000), "several columns")
     names = ",".join(f"a{i}" for i in range(3000))
@@ -385,6 +386,7 @@ def test_many_columns_that_are_wrong_have_a_short_message(read):
     assert len("".join(notes)) < 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz", "zip", "zst"])
 def test_files_larger_than_memory_end_early(read, kind, monkeypatch):
     monkeypatch.setattr(frames, "available_memory", lambda: 40 * 2**20)
@@ -588,6 +590,7 @@ def tables(draw):
     return columns, missing
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100,
     deadline=None,

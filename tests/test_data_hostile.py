@@ -624,12 +624,14 @@ def campaign(monkeypatch):
     return importlib.import_module("readers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", CAMPAIGN)
 def test_damaged_files_are_read_or_refused(campaign, tmp_path, reader):
     outcomes = [campaign.try_case(reader, number, 0, tmp_path) for number in range(20)]
     assert [outcome for outcome in outcomes if outcome[0] not in ("read", "refused")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", CAMPAIGN)
 def test_the_files_of_the_campaign_can_be_read_before_they_are_damaged(campaign, tmp_path, reader):
     for i, seed in enumerate(campaign.seeds(reader)):

@@ -60,6 +60,7 @@ def test_examples_that_differ_anywhere_have_other_hashes(width):
     assert len(np.unique(hashes(every))) == len(every)
 
 
+@pytest.mark.slow
 def test_hashes_are_spread_evenly():
     # Of a million numbers that follow each other; the standard error of each share is 0.0003.
     found = hashes(np.arange(10**6)[:, None])
@@ -340,6 +341,7 @@ def test_shared_values_are_hashed_as_if_each_had_its_own():
     assert difference(shared, of(x, condition={"map": lb.data.Shared(maps, index[::-1].copy())}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["npy", "parquet", "folder"])
 def test_streamed_files_are_looked_at_in_places(tmp_path, suffix):
     x = normal(3000, 2)

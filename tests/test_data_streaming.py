@@ -164,6 +164,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_streamed_examples_are_those_in_memory_and_those_written(tmp_path, images, form):
     (tmp_path / "t").mkdir()
@@ -248,6 +249,7 @@ def test_no_more_blocks_are_open_than_the_window_has(window):
     assert between.max() <= window
 
 
+@pytest.mark.slow
 def test_a_whole_window_is_a_uniform_permutation():
     block = block_numbers([3, 1, 2])
     counts = np.zeros((6, 6))
@@ -358,6 +360,7 @@ def test_an_epoch_decodes_every_block_once_and_two_ranks_none_in_common(tmp_path
 # ------------------------------------------------------------------ the thread that reads ahead
 
 
+@pytest.mark.slow
 def test_blocks_are_read_ahead_by_a_thread_that_ends_with_the_data(tmp_path, images, monkeypatch):
     path = write_lists(tmp_path / "x.parquet", images, rows=4)
     split = load(path, stream=True, memory=72 * 4 * 6 / MIB).train

@@ -83,6 +83,7 @@ def test_of_all_examples_the_stratified_estimate_is_the_aggregate_posterior_itse
         )
 
 
+@pytest.mark.slow
 def test_of_batches_the_stratified_estimate_of_the_density_is_unbiased():
     """Of one z the mean over all batches that hold its example is q(z); the weighted one's is lower, as it says."""
     q = posteriors(20)
@@ -100,6 +101,7 @@ def test_of_batches_the_stratified_estimate_of_the_density_is_unbiased():
     assert 1 / 20 < weighted.mean() / truth < 1 / 5 + 4 * standard_error(weighted) / truth
 
 
+@pytest.mark.slow
 def test_the_total_correlation_of_a_correlated_gaussian_is_its_closed_form():
     q = posteriors(3000)
     z = q.sample()
@@ -192,6 +194,7 @@ def test_shuffling_keeps_each_dimension_and_breaks_their_tie():
 
 
 # ------------------------------------------------------------------------------------------------- DIP
+@pytest.mark.slow
 def test_the_covariance_of_codes_is_that_of_their_definition():
     means = correlated(200)
     scales = 0.1 + torch.rand(200, 2)

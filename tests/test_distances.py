@@ -31,6 +31,7 @@ def expected_kernel(shift, variances, c):
     return (-(shift.square() / (c * spread)).sum()).exp() / spread.prod().sqrt()
 
 
+@pytest.mark.slow
 def test_mmd_of_two_gaussians_is_its_closed_form_for_the_gaussian_kernel():
     shift, s1, s2 = (torch.tensor(v) for v in ([0.5, -0.3, 0.0], [0.6, 1.0, 1.4], [1.0, 0.7, 1.0]))
     for scale in (0.3, 1.0):
@@ -51,6 +52,7 @@ def test_mmd_of_two_gaussians_is_its_closed_form_for_the_gaussian_kernel():
         assert error < 0.05 * closed
 
 
+@pytest.mark.slow
 def test_the_inverse_multiquadratic_kernel_is_a_mixture_of_gaussian_ones():
     """C / (C + d) = ∫ exp(−t) exp(−t d / C) dt, so its MMD is an integral of closed forms."""
     t = torch.linspace(0, 40, 40_001)
@@ -120,6 +122,7 @@ def test_a_wasserstein_autoencoder_has_no_kl_and_says_it_is_no_bound(model, dist
     torch.testing.assert_close(judged["bound"], -got.loss.detach().expand(9))
 
 
+@pytest.mark.slow
 def test_the_distance_falls_as_the_aggregate_posterior_nears_the_prior():
     """At the exact posterior of data from the model, q(z) is the prior."""
     truth = linear_gaussian(4, 2, orthogonal=True, sigma=0.6)

@@ -238,6 +238,30 @@ def test_no_page_is_left_out_of_the_navigation():
     assert [p for page in DOCS.rglob("*.md") if (p := page.relative_to(DOCS).as_posix()) not in listed] == []
 
 
+FAMILIES = [page for page in sorted((DOCS / "models").glob("*.md")) if page.name != "index.md"]
+
+
+@pytest.mark.parametrize("page", FAMILIES, ids=lambda page: page.stem)
+def test_the_page_of_a_family_has_a_command_a_block_a_paper_and_a_small_picture(page):
+    text, index = page.read_text(), (DOCS / "models" / "index.md").read_text()
+    assert blocks(page, "bash")
+    assert blocks(page, "python")
+    assert "https://" in text
+    assert "**When to use it.**" in text
+    assert f"({page.name})" in index
+    picture = f"images/family_{page.stem}.png"
+    assert f"(../{picture})" in text
+    assert f"(../{picture})" in index
+    assert (DOCS / picture).stat().st_size < 80_000
+
+
+def test_every_part_and_preset_is_on_the_page_of_a_family():
+    text = "".join(page.read_text() for page in (DOCS / "models").glob("*.md"))
+    kinds = ("posterior", "prior", "likelihood", "objective")
+    names = [name for kind in kinds for name in REGISTRY[kind]] + list(PRESETS)
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
 def test_the_site_fetches_nothing_from_elsewhere():
     sources = [ROOT / "mkdocs.yml", *DOCS.rglob("*.css"), *DOCS.rglob("*.js")]
     for source in sources:

@@ -271,3 +271,10 @@ def test_an_example_runs_from_the_command_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "reparameterised" in done.stdout
     assert is_picture(tmp_path / "new" / "gradient_variance.png")
+
+
+def test_every_family_of_models_has_a_picture(example, tmp_path):
+    module = example("families")
+    pages = {page.stem for page in (EXAMPLES.parent / "docs" / "models").glob("*.md")}
+    assert set(module.FAMILIES) == pages - {"index"}
+    assert all(is_picture(path) for path in module.main(tmp_path, epochs=1))

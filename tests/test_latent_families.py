@@ -280,6 +280,7 @@ def test_far_out_in_the_ball_numbers_are_finite(dtype):
 
 
 # ------------------------------------------------------------------------------------------------- flows
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 2, 4])
 def test_a_sylvester_map_has_its_determinant_and_its_inverse(columns):
     posterior = posteriors.Sylvester(4, transforms=2, columns=columns)

@@ -54,6 +54,7 @@ def inputs(network, *lead, **options):
     return torch.randn(*lead, *network.in_shape, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*ENCODERS, *DECODERS])
 @settings(max_examples=25, deadline=None)
 @given(

@@ -275,6 +275,7 @@ def damage(tree, path, how):
     return tree
 
 
+@pytest.mark.slow
 def test_a_configuration_damaged_anywhere_is_read_or_refused_in_one_way(tmp_path):
     rng = np.random.default_rng(4)
     x = rng.standard_normal((40, 3)).astype(np.float32)

@@ -41,6 +41,7 @@ def test_the_frechet_distance_is_that_of_scipy_for_covariances_that_do_not_commu
     assert frechet_distance(few, few) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_kernel_distance_is_unbiased_and_its_shares_vary_as_it_does():
     values, spread = [], []
     for _ in range(400):
@@ -94,6 +95,7 @@ def test_neighbourhoods_by_hand():
     assert density_coverage(points, inside[::2], neighbours=1)[1].tolist() == [1, 1, 0, 0]
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     hits = 0
     for seed in range(20):

@@ -37,6 +37,7 @@ def image_views(latent):
     return [name if latent <= 2 else name.replace("latent_grid", "traversals") for name in IMAGE_VIEWS]
 
 
+LATENT_MAP = charts.latent_map
 NASTY = '<script>alert("$x_")</script>'
 
 
@@ -409,7 +410,8 @@ def test_the_latent_map_of_two_dimensions_shows_them_and_of_more_their_principal
     assert "first two principal components" in four.caption
 
 
-def test_a_collapsed_posterior_has_a_map():
+def test_a_collapsed_posterior_has_a_map(monkeypatch, undrawn):
+    monkeypatch.setattr(charts, "latent_map", LATENT_MAP)
     data, model = probed(4, strength=(0.0, 0.0, 0.0, 0.0))
     assert "0%" in by_name((data, model))["latent"].caption
 
@@ -612,18 +614,20 @@ def test_a_table_has_samples_of_each_class(monkeypatch, undrawn):
 
 
 # ---------------------------------------------------------------- charts
-@pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize(
-    "history",
+    ("history", "columns"),
     [
-        make_history(30),
-        make_history(1),
-        [record for record in make_history(4) if record["split"] == "valid"],
-        [{**record, "bound": float("nan")} for record in make_history(4)],
-        [
-            {key: record[key] for key in ("split", "epoch", "bound")} | {"kl": None}
-            for record in make_history(4)
-        ],
+        (make_history(30), 1),
+        (make_history(1), 2),
+        ([record for record in make_history(4) if record["split"] == "valid"], 1),
+        ([{**record, "bound": float("nan")} for record in make_history(4)], 2),
+        (
+            [
+                {key: record[key] for key in ("split", "epoch", "bound")} | {"kl": None}
+                for record in make_history(4)
+            ],
+            1,
+        ),
     ],
 )
 def test_curves_are_drawn_from_whatever_was_recorded(history, columns):
@@ -674,6 +678,7 @@ def test_charts_ignore_and_leave_the_users_matplotlib_settings():
 
 
 # ---------------------------------------------------------------- the page
+DRAWN = ("images, 2 latents", "table, 6 columns, 4 latents")  # in make check too
 CASES = {
     "images, 2 latents": lambda: images(),
     "images, 5 latents": lambda: images(latent=5),
@@ -695,7 +700,9 @@ CASES = {
 drawn_once = functools.cache(lambda columns: charts.curves(make_history(), columns))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in DRAWN else pytest.mark.slow) for case in CASES]
+)
 def test_a_page_has_all_its_sections_and_needs_nothing_else(case, tmp_path, monkeypatch):
     drawn = {columns: drawn_once(columns) for columns in (1, 2)}  # all cases have one history
     monkeypatch.setattr(charts, "curves", lambda _, columns=2, **__: drawn[columns])
@@ -808,6 +815,7 @@ def test_a_run_without_evaluations_says_so(tmp_path, undrawn):
     assert "Trained for" not in text
 
 
+@pytest.mark.slow
 def test_names_from_outside_are_escaped_and_drawn_as_they_are(tmp_path):
     pandas = pytest.importorskip("pandas")
     draw = np.random.default_rng(0)
@@ -843,6 +851,7 @@ def test_the_summary_says_what_the_model_and_the_data_are(tmp_path, undrawn):
     assert "means p(x = 1 | z), with z from the prior p(z); seed 0" in section(text, "samples")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     case = images()
     first = page(tmp_path, case, seed=3)
@@ -853,7 +862,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
 
 
 @pytest.mark.parametrize(("case", "training"), [("digits", True), ("table", False)])
-def test_random_numbers_and_the_models_mode_are_left_as_they_were(case, training, tmp_path):
+def test_random_numbers_and_the_models_mode_are_left_as_they_were(case, training, tmp_path, undrawn):
     if case == "digits":
         data = load("digits")  # binarised anew at every batch
         model = make_model(Bernoulli((1, 8, 8)), latent=3)
@@ -869,7 +878,7 @@ def test_random_numbers_and_the_models_mode_are_left_as_they_were(case, training
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_pictures_of_a_folder_are_those_of_the_page_and_nothing_else_is_left(tmp_path):
+def test_the_pictures_of_a_folder_are_those_of_the_page_and_nothing_else_is_left(tmp_path, undrawn):
     data, model = images()
     paths = write_pictures(tmp_path / "run", model, data, make_history(), seed=1)
     names = [f"{name}.png" for name in IMAGE_VIEWS if name != "kl"]
@@ -880,13 +889,13 @@ def test_the_pictures_of_a_folder_are_those_of_the_page_and_nothing_else_is_left
 
 
 @pytest.mark.parametrize("history", [[], make_history()])
-def test_a_table_has_no_pictures_of_images(history, tmp_path):
+def test_a_table_has_no_pictures_of_images(history, tmp_path, undrawn):
     data, model = table()
     names = [path.stem for path in write_pictures(tmp_path, model, data, history)]
     assert names == ["samples", *(["curves"] if history else []), "correlations", "reconstructions", "latent"]
 
 
-def test_a_model_with_cells_has_the_pictures_that_apply_to_it(tmp_path):
+def test_a_model_with_cells_has_the_pictures_that_apply_to_it(tmp_path, undrawn):
     """No conversions, for a cell has no place in the prior, and no KL of each dimension."""
     data = points_on_grids(problems=20)
     grid = {"grid": {"type": "map", "channels": [4, 4]}}

@@ -193,6 +193,7 @@ def test_a_spec_goes_through_json(rng):
     assert DataSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
+@pytest.mark.slow
 def test_a_streamed_table_has_the_schema_of_one_in_memory(tmp_path, rng):
     frame = pd.DataFrame(
         {

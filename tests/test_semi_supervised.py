@@ -87,6 +87,7 @@ def test_without_labels_the_bound_misses_log_p_x_by_the_classifiers_kl(known):
     close(bound(model, x, torch.full((6,), -1)).bound, wanted)
 
 
+@pytest.mark.slow
 def test_in_a_mixed_batch_each_example_has_its_own_term(known):
     model, x, _ = known
     with_classifier(model, torch.randn(3, 5, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))

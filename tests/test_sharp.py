@@ -97,6 +97,7 @@ def test_laplace_is_the_posterior_where_all_is_linear_and_gaussian(conditional):
     assert wide.ess_median > 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proposal", sorted(PROPOSALS))
 @pytest.mark.parametrize("latent", [1, 2])
 def test_every_proposal_agrees_with_the_integral(proposal, latent):
@@ -110,6 +111,7 @@ def test_every_proposal_agrees_with_the_integral(proposal, latent):
     assert abs(away.mean()) < 4 * error.square().mean().sqrt() / math.sqrt(len(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proposal", sorted(PROPOSALS))
 def test_the_mean_of_few_samples_is_unbiased_for_p(proposal):
     # Ten thousand estimates of three samples each: their logarithms are biased, they themselves are not.
@@ -121,6 +123,7 @@ def test_the_mean_of_few_samples_is_unbiased_for_p(proposal):
     assert p.log().mean().item() < math.log(truth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prior",
     [lambda: Flow(2, couplings=3, hidden=(8,)), lambda: GaussianMixture(2, components=3)],
@@ -136,6 +139,7 @@ def test_laplace_under_a_learned_prior(prior, proposal):
     assert ((found.per_example - truth).abs() < 4.5 * error + 1e-4).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("proposal", "gain"), [("laplace", 0.4), ("mixture", 0.4), ("mixture", 1.0)])
 def test_the_coverage_of_the_truth_is_what_trusted_says(proposal, gain):
     """Where k-hat trusts the weights, the truth lies within two of their errors as often as it should."""
@@ -150,6 +154,7 @@ def test_the_coverage_of_the_truth_is_what_trusted_says(proposal, gain):
     assert 0.92 < torch.cat(inside).double().mean() < 0.98
 
 
+@pytest.mark.slow
 def test_a_mode_that_laplace_misses_the_mixture_finds():
     """Far modes leave no trace in the weights of draws that never go there: q and prior do."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.3), latent=1)
@@ -184,6 +189,7 @@ def test_laplace_beats_a_poor_q_at_equal_samples():
         assert found.trusted > q.trusted
 
 
+@pytest.mark.slow
 def test_the_centre_is_the_mean_of_the_nearest_gaussian():
     """z² = x has a posterior that is not symmetric about its mode; the least KL(r || p) is found by brute force."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.6), latent=1)
@@ -413,6 +419,7 @@ def test_summary_names_the_proposal_and_keeps_the_number_of_q_beside():
 
 
 # ---------------------------------------------------------------- annealed importance sampling
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_ais_is_unbiased_and_near_the_truth(start):
     model, x = bernoulli_vae(4, 2), all_binary(4)
@@ -465,6 +472,7 @@ def test_ais_in_units_of_the_data_and_under_a_condition():
     torch.testing.assert_close(found.per_example, truth, atol=0.1, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_bounds_from_both_sides_hold_the_truth_between_them(start):
     exact = linear_gaussian(6, 3, orthogonal=False)

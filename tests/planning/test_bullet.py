@@ -74,6 +74,7 @@ class TestFrames:
 class TestAgreement:
     """Two independent checkers, one answer, unless within a millimetre of contact."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["shelf", "table", "cage"])
     def test_states_of_scenes(self, robot, rng, name):
         problem = Wam(scene=name).problem("test", 1)
@@ -110,6 +111,7 @@ class TestAgreement:
         assert (~valid).sum() > 30
         np.testing.assert_array_equal(as_bullet(problem, robot).valid(q)[sure], valid[sure])
 
+    @pytest.mark.slow
     def test_edges(self, robot, rng):
         problem = Wam(scene="shelf", resolution=0.1).problem("test", 2)
         other = as_bullet(problem, robot)
@@ -134,6 +136,7 @@ class TestAgreement:
 
 
 class TestRobot:
+    @pytest.mark.slow
     def test_problems_take_turns(self, robot, rng):
         problems = [Wam(scene="cage").problem("test", i) for i in range(2)]
         others = [as_bullet(problem, robot) for problem in problems]
@@ -211,6 +214,7 @@ class TestRobot:
 
 
 class TestPanda:
+    @pytest.mark.slow
     def test_problem(self):
         family = Panda(scene="table")
         problem = family.problem("test", 1)

@@ -76,6 +76,7 @@ def test_inverse_normal_by_the_distribution_function():
     assert ((inverse_normal(u) - truth).abs() <= 2e-7 * truth.abs() + 1e-9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plane", "arm"])
 def test_codes_are_those_of_the_library(sets, name):
     sampler = sampler_of(sets / f"{name}.npz")

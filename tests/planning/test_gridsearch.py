@@ -113,6 +113,7 @@ def in_a_gap(problem, states, margin=0.0):
     return ((states[:, None] >= low) & (states[:, None] <= high)).all(axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thickness", [(0.05, 0.15), 0.05, 0.15])
 def test_bottlenecks_are_in_the_gaps_of_the_path(thickness):
     crossed = found = near = total = 0

@@ -38,6 +38,7 @@ def gramian_cost(a, b, tau, effort):
 
 
 # --------------------------------------------------------------------------------------------------- steering
+@pytest.mark.slow
 @pytest.mark.parametrize("effort", [0.01, 0.1, 3.0])
 def test_durations_against_a_search_of_the_gramian_cost(effort):
     problem = cube(effort)
@@ -64,6 +65,7 @@ def polynomial(a, b, tau, effort):
     return tau + effort * (12 * squares[0] / tau**3 - 12 * squares[1] / tau**2 + 4 * squares[2] / tau)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-4, 0.05, 1.0, 100.0])
 def test_the_duration_is_the_best_of_all(scale):
     """Also where the cost has two minima, and where the one from below the bend is the best."""
@@ -154,6 +156,7 @@ def test_a_state_is_at_no_distance_from_itself_but_a_turn_on_the_spot_costs():
     np.testing.assert_allclose(problem.cost(a, b), problem.cost(b * swap, a * swap))
 
 
+@pytest.mark.slow
 def test_costs_broadcast(monkeypatch):
     problem = cube()
     a, b = pairs(30, seed=5)
@@ -178,6 +181,7 @@ def sampled(problem, a, b, steps):
     return np.array(free), np.array(room)
 
 
+@pytest.mark.slow
 def test_limits_hold_on_the_whole_edge():
     problem = cube(0.1)
     a, b = pairs(400, seed=6)
@@ -195,6 +199,7 @@ def test_limits_hold_on_the_whole_edge():
     assert np.sum(haste & ~place) > 10
 
 
+@pytest.mark.slow
 def test_edges_against_dense_samples():
     problem = DoubleIntegrator().problem("tune", 0)
     rng = np.random.default_rng(7)

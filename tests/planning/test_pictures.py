@@ -31,6 +31,7 @@ def near(image, colour):
 FREE, COLLIDING, PATH = (47, 111, 171), (217, 95, 2), (55, 65, 81)
 
 
+@pytest.mark.slow
 def test_a_problem_in_the_plane():
     problem = family("narrow", gap=0.08).problem("test", 0)
     rng = np.random.default_rng(0)
@@ -64,6 +65,7 @@ def test_a_system_with_more_coordinates_is_seen_from_above():
     assert near(image, FREE) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wam", "panda"])
 def test_arms(name):
     if name == "panda":
@@ -98,6 +100,7 @@ def written(monkeypatch):
     return words
 
 
+@pytest.mark.slow
 def test_start_goal_and_what_is_grey_are_named(written):
     rng = np.random.default_rng(0)
     problem = family("narrow", gap=0.08).problem("test", 0)
@@ -111,6 +114,7 @@ def test_start_goal_and_what_is_grey_are_named(written):
     )
 
 
+@pytest.mark.slow
 def test_success():
     def point(n, success):
         return {"n": n, "success": success, "low": max(0, success - 0.1), "high": min(1, success + 0.1)}

@@ -67,6 +67,7 @@ def depth(a, b, boxes):
     return at((low + high) / 2)
 
 
+@pytest.mark.slow
 def test_edges_against_two_other_ways():
     rng = np.random.default_rng(1)
     problem = random_world(rng)

@@ -80,6 +80,7 @@ def check(problem, result):
 
 
 # ------------------------------------------------------------------------------------------------- same as plain
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [True, False])
 @pytest.mark.parametrize("rule", ["prm*", 7, 0.25, "r-disc", None])
 def test_undirected_against_loops(lazy, rule):
@@ -108,6 +109,7 @@ def test_undirected_against_loops(lazy, rule):
     assert 0 < solved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [True, False])
 @pytest.mark.parametrize("rule", [6, 0.3])
 def test_directed_against_loops(lazy, rule):
@@ -140,6 +142,7 @@ def test_directed_neighbours_in_chunks(monkeypatch):
     assert len(whole) == len(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [50, 300, 1000])
 def test_lazy_and_eager_agree(n):
     both, edges = [], np.zeros(2)
@@ -194,6 +197,7 @@ def test_double_integrator_against_all_pairs():
     assert solved
 
 
+@pytest.mark.slow
 def test_a_path_where_a_fine_grid_has_one():
     """Worlds of rooms of which one gap is closed, so that the start and the goal are apart in some."""
     apart = []
@@ -229,6 +233,7 @@ def test_no_path_is_stated(lazy, n):
     assert not result.solved
 
 
+@pytest.mark.slow
 def test_a_failure_takes_few_searches_and_not_all_edges():
     result = plan(walled(), draws(walled(), 2000))
     assert result.searches < 200
@@ -389,6 +394,7 @@ def test_wrong_samples():
         anytime(walled(), Uniform(), np.random.default_rng(0), batch=0)
 
 
+@pytest.mark.slow
 def test_states_that_cluster_in_gaps_are_joined_in_the_plane():
     """Sixty states in and about each of three gaps, twenty elsewhere: the nearest of many are all in one gap."""
     solved = {"default": 0, "prm*": 0}
@@ -404,6 +410,7 @@ def test_states_that_cluster_in_gaps_are_joined_in_the_plane():
     assert solved["prm*"] < 20, solved
 
 
+@pytest.mark.slow
 def test_the_disc_goes_with_the_size_of_the_plane():
     """A world in metres: 20 long and 5 high, ten times the unit square's side where both are as large."""
     unit = PlanarProblem(np.array([[0.4, 0.0, 0.6, 0.45]]), np.array([0.1, 0.1]), np.array([0.9, 0.1]))

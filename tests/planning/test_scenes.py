@@ -51,6 +51,7 @@ class TestFamily:
             np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
             assert not np.array_equal(getattr(first, name), getattr(other, name))
 
+    @pytest.mark.slow
     def test_mixed_draws_all_three(self):
         names = {problem.scene for problem in Wam().problems("train", 12)}
         assert names == {"shelf", "table", "cage"}

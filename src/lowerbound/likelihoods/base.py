@@ -14,10 +14,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from ..errors import SupportError
-from ..shapes import event_shape_of
+from ..shapes import event_shape_of, full_precision
 from ..slots import Family, Part
 
 
@@ -52,9 +52,19 @@ class Likelihood(Family, ABC):
         self.event_shape = event_shape_of(event_shape)
         self.input_shape = (parameters, *self.event_shape)
 
-    @abstractmethod
+    def law(self, *parameters: Tensor) -> Distribution:
+        """Return the distribution of each element, batch (..., *event), from its parameters, (..., *event) each."""
+        raise NotImplementedError(f"{type(self).__name__} has neither law nor forward")
+
     def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z), event shape of x, from the decoder's output (..., *input_shape)."""
+        """Return p(x | z), event shape of x, from the decoder's output (..., *input_shape).
+
+        Here its elements are independent, each of the ``law`` that its P parameters give.
+        """
+        axes, h = len(self.event_shape), full_precision(h)
+        # The gradient of what is unbound is put together again, that of one parameter need not be.
+        parts = h.unbind(-1 - axes) if self.input_shape[0] > 1 else [h.squeeze(-1 - axes)]
+        return Independent(self.law(*parts), axes, validate_args=False)
 
     @abstractmethod
     def check(self, x: Tensor) -> None:

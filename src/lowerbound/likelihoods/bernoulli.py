@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from ..distributions import BernoulliLogits, ContinuousBernoulliLogits
-from ..shapes import full_precision
 from .base import Likelihood
 
 
@@ -31,10 +30,9 @@ class Bernoulli(Likelihood):
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape)
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z) from logits (..., 1, *event)."""
-        logits = full_precision(h).squeeze(-1 - len(self.event_shape))
-        return Independent(BernoulliLogits(logits), len(self.event_shape), validate_args=False)
+    def law(self, logits: Tensor) -> Distribution:
+        """Return the Bernoulli distribution of each element."""
+        return BernoulliLogits(logits)
 
     def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
         """Return the logits in units of their standard error, whose inverse square is the variance of x."""
@@ -70,10 +68,9 @@ class ContinuousBernoulli(Likelihood):
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape)
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z) from logits (..., 1, *event)."""
-        logits = full_precision(h).squeeze(-1 - len(self.event_shape))
-        return Independent(ContinuousBernoulliLogits(logits), len(self.event_shape), validate_args=False)
+    def law(self, logits: Tensor) -> Distribution:
+        """Return the continuous Bernoulli distribution of each element."""
+        return ContinuousBernoulliLogits(logits)
 
     def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
         """Return the logits in units of their standard error, whose inverse square is the variance of x."""

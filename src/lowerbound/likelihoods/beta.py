@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributions import Beta as TorchBeta
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from ..distributions import bounded_exp
-from ..shapes import full_precision
 from .base import Likelihood
 
 _EDGE = 2.0**-26  # where rounding has put a value on 0 or 1, it is scored this far inside
@@ -47,12 +46,11 @@ class Beta(Likelihood):
     def __init__(self, event_shape: int | Sequence[int]) -> None:
         super().__init__(event_shape, parameters=2)
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z) from (..., 2, *event)."""
-        logit, raw = full_precision(h).unbind(-1 - len(self.event_shape))
+    def law(self, logit: Tensor, raw: Tensor) -> Distribution:
+        """Return the Beta distribution of each element."""
         c, least = bounded_exp(raw), torch.finfo(logit.dtype).tiny
         a, b = (c * torch.sigmoid(side) + least for side in (logit, -logit))
-        return Independent(_Inside(a, b, validate_args=False), len(self.event_shape), validate_args=False)
+        return _Inside(a, b, validate_args=False)
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless 0 < x < 1; a few values that were rounded to an end pass."""

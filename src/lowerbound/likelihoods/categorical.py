@@ -19,7 +19,39 @@ from ..shapes import full_precision
 from .base import Likelihood
 
 
-class Categorical(Likelihood):
+class Classes(Likelihood):
+    """Base of likelihoods of classes 0..K-1.
+
+    Args:
+        event_shape: Shape of one observation.
+        categories: Number of classes K, at least 2.
+        parameters: Number of decoder outputs per element.
+
+    Raises:
+        ConfigError: there are fewer than two classes.
+    """
+
+    scores = frozenset({"binary", "categorical"})
+
+    def __init__(self, event_shape: int | Sequence[int], categories: int, parameters: int = 1) -> None:
+        if isinstance(categories, bool) or not isinstance(categories, int) or categories < 2:
+            raise ConfigError(f"{type(self).__name__} needs categories >= 2; got {categories!r}")
+        super().__init__(event_shape, parameters)
+        self.categories = categories
+
+    def check(self, x: Tensor) -> None:
+        """Raise SupportError unless x is a whole number from 0 to K - 1 everywhere."""
+        outside = (x < 0) | (x >= self.categories) | (x != x.round() if x.is_floating_point() else False)
+        self.refuse(
+            x, outside, f"{{0, ..., {self.categories - 1}}}", "number the classes from 0, or raise categories"
+        )
+
+    def point(self, p: Distribution) -> Tensor:
+        """Return the most probable class: a mean of class numbers has no meaning."""
+        return p.mode
+
+
+class Categorical(Classes):
     """Independent classes 0..K-1; the decoder gives K logits per element.
 
     Args:
@@ -27,13 +59,8 @@ class Categorical(Likelihood):
         categories: Number of classes K, at least 2.
     """
 
-    scores = frozenset({"binary", "categorical"})
-
     def __init__(self, event_shape: int | Sequence[int], categories: int) -> None:
-        if isinstance(categories, bool) or not isinstance(categories, int) or categories < 2:
-            raise ConfigError(f"Categorical needs categories >= 2; got {categories!r}")
-        super().__init__(event_shape, parameters=categories)
-        self.categories = categories
+        super().__init__(event_shape, categories, categories)
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
@@ -47,28 +74,16 @@ class Categorical(Likelihood):
 
     def forward(self, h: Tensor) -> Distribution:
         """Return p(x | z) from logits (..., K, *event)."""
-        logits = full_precision(h).movedim(-1 - len(self.event_shape), -1)
-        return Independent(
-            TorchCategorical(logits=logits, validate_args=False), len(self.event_shape), validate_args=False
-        )
+        axes = len(self.event_shape)
+        logits = full_precision(h).movedim(-1 - axes, -1)
+        return Independent(TorchCategorical(logits=logits, validate_args=False), axes, validate_args=False)
 
     def information(self, p: Distribution, u: Tensor) -> Sequence[Tensor]:
         """Return of each class √p log p, with √p held fixed: of the logits diag(p) − pp'."""
         log_p: Tensor = p.base_dist.logits  # pyright: ignore[reportAttributeAccessIssue]
         return ((log_p / 2).exp().detach() * log_p).unbind(-1)
 
-    def check(self, x: Tensor) -> None:
-        """Raise SupportError unless x is a whole number from 0 to K - 1 everywhere."""
-        outside = (x < 0) | (x >= self.categories) | (x != x.round() if x.is_floating_point() else False)
-        self.refuse(
-            x, outside, f"{{0, ..., {self.categories - 1}}}", "number the classes from 0, or raise categories"
-        )
-
     def start(self, u: Tensor, model: Any) -> Tensor:
         """Return the logarithms of the classes' frequencies at each place, none of which is taken for 0."""
         counts = torch.stack([(u == k).sum(0) for k in range(self.categories)]).to(torch.get_default_dtype())
         return ((counts + 1) / (len(u) + self.categories)).log()
-
-    def point(self, p: Distribution) -> Tensor:
-        """Return the most probable class: a mean of class numbers has no meaning."""
-        return p.mode

@@ -21,7 +21,7 @@ Scale = Literal["learned", "per_dimension", "predicted"]
 
 
 class LocationScale(Likelihood):
-    """Base of these; a subclass says by ``law`` what f is.
+    """Base of these; a subclass says by ``law`` of location and scale what f is.
 
     Args:
         event_shape: Shape of one observation.
@@ -46,10 +46,6 @@ class LocationScale(Likelihood):
         self.scale = scale
         shape = {"learned": (), "per_dimension": self.event_shape}.get(str(scale))
         self.log_scale = None if shape is None else nn.Parameter(torch.zeros(shape))
-
-    def law(self, loc: Tensor, scale: Tensor) -> Distribution:
-        """Return the distribution of each element, batch (..., *event)."""
-        raise NotImplementedError
 
     def forward(self, h: Tensor) -> Distribution:
         """Return p(x | z) from locations (..., 1, *event), with log-scales as a second parameter if predicted."""

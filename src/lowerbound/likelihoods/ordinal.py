@@ -18,15 +18,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent
+from torch.distributions import Categorical, Distribution
 
 from ..distributions import log_between
-from ..errors import ConfigError
-from ..shapes import full_precision
-from .base import Likelihood
+from .categorical import Classes
 
 
-class Ordinal(Likelihood):
+class Ordinal(Classes):
     """Independent ordered classes 0 < 1 < ... < K−1; the decoder gives one location each.
 
     Args:
@@ -37,14 +35,10 @@ class Ordinal(Likelihood):
         ConfigError: there are fewer than two classes.
     """
 
-    scores = frozenset({"binary", "categorical"})
     discrete = True
 
     def __init__(self, event_shape: int | Sequence[int], categories: int) -> None:
-        if isinstance(categories, bool) or not isinstance(categories, int) or categories < 2:
-            raise ConfigError(f"Ordinal needs categories >= 2; got {categories!r}")
-        super().__init__(event_shape)
-        self.categories = categories
+        super().__init__(event_shape, categories)
         start = torch.arange(categories - 1) - (categories - 2) / 2
         raw = torch.full((categories - 1, *self.event_shape), math.log(math.e - 1))  # softplus gives 1
         raw[0] = start[0]
@@ -54,9 +48,9 @@ class Ordinal(Likelihood):
         """Return the classes' places in [−1, 1]."""
         return 2 * x.to(torch.get_default_dtype()) / (self.categories - 1) - 1
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z) from locations (..., 1, *event)."""
-        f = full_precision(h).squeeze(-1 - len(self.event_shape)).unsqueeze(-1)
+    def law(self, location: Tensor) -> Distribution:
+        """Return the distribution over the classes of each element."""
+        f = location.unsqueeze(-1)
         gaps = F.softplus(self.thresholds[1:])
         edges = (
             torch.cat([self.thresholds[:1], self.thresholds[:1] + gaps.cumsum(0)]).movedim(0, -1).to(f) - f
@@ -66,16 +60,7 @@ class Ordinal(Likelihood):
         mass = log_between(
             torch.cat([-end, edges], -1), torch.cat([edges, end], -1), torch.cat([end, width, end], -1)
         )
-        return Independent(
-            Categorical(logits=mass, validate_args=False), len(self.event_shape), validate_args=False
-        )
-
-    def check(self, x: Tensor) -> None:
-        """Raise SupportError unless x is a whole number from 0 to K - 1 everywhere."""
-        outside = (x < 0) | (x >= self.categories) | (x != x.round() if x.is_floating_point() else False)
-        self.refuse(
-            x, outside, f"{{0, ..., {self.categories - 1}}}", "number the classes from 0, or raise categories"
-        )
+        return Categorical(logits=mass, validate_args=False)
 
     @torch.no_grad()
     def start(self, u: Tensor, model: Any) -> Tensor:
@@ -87,7 +72,3 @@ class Ordinal(Likelihood):
         self.thresholds[0] = edges[0]
         self.thresholds[1:] = edges.diff(dim=0).expm1().clamp(min=1e-6).log()  # the inverse of softplus
         return torch.zeros_like(edges[:1])
-
-    def point(self, p: Distribution) -> Tensor:
-        """Return the most probable class."""
-        return p.mode

@@ -20,12 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 from torch.distributions import Gamma as TorchGamma
 from torch.distributions import LogNormal as TorchLogNormal
 
 from ..distributions import bounded_exp
-from ..shapes import full_precision
 from .base import Likelihood
 
 _FAR = 60.0  # logarithm of a mean that float32 still holds, divided by a shape
@@ -43,15 +42,6 @@ class _Positive(Likelihood):
     def features(self, x: Tensor) -> Tensor:
         """Return log x."""
         return x.log()
-
-    def law(self, first: Tensor, second: Tensor) -> Distribution:
-        """Return the distribution of each element of two unbounded numbers."""
-        raise NotImplementedError
-
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z) from (..., 2, *event)."""
-        parts = full_precision(h).unbind(-1 - len(self.event_shape))
-        return Independent(self.law(*parts), len(self.event_shape), validate_args=False)
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless every element is positive and finite."""

@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from ..distributions import VonMises as Law
-from ..shapes import full_precision
 from .base import Likelihood
 
 
@@ -43,10 +42,9 @@ class VonMises(Likelihood):
         """Return cosines and sines, (B, *feature_shape): there is no seam in them."""
         return torch.cat([x.cos(), x.sin()], 1)
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z) from (..., 2, *event)."""
-        a, b = full_precision(h).unbind(-1 - len(self.event_shape))
-        return Independent(Law(a, b), len(self.event_shape), validate_args=False)
+    def law(self, a: Tensor, b: Tensor) -> Distribution:
+        """Return the von Mises distribution of each element."""
+        return Law(a, b)
 
     def check(self, x: Tensor) -> None:
         """Raise SupportError unless every element is an angle in [−π, π]."""

@@ -12,21 +12,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..model import VAE
-from ..nn import MLP
-from .base import Criterion, Move, ObjectiveOutput, WithCritic, check_fixed_prior, check_weights, mean_penalty
+from ..model import VAE, VAEOutput
+from .base import Criterion, ObjectiveOutput, WithCritic, check_fixed_prior, check_weights, mean_penalty
 from .distances import check_real, from_prior
 from .schedules import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 class Adversarial(WithCritic, Criterion):
@@ -45,36 +40,19 @@ class Adversarial(WithCritic, Criterion):
         check_weights(self, weight=weight)
         self.weight, self.hidden = weight, hidden
 
-    def build(self, model: VAE) -> nn.Module:
-        """Return a critic of codes."""
-        return MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
-
-    def forward(
-        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
-    ) -> ObjectiveOutput:
-        return self._pass(model, x, c)[0]
-
-    def _pass(
-        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None
-    ) -> tuple[ObjectiveOutput, Tensor, Tensor]:
-        """Return the model's loss, its codes, and as many draws of the prior."""
-        out = model(x, c)
+    def play(self, out: VAEOutput) -> tuple[ObjectiveOutput, tuple[Tensor, ...]]:
+        """Return the model's part, and codes with as many draws of the prior."""
         z = out.z[0]
         with torch.no_grad():
             y = from_prior(out)
         fooled, reconstruction = softplus(-self.critic(z)).mean(), out.log_likelihood.mean()
         loss = self.weight * fooled - reconstruction + mean_penalty(out)
-        return self.judged(loss, reconstruction=reconstruction, fooled=fooled), z.detach(), y
+        return self.judged(loss, reconstruction=reconstruction, fooled=fooled), (z.detach(), y)
 
-    def moves(
-        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
-    ) -> Iterator[Move]:
-        """Yield the model's move and the critic's."""
-        done, z, y = self._pass(model, x, c)
-        yield Move("model", done.loss, done.bound, done.terms)
-
-        loss = softplus(-self.critic(y)).mean() + softplus(self.critic(z)).mean()
-        yield Move("critic", loss, None, {"critic": loss.detach()})
+    def critics_loss(self, *shown: Tensor) -> Tensor:
+        """Return minus the log-probability of telling codes from draws of the prior."""
+        z, y = shown
+        return softplus(-self.critic(y)).mean() + softplus(self.critic(z)).mean()
 
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError unless codes are real numbers and the prior has nothing to learn."""

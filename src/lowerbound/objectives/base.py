@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import ConfigError
+from ..errors import ConfigError, suggest
 from ..model import VAE, VAEOutput
+from ..nn import MLP
 from .schedules import Progress
 
 if TYPE_CHECKING:
@@ -155,13 +156,40 @@ class Criterion(Objective):
 
 
 class WithCritic(Objective):
-    """An objective with a network of its own, the player "critic", which is built once the model is known."""
+    """An objective with a network of its own, the player "critic", which is built once the model is known.
+
+    The model moves by ``play``, then the critic by what ``critics_loss`` says of the same batch.
+    """
 
     critic: nn.Module
+    hidden: Sequence[int]
 
     def build(self, model: VAE) -> nn.Module:
-        """Return the critic for a model."""
-        raise NotImplementedError(f"{type(self).__name__} has no critic")
+        """Return the critic for a model: one of codes, with the widths ``hidden``."""
+        return MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
+
+    def play(self, out: VAEOutput) -> tuple[ObjectiveOutput, tuple[Tensor, ...]]:
+        """Return the model's part of a pass, and what the critic is shown of it, without gradients."""
+        raise NotImplementedError(f"{type(self).__name__} has no play")
+
+    def critics_loss(self, *shown: Tensor) -> Tensor:
+        """Return the critic's loss, a scalar, of what it is shown."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss of its critic")
+
+    def forward(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> ObjectiveOutput:
+        return self.play(model(x, c))[0]
+
+    def moves(
+        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
+    ) -> Iterator[Move]:
+        """Yield the model's move and the critic's."""
+        done, shown = self.play(model(x, c))
+        yield Move("model", done.loss, done.bound, done.terms)
+
+        loss = self.critics_loss(*shown)
+        yield Move("critic", loss, None, {"critic": loss.detach()})
 
     def start(self, model: VAE, data: Data | None = None) -> None:
         """Build the critic."""
@@ -187,6 +215,32 @@ def penalised(
     loss = beta * kl - reconstruction + extra + mean_penalty(out)
     named = {"reconstruction": reconstruction, "kl": kl, **terms}
     return ObjectiveOutput(loss, reconstruction - kl, {name: value.detach() for name, value in named.items()})
+
+
+def of_weights(out: VAEOutput, bound: Tensor, loss: Tensor | None = None) -> ObjectiveOutput:
+    """Return a bound of importance weights with the two terms of the ELBO.
+
+    Args:
+        out: The pass.
+        bound: The bound.
+        loss: What to descend on; minus the bound if not given.
+    """
+    reconstruction = out.log_likelihood.detach().mean()
+    terms = {"reconstruction": reconstruction, "kl": reconstruction - out.log_weight.detach().mean()}
+    return ObjectiveOutput(mean_penalty(out) - bound if loss is None else loss, bound, terms)
+
+
+def check_counts(owner: Objective, **counts: int) -> None:
+    """Raise ConfigError unless all are at least 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ConfigError(f"{type(owner).__name__} needs {name} >= 1; got {value!r}")
+
+
+def check_word(option: str, value: Any, known: Sequence[str]) -> None:
+    """Raise ConfigError unless the value of an option is one of the words it knows."""
+    if value not in known:
+        raise ConfigError(f"unknown {option} {value!r}; {suggest(str(value), known)}")
 
 
 def check_weights(owner: Objective, **weights: float) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput, mean_penalty
+from .base import Objective, ObjectiveOutput, check_counts, of_weights
 from .schedules import Progress
 
 
@@ -33,8 +33,7 @@ class Combined(Objective):
 
     def __init__(self, samples: int = 8, beta: float = 0.5) -> None:
         super().__init__()
-        if samples < 1:
-            raise ConfigError(f"Combined needs samples >= 1; got {samples!r}")
+        check_counts(self, samples=samples)
         if not 0 <= beta <= 1:
             raise ConfigError(f"Combined needs beta between 0 and 1; got {beta!r}")
         self.samples, self.beta = samples, beta
@@ -45,7 +44,4 @@ class Combined(Objective):
         out = model(x, c, self.samples)
         elbo = out.log_weight.mean()
         weighted = out.log_weight.logsumexp(0).mean() - math.log(self.samples)
-        bound = self.beta * elbo + (1 - self.beta) * weighted
-        reconstruction = out.log_likelihood.detach().mean()
-        terms = {"reconstruction": reconstruction, "kl": reconstruction - elbo.detach()}
-        return ObjectiveOutput(mean_penalty(out) - bound, bound, terms)
+        return of_weights(out, self.beta * elbo + (1 - self.beta) * weighted)

@@ -12,21 +12,16 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import Tensor
+from torch.nn.functional import softplus
 
-from ..model import VAE
-from ..nn import MLP
-from .base import Move, WithCritic, check_weights, penalised
+from ..model import VAE, VAEOutput
+from .base import ObjectiveOutput, WithCritic, check_weights, penalised
 from .distances import check_real
 from .schedules import Progress
-
-if TYPE_CHECKING:
-    pass
 
 
 class FactorVAE(WithCritic):
@@ -42,26 +37,18 @@ class FactorVAE(WithCritic):
         check_weights(self, gamma=gamma)
         self.gamma, self.hidden = gamma, hidden
 
-    def build(self, model: VAE) -> nn.Module:
-        """Return a critic of codes."""
-        return MLP(model.latent_shape, (1,), hidden=tuple(self.hidden), activation="relu")
-
-    def moves(
-        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
-    ) -> Iterator[Move]:
-        """Yield the model's move and the critic's."""
-        out = model(x, c)
+    def play(self, out: VAEOutput) -> tuple[ObjectiveOutput, tuple[Tensor, ...]]:
+        """Return the model's part, and half of the codes with the other half shuffled."""
         z = out.z[0]
         correlation = self.critic(z).mean()  # log D / (1 − D)
         done = penalised(out, self.gamma * correlation, total_correlation=correlation)
-        yield Move("model", done.loss, done.bound, done.terms)
+        z, half = z.detach(), (len(z) + 1) // 2
+        return done, (z[:half], shuffled(z[-half:]))
 
-        z = z.detach()
-        half = (len(z) + 1) // 2
-        both = torch.cat([z[:half], shuffled(z[-half:])])
-        real = (torch.arange(2 * half, device=z.device) < half).to(z.dtype).unsqueeze(1)
-        loss = binary_cross_entropy_with_logits(self.critic(both), real)
-        yield Move("critic", loss, None, {"critic": loss.detach()})
+    def critics_loss(self, *shown: Tensor) -> Tensor:
+        """Return the cross-entropy of telling codes from shuffled ones."""
+        codes, others = shown
+        return (softplus(-self.critic(codes)).mean() + softplus(self.critic(others)).mean()) / 2
 
     def check(self, model: VAE, progress: Progress) -> None:
         """Raise ConfigError unless codes are real numbers."""

@@ -34,9 +34,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError
 from ..model import VAE, VAEOutput
-from .base import Objective, ObjectiveOutput, mean_penalty
+from .base import Objective, ObjectiveOutput, check_counts, check_word, mean_penalty
 from .resampling import choose
 from .schedules import Progress
 
@@ -56,10 +56,8 @@ class ImportanceWeighted(Objective):
 
     def __init__(self, samples: int = 8, gradient: Gradient = "standard", kept: int | None = None) -> None:
         super().__init__()
-        if samples < 1:
-            raise ConfigError(f"ImportanceWeighted needs samples >= 1; got {samples!r}")
-        if gradient not in get_args(Gradient):
-            raise ConfigError(f"unknown gradient {gradient!r}; {suggest(gradient, get_args(Gradient))}")
+        check_counts(self, samples=samples)
+        check_word("gradient", gradient, get_args(Gradient))
         if kept is not None and not 1 <= kept <= samples:
             raise ConfigError(f"ImportanceWeighted needs 1 <= kept <= samples={samples}; got {kept!r}")
         self.samples = samples

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput, mean_penalty
+from .base import Objective, ObjectiveOutput, check_counts, mean_penalty, of_weights
 from .schedules import Progress
 
 
@@ -44,9 +44,7 @@ class MultiplyWeighted(Objective):
         self, estimates: int = 8, samples: int = 8, decoder: Literal["same", "all"] = "same"
     ) -> None:
         super().__init__()
-        for name, value in (("estimates", estimates), ("samples", samples)):
-            if value < 1:
-                raise ConfigError(f"MultiplyWeighted needs {name} >= 1; got {value!r}")
+        check_counts(self, estimates=estimates, samples=samples)
         if decoder not in ("same", "all"):
             raise ConfigError(f"decoder is 'same' (MIWAE) or 'all' (PIWAE); got {decoder!r}")
         self.estimates, self.samples, self.decoder = estimates, samples, decoder
@@ -64,9 +62,7 @@ class MultiplyWeighted(Objective):
             loss = mean_penalty(out) - bound
             if loss.requires_grad:
                 loss = loss + self._for_the_encoder(out.view.model, loss + of_each)
-        reconstruction = out.log_likelihood.detach().mean()
-        terms = {"reconstruction": reconstruction, "kl": reconstruction - log_weight.detach().mean()}
-        return ObjectiveOutput(loss, bound, terms)
+        return of_weights(out, bound, loss)
 
     def _for_the_encoder(self, model: VAE, excess: Tensor) -> Tensor:
         """Return 0, whose gradient replaces, for encoder and posterior alone, that of one bound by the other's."""

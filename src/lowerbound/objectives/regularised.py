@@ -20,9 +20,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, suggest
 from ..model import VAE, VAEOutput
-from .base import Criterion, ObjectiveOutput, check_fixed_prior, check_weights, decoded_mean, mean_penalty
+from .base import (
+    Criterion,
+    ObjectiveOutput,
+    check_fixed_prior,
+    check_weights,
+    check_word,
+    decoded_mean,
+    mean_penalty,
+)
 from .schedules import Progress
 
 Penalty = Literal["l2", "gradient", "none"]
@@ -44,8 +51,7 @@ class Regularised(Criterion):
     def __init__(self, beta: float = 1e-4, penalty: Penalty = "l2", weight: float = 1e-7) -> None:
         super().__init__()
         check_weights(self, beta=beta, weight=weight)
-        if penalty not in get_args(Penalty):
-            raise ConfigError(f"unknown penalty {penalty!r}; {suggest(penalty, get_args(Penalty))}")
+        check_word("penalty", penalty, get_args(Penalty))
         self.beta, self.penalty, self.weight = beta, penalty, weight
 
     def forward(

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput, mean_penalty
+from .base import Objective, ObjectiveOutput, check_counts, of_weights
 from .schedules import Progress
 
 
@@ -44,8 +44,7 @@ class Renyi(Objective):
             raise ConfigError(
                 f"Renyi needs 0 <= alpha < 1, where it is a lower bound (1 is the ELBO); got {alpha!r}"
             )
-        if samples < 1:
-            raise ConfigError(f"Renyi needs samples >= 1; got {samples!r}")
+        check_counts(self, samples=samples)
         self.alpha, self.samples = alpha, samples
 
     def forward(
@@ -53,6 +52,4 @@ class Renyi(Objective):
     ) -> ObjectiveOutput:
         out, order = model(x, c, self.samples), 1 - self.alpha
         bound = ((order * out.log_weight).logsumexp(0).mean() - math.log(self.samples)) / order
-        reconstruction = out.log_likelihood.detach().mean()
-        terms = {"reconstruction": reconstruction, "kl": reconstruction - out.log_weight.detach().mean()}
-        return ObjectiveOutput(mean_penalty(out) - bound, bound, terms)
+        return of_weights(out, bound)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput, mean_penalty
+from .base import Objective, ObjectiveOutput, check_weights, mean_penalty
 from .schedules import Progress, Schedule, as_schedule
 
 
@@ -52,9 +52,7 @@ class SemiSupervised(Objective):
 
     def __init__(self, alpha: float = 10.0, augment: float = 0.0, beta: float | Schedule = 1.0) -> None:
         super().__init__()
-        for name, value in (("alpha", alpha), ("augment", augment)):
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"SemiSupervised needs a finite {name} >= 0; got {value!r}")
+        check_weights(self, alpha=alpha, augment=augment)
         self.alpha = alpha
         self.augment = augment
         self.beta = beta

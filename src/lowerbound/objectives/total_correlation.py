@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError
 from ..model import VAE
-from .base import Objective, ObjectiveOutput, check_weights, penalised
+from .base import Objective, ObjectiveOutput, check_weights, check_word, penalised
 from .schedules import Progress
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class TotalCorrelation(Objective):
     ) -> None:
         super().__init__()
         check_weights(self, alpha=alpha, beta=beta, gamma=gamma)
-        if aggregate not in get_args(Aggregate):
-            raise ConfigError(f"unknown aggregate {aggregate!r}; {suggest(aggregate, get_args(Aggregate))}")
+        check_word("aggregate", aggregate, get_args(Aggregate))
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.aggregate: Aggregate = aggregate
         self._examples: int | None = None

@@ -15,8 +15,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +24,15 @@ from torch.nn.functional import softplus
 from ..errors import ConfigError
 from ..model import VAE, VAEOutput
 from ..nn import ENCODERS
-from .base import Criterion, Move, ObjectiveOutput, WithCritic, check_weights, decoded_mean, mean_penalty
-from .schedules import Progress
-
-if TYPE_CHECKING:
-    pass
+from .base import (
+    Criterion,
+    ObjectiveOutput,
+    WithCritic,
+    check_counts,
+    check_weights,
+    decoded_mean,
+    mean_penalty,
+)
 
 
 class VAEGAN(WithCritic, Criterion):
@@ -56,10 +59,9 @@ class VAEGAN(WithCritic, Criterion):
     ) -> None:
         super().__init__()
         check_weights(self, weight=weight, beta=beta)
+        check_counts(self, features=features)
         if network not in ENCODERS:
             raise ConfigError(f"VAEGAN's network is one of {', '.join(ENCODERS)}; got {network!r}")
-        if features < 1:
-            raise ConfigError(f"VAEGAN needs features >= 1; got {features!r}")
         self.weight, self.beta, self.network, self.features = weight, beta, network, features
 
     def build(self, model: VAE) -> nn.ModuleList:
@@ -67,13 +69,8 @@ class VAEGAN(WithCritic, Criterion):
         trunk = ENCODERS[self.network](model.event_shape, (self.features,))
         return nn.ModuleList([trunk, nn.Sequential(nn.SiLU(), nn.Linear(self.features, 1))])
 
-    def forward(
-        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
-    ) -> ObjectiveOutput:
-        return self._pass(model(x, c))[0]
-
-    def _pass(self, out: VAEOutput) -> tuple[ObjectiveOutput, list[Tensor]]:
-        """Return the model's loss, and the decoded means of the codes and of draws of the prior."""
+    def play(self, out: VAEOutput) -> tuple[ObjectiveOutput, tuple[Tensor, ...]]:
+        """Return the model's part, and x with the decoded means of the codes and of draws of the prior."""
         trunk, judge = self.critic
         view, batch = out.view, len(out.u)
         own = out.draw.walk.along([level.detach() for level in out.draw.z])
@@ -87,17 +84,11 @@ class VAEGAN(WithCritic, Criterion):
         kl = out.kl().mean()
         loss = self.beta * kl + distance + self.weight * fooled + mean_penalty(out)
         done = self.judged(loss, kl=kl, features=distance, fooled=torch.as_tensor(fooled))
-        return done, [mean.detach() for mean in means[1:]]
+        return done, (out.u, *(mean.detach() for mean in means[1:]))
 
-    def moves(
-        self, model: VAE, x: Tensor, c: Mapping[str, Tensor] | None, progress: Progress
-    ) -> Iterator[Move]:
-        """Yield the model's move and the critic's."""
-        out = model(x, c)
-        done, decoded = self._pass(out)
-        yield Move("model", done.loss, done.bound, done.terms)
-
+    def critics_loss(self, *shown: Tensor) -> Tensor:
+        """Return minus the log-probability of telling x from what is decoded."""
         trunk, judge = self.critic
-        loss = softplus(-judge(trunk(out.u))).mean()
-        loss = loss + sum(softplus(judge(trunk(mean))).mean() for mean in decoded) / len(decoded)
-        yield Move("critic", loss, None, {"critic": loss.detach()})
+        x, *decoded = shown
+        mistaken = sum(softplus(judge(trunk(mean))).mean() for mean in decoded) / len(decoded)
+        return softplus(-judge(trunk(x))).mean() + mistaken

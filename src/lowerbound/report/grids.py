@@ -77,7 +77,7 @@ def image_grid(
         place = left + edge + column * (width + edge) + width / 2, head / 2 + 2
         draw.text(place, _shortened(text, width + edge - 2, font), fill=ink, font=font, anchor="mm")
     buffer = io.BytesIO()
-    sheet.save(buffer, format="png", optimize=True)
+    sheet.save(buffer, format="png")
     return buffer.getvalue()
 
 
