@@ -46,6 +46,18 @@ _RANK = 64  # directions of the subspace of a larger one
 _PROBES = 4  # products that tell the diagonal of its prior's precision
 
 
+class NoLaplace(ConfigError):
+    """There is no such law for a model.
+
+    Args:
+        reason: Why, in half a sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the proposal 'laplace' cannot be had: {reason}; take proposal='posterior'")
+
+
 class Precision:
     r"""Precision matrices of the event, K for each example: all numbers, or all but those of a subspace as they were.
 
@@ -210,12 +222,11 @@ def laplace(view: View, u: Tensor, rows: int) -> StudentT:
         rows: Number of codes that may be decoded at once.
 
     Raises:
-        ConfigError: the latent is not real, or the likelihood's Fisher information is not known.
+        NoLaplace: the latent is not real, or the likelihood's Fisher information is not known.
     """
     if not view.model.prior.is_real:
-        raise ConfigError(
-            f"the proposal 'laplace' needs a latent of real numbers; that of {type(view.model.prior).__name__} is "
-            "another: take proposal='posterior'"
+        raise NoLaplace(
+            f"it needs a latent of real numbers, and {type(view.model.prior).__name__} has another"
         )
     with torch.no_grad():
         z = view.points(view.evidence(u), len(u)).clone()
@@ -310,7 +321,7 @@ class Search:
         h = _symmetric(pushed, prior)
         values, vectors = torch.linalg.eigh(h / (root.unsqueeze(1) * root.unsqueeze(2)))
         told = (values - 1).abs()
-        rank = int((told > _TOLD).sum(1).max())
+        rank = max(1, int((told > _TOLD).sum(1).max()))
         if rank == self.size:
             return Precision(_factor(h[None]))
         order = told.argsort(1, descending=True)[:, :rank].sort(1)[0]
@@ -337,11 +348,8 @@ class _Local:
         self.flat = flat = z.detach().flatten(1).requires_grad_()
         numbers = view.information(view.code(flat.reshape(1, *z.shape)), search.u)
         if numbers is None:
-            raise ConfigError(
-                "the proposal 'laplace' needs the Fisher information of the likelihood, which "
-                f"{type(view.model.likelihood).__name__} does not have with its options: take "
-                "proposal='posterior'"
-            )
+            name = type(view.model.likelihood).__name__
+            raise NoLaplace(f"the Fisher information of {name} with its options is not known")
         self.numbers = numbers
         (self.slope,) = torch.autograd.grad(
             view.log_prior(flat.reshape(1, *z.shape)).sum(), flat, create_graph=True
@@ -406,3 +414,11 @@ def _factor(h: Tensor) -> Tensor:
         mended = (vectors * values.unsqueeze(-2)) @ vectors.transpose(1, 2)
         tril[bad] = torch.linalg.cholesky(mended).to(tril.dtype)
     return tril
+
+
+def search_passes(size: int) -> int:
+    """Return about how many passes through the decoder the search takes for one example of so many latent numbers."""
+    directions = min(size, _RANK) if size > _WHOLE else size
+    first = 3 * _RANK + _PROBES if size > _WHOLE else size
+    climbs = _STEPS * (3 + len(_LENGTHS)) + 2 * 4 * _SPREAD
+    return 2 * (first + _CURVATURES * directions) + climbs

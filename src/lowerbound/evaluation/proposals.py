@@ -29,14 +29,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ConfigError, brief, suggest
 from ..model import VAE
+from ..nn.packing import unpacked
+from ..shapes import numel
 from ..view import View
 from ..walk import Draw
-from .laplace import laplace
-from .stream import differentiable
+from .laplace import NoLaplace, laplace, search_passes
+from .stream import Passes, differentiable, frozen
 
+_BEARABLE = 4e12  # floating-point operations: half a minute, more or less
+_DEARER = 3.0  # times the price of q alone that are always borne
 _PILOT = 40  # draws that choose
 _WIDTHS = (
     1.0,
@@ -319,6 +324,41 @@ def source(proposal: Proposal, batch: Batch) -> Source:
             f"shape {batch.model.latent_shape}; got {came}"
         )
     return Law(batch, law)
+
+
+def tightest(passes: Passes, samples: int) -> tuple[str, str | None]:
+    """Return "mixture" where a model can have it at a bearable price, else "posterior" and why, in half a sentence.
+
+    The price is counted, not timed, so that a command gives the same on every machine.
+
+    Args:
+        passes: The model and its examples.
+        samples: Importance samples per example.
+    """
+    model = passes.model
+    if not model.posterior.has_density:
+        return "posterior", "q(z|x) has no density"
+    with frozen(model, passes.seed):
+        x, c = next(passes.batches(1))
+        try:
+            Mixture(Batch(model, x[:1], c, 1, passes.rows))
+        except NoLaplace as refused:
+            return "posterior", refused.reason
+        except (RuntimeError, NotImplementedError) as failed:
+            what = brief((str(failed) or type(failed).__name__).splitlines()[0])
+            return "posterior", f"the model cannot be differentiated twice ({what})"
+        counter = FlopCounterMode(display=False)
+        with counter, unpacked(model):
+            view = model.under(c)
+            view.log_likelihood(view.likelihood(view.generate(1, 1).code), view.to_model(x[:1])[0])
+    more = 2 + search_passes(numel(model.latent_shape)) / samples
+    cost = passes.n * samples * more * counter.get_total_flops()
+    if cost > _BEARABLE and more > _DEARER:
+        return (
+            "posterior",
+            f"a tighter proposal takes {more:.0f} times as long: --proposal mixture, or more samples",
+        )
+    return "mixture", None
 
 
 def _shared_out(total: int, shares: tuple[float, ...]) -> list[int]:
