@@ -197,7 +197,7 @@ def _table(numbers: dict[str, Any]) -> list[str]:
     samples, latent = numbers["samples"], numbers["latent"]
     rows = [
         ("log p(x)", "nll", 3, "nats, higher is better"),
-        ("log p(x), z from q", "posterior_nll", 3, "nats, with as many samples from q(z|x), as published"),
+        ("log p(x), z from q", "posterior_nll", 3, "nats, the same from q(z|x), as published"),
         ("bits per dimension", "bits_per_dim", 4, "of −log p(x), per value; lower is better"),
         ("ELBO", "elbo", 3, "nats, lower bound on log p(x)"),
         ("  reconstruction", "reconstruction", 3, "nats, E[log p(x|z)]"),
