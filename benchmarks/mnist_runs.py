@@ -69,11 +69,58 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return options
 
 
+def add_training(options: argparse.ArgumentParser) -> None:
+    """Add folders of trained runs, and how long runs are trained where there is none."""
+    options.add_argument("runs", nargs="*", type=Path, metavar="RUN")
+    options.add_argument("--minutes", type=float, default=10.0, help="of the training, where no RUN is given")
+
+
+def given_or_trained(arguments: argparse.Namespace, folder: Path) -> list[Path]:
+    """Return the runs that are given, else those of the seeds, trained in the folder unless they are there."""
+    minutes = 0.05 if arguments.quick else arguments.minutes
+    seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
+    return arguments.runs or [
+        trained(
+            folder / f"mnist-{minutes:g}m-seed{seed}",
+            ["--minutes", str(minutes), "--seed", str(seed)],
+            arguments.root,
+        )
+        for seed in seeds
+    ]
+
+
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration without where its data lie, which is this machine's affair."""
+    config["data"]["options"].pop("root", None)
+    config["data"].pop("paths", None)
+    return config
+
+
 @contextlib.contextmanager
 def place(keep: Path | None) -> Iterator[Path]:
     """Give the folder of the runs: one that stays, or a temporary one."""
     with contextlib.ExitStack() as stack:
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
         yield keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mnist-")))
+
+
+def trained(folder: Path, training: Sequence[str], root: str | None) -> Path:
+    """Train on dynamically binarised MNIST, unless that is done; return the folder.
+
+    Args:
+        folder: The run's folder.
+        training: Options of ``lowerbound train``.
+        root: Folder that holds MNIST/raw; None for the default.
+    """
+    done = folder.with_name(f"{folder.name}.trained")
+    if not done.is_file():
+        print(f"{folder.name}: train {' '.join(training)}", file=sys.stderr, flush=True)
+        where = ["--root", root] if root else []
+        given = ["mnist", "--binarize", "dynamic", *where, *training, "--out", str(folder), "--overwrite"]
+        lowerbound("train", *given)
+        done.touch()
+    return folder
 
 
 def finished(
@@ -88,19 +135,15 @@ def finished(
         root: Folder that holds MNIST/raw; None for the default.
         limit: Number of test images; None for all.
     """
-    where = ["--root", root] if root else []
     numbers = folder / "evaluation.json"
     if not numbers.is_file():
-        print(f"{folder.name}: train {' '.join(training)}", file=sys.stderr, flush=True)
-        data = ["mnist", "--binarize", "dynamic", *where]
-        lowerbound("train", *data, *training, "--out", str(folder), "--overwrite")
+        trained(folder, training, root)
         some = ["--all"] if limit is None else ["--limit", str(limit)]
+        where = ["--root", root] if root else []
         lowerbound("evaluate", str(folder), "-k", str(samples), *some, "--json", *where)
     evaluation = json.loads(numbers.read_text())
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    config = json.loads((folder / "config.json").read_text())
-    config["data"]["options"].pop("root", None)  # where the data lie is this machine's affair
-    config["data"].pop("paths", None)
+    config = without_places(json.loads((folder / "config.json").read_text()))
     done = Finished(folder, evaluation, history, config)
     print(
         f"{folder.name}: −log p(x) {done.nll:.2f} by q, {done.tighter:.2f} by {evaluation['proposal']}, "
