@@ -9,9 +9,11 @@ import pytest
 import torch
 from exact import (
     bernoulli_vae,
+    cell_vae,
     conditional_linear_gaussian,
     conditional_linear_vae,
     linear_gaussian,
+    linear_ladder,
     linear_vae,
     log_evidence_on_grid,
 )
@@ -23,7 +25,7 @@ from lowerbound import likelihoods
 from lowerbound.conditions import Vector
 from lowerbound.data import Standardize
 from lowerbound.errors import ConfigError
-from lowerbound.evaluation import PROPOSALS, ais, bdmc, gaps, nll, summary
+from lowerbound.evaluation import PROPOSALS, ais, bdmc, gaps, nll, proposals, summary
 from lowerbound.evaluation.laplace import Precision, Search, StudentT, laplace
 from lowerbound.evaluation.proposals import Batch, source
 from lowerbound.evaluation.stream import frozen
@@ -345,6 +347,99 @@ def test_a_latent_that_is_not_real_is_refused_by_name():
         nll(model, data, 10, proposal="laplace", **QUIET)
     with pytest.raises(ConfigError, match="Lattice"):
         ais(model, data, **QUIET)
+
+
+# ---------------------------------------------------------------- hierarchies
+@pytest.mark.parametrize("proposal", ["laplace", "mixture"])
+def test_laplace_is_the_posterior_of_a_linear_ladder(proposal):
+    model, marginal = linear_ladder()
+    x = marginal.sample((6,))
+    with frozen(model), Batch(model, x, None, 1, 1000).differentiable() as (view, u):
+        law = laplace(view, u, 1000)
+    mean = model.posterior.gain @ x.T  # of the level above, given x
+    torch.testing.assert_close(law.loc[:, :2], mean.T, atol=1e-8, rtol=0)
+    found = torch.linalg.inv(matrices(law.precision))[:, :2, :2]
+    torch.testing.assert_close(found, model.posterior.covariance.expand(6, -1, -1), atol=1e-8, rtol=0)
+    result = nll(model, x, 500, proposal=proposal, **QUIET)
+    torch.testing.assert_close(result.per_example, marginal.log_prob(x), atol=0.12, rtol=0)
+    assert result.ess_median > 300
+
+
+@pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
+def test_ais_and_both_bounds_of_a_ladder(start):
+    model, marginal = linear_ladder()
+    x = marginal.sample((12,))
+    found = ais(model, x, temperatures=40, chains=30, start=start, **QUIET)
+    error = (1 / found.ess - 1 / 30).clamp(min=0).sqrt()
+    assert ((found.per_example - marginal.log_prob(x)).abs() < 4.5 * error + 1e-8).all()
+    if start == "posterior":  # which is exact: along the way nothing changes, and all weights are the same
+        torch.testing.assert_close(found.per_example, marginal.log_prob(x), atol=1e-8, rtol=0)
+    both = bdmc(model, 20, temperatures=40, chains=8, start=start, **QUIET)
+    assert abs(both.gap) < max(1e-8, 4 * both.stderr) < 0.3
+
+
+def test_a_level_that_is_not_real_is_refused_by_name_in_a_hierarchy_too():
+    model, x = cell_vae(), torch.zeros(3, 2).double()
+    for call in (lambda: ais(model, x), lambda: bdmc(model, 3), lambda: nll(model, x, 9, proposal="mixture")):
+        with pytest.raises(ConfigError, match=r"CellPrior.*(nll|proposal='posterior')|real.*CellPrior"):
+            call()
+    assert summary(model, x, 9, **QUIET)["proposal"] == "posterior"
+
+
+# ---------------------------------------------------------------- what the pilot draws choose
+@pytest.mark.parametrize(("narrow", "width"), [(1.0, 1.0), (4.0, 1.7)])
+def test_pilot_draws_widen_a_law_that_is_too_narrow(monkeypatch, narrow, width):
+    exact = linear_gaussian(6, 3, orthogonal=False)
+    model, x = linear_vae(exact), exact.sample(30)
+    posterior = exact.posterior(x)
+    tril = torch.linalg.cholesky(posterior.precision_matrix).expand(1, 30, 3, 3) * math.sqrt(narrow)
+
+    def law(view, u, rows):
+        return StudentT(posterior.mean, Precision(tril), 100.0, 1.0)
+
+    monkeypatch.setattr(proposals, "laplace", law)
+    with frozen(model):
+        chosen = source("laplace", Batch(model, x, None, 100, 1000)).law.wider
+    assert ((chosen / width - 1).abs() < 1e-9).double().mean() > 0.8
+
+
+@pytest.mark.parametrize("astray", [False, True])
+def test_pilot_draws_give_q_a_larger_share_where_it_is_the_better_one(monkeypatch, astray):
+    exact = linear_gaussian(6, 3, orthogonal=False)
+    model, x = linear_vae(exact), exact.sample(30)
+    if not astray:
+        model.encoder.output.bias.data += 1.0
+    posterior = exact.posterior(x)
+    tril = torch.linalg.cholesky(posterior.precision_matrix).expand(1, 30, 3, 3)
+
+    def law(view, u, rows):
+        return StudentT(posterior.mean + 3.0 * astray, Precision(tril), 100.0, 1.0)
+
+    monkeypatch.setattr(proposals, "laplace", law)
+    with frozen(model):
+        shares = source("mixture", Batch(model, x, None, 100, 1000)).shares
+    assert ((shares[1] == 0.5) == astray).double().mean() > 0.9
+    found = nll(model, x, 1000, proposal="mixture", **QUIET)
+    torch.testing.assert_close(found.per_example, exact.marginal().log_prob(x), atol=0.4, rtol=0)
+
+
+# ---------------------------------------------------------------- the default
+def test_the_default_is_the_mixture_and_says_why_where_it_is_not(monkeypatch):
+    model, x = bernoulli_vae(5, 2), all_binary(5)
+    numbers = summary(model, x, 50, **QUIET)
+    assert (numbers["proposal"], numbers["proposal_reason"]) == ("mixture", None)
+    assert numbers["nll"] == nll(model, x, 50, proposal="mixture", **QUIET).value
+    assert numbers["posterior_nll"] == nll(model, x, 50, **QUIET).value
+    given = summary(model, x, 50, proposal="posterior", **QUIET)
+    assert (given["posterior_nll"], given["proposal_reason"]) == (None, None)
+    beta = summary(small_vae(likelihoods.Beta(3)), torch.full((4, 3), 0.5).double(), 9, **QUIET)
+    assert (beta["proposal"], beta["posterior_nll"]) == ("posterior", None)
+    assert "Fisher information of Beta" in beta["proposal_reason"]
+    monkeypatch.setattr(proposals, "_BEARABLE", 0.0)
+    dear = summary(model, x, 5, **QUIET)
+    assert dear["proposal"] == "posterior"
+    assert "times as long" in dear["proposal_reason"]
+    assert summary(model, x, 5000, **QUIET)["proposal"] == "mixture"  # at no more than three times the price
 
 
 # ---------------------------------------------------------------- the parts

@@ -34,7 +34,7 @@ from ..view import View
 
 _STEPS = 3  # Newton steps to the mode
 _SPREAD = 16  # draws that the mean slope is of
-_CURVATURES = 8  # draws whose precisions are taken
+_CURVATURES = 12  # draws whose precisions are taken
 _LENGTHS = (1.0, 0.5, 0.25, 0.1)  # of a step, of which the best is taken
 _ENOUGH = 1e-3  # nats that a step must gain in one example of the batch, or the search ends
 _TAIL = 100.0  # degrees of freedom
