@@ -359,7 +359,8 @@ def test_laplace_is_the_posterior_of_a_linear_ladder(proposal):
     mean = model.posterior.gain @ x.T  # of the level above, given x
     torch.testing.assert_close(law.loc[:, :2], mean.T, atol=1e-8, rtol=0)
     found = torch.linalg.inv(matrices(law.precision))[:, :2, :2]
-    torch.testing.assert_close(found, model.posterior.covariance.expand(6, -1, -1), atol=1e-8, rtol=0)
+    # Directions of which the likelihood tells less than a hundredth are the prior's.
+    torch.testing.assert_close(found, model.posterior.covariance.expand(6, -1, -1), atol=0.002, rtol=0.01)
     result = nll(model, x, 500, proposal=proposal, **QUIET)
     torch.testing.assert_close(result.per_example, marginal.log_prob(x), atol=0.12, rtol=0)
     assert result.ess_median > 300
