@@ -440,7 +440,7 @@ def test_the_default_is_the_mixture_and_says_why_where_it_is_not(monkeypatch):
     dear = summary(model, x, 5, **QUIET)
     assert dear["proposal"] == "posterior"
     assert "times as long" in dear["proposal_reason"]
-    assert summary(model, x, 5000, **QUIET)["proposal"] == "mixture"  # at no more than three times the price
+    assert summary(model, x, 5000, **QUIET)["proposal"] == "mixture"  # at no more than four times the price
 
 
 # ---------------------------------------------------------------- the parts

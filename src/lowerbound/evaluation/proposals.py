@@ -41,7 +41,7 @@ from .laplace import NoLaplace, laplace, search_passes
 from .stream import Passes, differentiable, frozen
 
 _BEARABLE = 4e12  # floating-point operations: half a minute, more or less
-_DEARER = 3.0  # times the price of q alone that are always borne
+_DEARER = 4.0  # times the price of q alone that are always borne
 _PILOT = 40  # draws that choose
 _WIDTHS = (1.0, 1.3, 1.7)  # factors on the covariance to choose from; the first is that of the pilot draws
 
