@@ -255,6 +255,7 @@ class Search:
         # Gaussian that is nearest in KL(r || p) has its mean where the mean slope is 0, and the mean precision.
         z = self.shifted(z, first)
         places = z + self.around(first, _CURVATURES)
+        assert first.root is not None
         each = torch.stack([self.curvature(place, first.basis, first.root) for place in places])
         z = self.shifted(z, Precision(_factor(each.mean(0, keepdim=True)), first.basis, first.root))
         return z, Precision(_factor(each), first.basis, first.root)
@@ -307,37 +308,32 @@ class Search:
 
     def precision(self, z: Tensor) -> Precision:
         """Return H at codes (B, *latent), and the subspace in which the likelihood or the prior's shape tells."""
-        local = _Local(self, z)
+        local, span = _Local(self, z), None
+        probes = torch.randint(2, (_PROBES, len(z), self.size), device=z.device).to(z.dtype) * 2 - 1
+        root = _root((probes * local.prior(probes)).mean(0))
         if self.size > _WHOLE:
-            probes = torch.randint(2, (_PROBES, len(z), self.size), device=z.device).to(z.dtype) * 2 - 1
-            root = _root((probes * local.prior(probes)).mean(0))
             rows = torch.randn(_RANK, len(z), self.size, dtype=z.dtype, device=z.device) / root
-            seen = (local.pulled(local.pushed(rows)) + local.prior(rows)) / root
-            basis = torch.linalg.qr((seen - rows * root).permute(1, 2, 0))[0]
-            return Precision(_factor(self.curvature(z, basis, root)[None]), basis, root)
-        eye = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, len(z), -1)
-        pushed, prior = local.pushed(eye), local.prior(eye).transpose(0, 1)
-        root = _root(prior.diagonal(dim1=1, dim2=2))
-        h = _symmetric(pushed, prior)
-        values, vectors = torch.linalg.eigh(h / (root.unsqueeze(1) * root.unsqueeze(2)))
+            seen = (local.pulled(local.pushed(rows)) + local.prior(rows)) / root - rows * root
+            span = torch.linalg.qr(seen.nan_to_num(0.0, 0.0, 0.0).permute(1, 2, 0))[0]
+        h = self.curvature(z, span, root)
+        values, vectors = torch.linalg.eigh(h)
         told = (values - 1).abs()
         rank = max(1, int((told > _TOLD).sum(1).max()))
         if rank == self.size:
-            return Precision(_factor(h[None]))
+            return Precision(_factor(h[None]), None, root)
         order = told.argsort(1, descending=True)[:, :rank].sort(1)[0]
-        basis = vectors.gather(2, order.unsqueeze(1).expand(-1, self.size, -1))
-        return Precision(_factor(values.gather(1, order).diag_embed()[None]), basis, root)
+        basis = vectors.gather(2, order.unsqueeze(1).expand(-1, vectors.shape[1], -1))
+        tril = _factor(values.gather(1, order).diag_embed()[None])
+        return Precision(tril, basis if span is None else span @ basis, root)
 
-    def curvature(self, z: Tensor, basis: Tensor | None, root: Tensor | None) -> Tensor:
-        """Return V' D^-½ H D^-½ V at codes (B, *latent), (B, R, R)."""
+    def curvature(self, z: Tensor, basis: Tensor | None, root: Tensor) -> Tensor:
+        """Return V' D^-½ H D^-½ V at codes (B, *latent), (B, R, R); V is the identity if there is no ``basis``."""
         local = _Local(self, z)
-        if basis is None or root is None:
-            eye = torch.eye(self.size, dtype=z.dtype, device=z.device)
-            rows = eye.unsqueeze(1).expand(-1, len(z), -1)
-        else:
-            rows = (basis / root.unsqueeze(-1)).permute(2, 0, 1)
-        prior = torch.einsum("rbl,sbl->brs", rows, local.prior(rows))
-        return _symmetric(local.pushed(rows), prior)
+        rows = torch.diag_embed(1 / root) if basis is None else basis / root.unsqueeze(-1)
+        rows = rows.permute(2, 0, 1)
+        pushed = local.pushed(rows).transpose(0, 1)
+        h = pushed @ pushed.mT + torch.einsum("rbl,sbl->brs", rows, local.prior(rows))
+        return ((h + h.mT) / 2).nan_to_num(0.0, 0.0, 0.0)
 
 
 class _Local:
@@ -385,13 +381,6 @@ def _root(diagonal: Tensor) -> Tensor:
     diagonal = diagonal.nan_to_num(0.0, 0.0, 0.0)
     least = _FLATTEST + 1e-3 * diagonal.abs().mean(1, keepdim=True)
     return torch.maximum(diagonal, least).sqrt()
-
-
-def _symmetric(pushed: Tensor, prior: Tensor) -> Tensor:
-    """Return (J V)' J V + prior, (B, R, R), of pushed (R, B, n)."""
-    moved = pushed.transpose(0, 1)
-    h = moved @ moved.mT + prior
-    return (h + h.mT) / 2
 
 
 def _where(taken: Tensor, other: Tensor, z: Tensor) -> Tensor:
