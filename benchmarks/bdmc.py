@@ -1,58 +1,60 @@
 """Bounds on log p(x) from both sides, on images that the model has drawn: what annealed importance sampling is worth.
 
-    python benchmarks/bdmc.py RUN [RUN ...] [--images 100] [--temperatures 500] [--chains 8] [--quick]
+    python benchmarks/bdmc.py [RUN ...] [--root DATA] [--minutes 10] [--seeds 0 1 2] [--keep DIR] [--quick]
+                              [--images 100] [--temperatures 500] [--chains 8] [--start laplace]
 
-RUN are folders of trained models, one for each seed. log p(x) lies between the bounds: ``gap_nats`` is how far either
-can be off, in expectation, and ``minutes`` what that took.
+RUN are folders of trained models, one for each seed; without, they are trained here. log p(x) lies between the
+bounds: ``gap_nats`` is how far either can be off, in expectation, and ``minutes`` what that took.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
+import sys
 import time
-from pathlib import Path
 
+import mnist_runs
 from common import write_result
 
 import lowerbound as lb
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser = mnist_runs.parser(__doc__)
+    mnist_runs.add_training(parser)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--temperatures", type=int, default=500)
     parser.add_argument("--chains", type=int, default=8)
     parser.add_argument("--start", default="laplace", choices=["laplace", "posterior", "prior"])
-    parser.add_argument("--quick", action="store_true", help="10 images, 50 temperatures; writes no result")
     arguments = parser.parse_args()
     options = {"temperatures": arguments.temperatures, "chains": arguments.chains, "start": arguments.start}
     images = arguments.images
     if arguments.quick:
-        images, options = 10, {"temperatures": 50, "chains": 4, "start": arguments.start}
-    began = time.monotonic()
-    found = [lb.evaluate.bdmc(lb.load(run), images, **options) for run in arguments.runs]
-    for one in found:
-        print(one)
-    gaps, minutes = [one.gap for one in found], [one.seconds / 60 for one in found]
-    metrics = {
-        "gap_nats": statistics.fmean(gaps),
-        "gap_stderr": statistics.fmean(one.stderr for one in found),
-        "minutes": statistics.fmean(minutes),
-    }
+        images, options = 4, {"temperatures": 20, "chains": 4, "start": arguments.start}
+    began, each = time.monotonic(), []
+    with mnist_runs.place(arguments.keep) as folder:
+        runs = mnist_runs.given_or_trained(arguments, folder)
+        for run in runs:
+            kept = folder / f"bdmc-{'-'.join(map(str, options.values()))}-{images}-{run.name}.json"
+            if not kept.is_file():
+                one = lb.evaluate.bdmc(lb.load(run), images, **options)
+                print(f"{run.name}: {one}, {one.seconds:.0f} s", file=sys.stderr, flush=True)
+                found = {"gap_nats": one.gap, "gap_stderr": one.stderr, "minutes": one.seconds / 60}
+                kept.write_text(json.dumps(found | {"lower": one.lower, "upper": one.upper}))
+            each.append(json.loads(kept.read_text()))
+        configs = [json.loads((run / "config.json").read_text()) for run in runs]
+    metrics = {key: statistics.fmean(one[key] for one in each) for key in each[0]}
     print(", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
     if arguments.quick:
         return
-    configs = [json.loads((Path(run) / "config.json").read_text()) for run in arguments.runs]
     path = write_result(
         "bdmc",
         metrics,
-        intervals={"gap_nats": [min(gaps), max(gaps)], "minutes": [min(minutes), max(minutes)]},
+        intervals={key: [min(one[key] for one in each), max(one[key] for one in each)] for key in metrics},
         protocol={"data": "drawn from the model", "images": images, **options},
         seeds=[config["training"]["seed"] for config in configs],
-        config=configs[0],
+        config=mnist_runs.without_places(configs[0]),
         seconds=time.monotonic() - began,
     )
     print(path)

@@ -42,13 +42,18 @@ def train_and_evaluate(
             if not evaluated.is_file():  # a kept run that was evaluated is not done again
                 train = ["train", "mnist", "--binarize", "dynamic", "--minutes", str(minutes)]
                 lowerbound(*train, "--seed", str(seed), "--out", str(folder), *where)
-                lowerbound("evaluate", str(folder), "-k", str(SAMPLES), "--json", *where)
+                lowerbound("evaluate", str(folder), "-k", str(SAMPLES), "--all", "--json", *where)
             evaluation = json.loads(evaluated.read_text())
             history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             config = json.loads((folder / "config.json").read_text())
             config["data"]["options"].pop("root", None)  # where the data lie is this machine's affair
             runs.append((evaluation, history, config))
     return runs
+
+
+def by_q(evaluation: dict[str, Any]) -> float:
+    """Return −log p(x) by samples of q(z|x), the one that is published."""
+    return evaluation["nll"] if evaluation.get("posterior_nll") is None else evaluation["posterior_nll"]
 
 
 def main() -> None:
@@ -67,11 +72,12 @@ def main() -> None:
         return statistics.fmean(evaluation[key] for evaluation, _, _ in runs)
 
     last = [history[-1] for _, history, _ in runs]
-    nll = [evaluation["nll"] for evaluation, _, _ in runs]
+    nll, tighter = [by_q(evaluation) for evaluation, _, _ in runs], [one["nll"] for one, _, _ in runs]
     path = write_result(
         "mnist_mlp",
         {
-            "nll_dynamic_s1000": mean("nll"),
+            "nll_dynamic_s1000": statistics.fmean(nll),
+            "nll_tighter_s1000": statistics.fmean(tighter),
             "nll_stderr": mean("nll_stderr"),
             "elbo": mean("elbo"),
             "kl": mean("kl"),
@@ -81,11 +87,15 @@ def main() -> None:
             "epochs": statistics.fmean(record["epoch"] for record in last),
             "images_per_second": statistics.fmean(record["examples"] / record["seconds"] for record in last),
         },
-        intervals={"nll_dynamic_s1000": [min(nll), max(nll)]},
+        intervals={
+            "nll_dynamic_s1000": [min(nll), max(nll)],
+            "nll_tighter_s1000": [min(tighter), max(tighter)],
+        },
         protocol={
             "data": "MNIST, 50,000 training, 10,000 validation, 10,000 test images",
             "binarisation": "dynamic: P(x = 1) = v/255, drawn anew in training, once in evaluation",
             "estimate": f"importance sampling with q(z|x), {SAMPLES} samples, all test images, evaluated once",
+            "tighter": f"with the proposal {runs[0][0]['proposal']}, to which k-hat belongs",
             "selection": "weights with the best importance-weighted validation bound during the run",
             "interval": "lowest and highest seed",
             "nll_stderr": "over test images, of one run",

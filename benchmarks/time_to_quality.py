@@ -21,7 +21,7 @@ import contest
 import numpy as np
 from common import write_result
 from contest import Numbers, Worker
-from mnist_mlp import SAMPLES, train_and_evaluate
+from mnist_mlp import SAMPLES, by_q, train_and_evaluate
 
 from lowerbound.training import Settings
 
@@ -166,7 +166,7 @@ def main() -> None:
     add(numbers, runs)
     if not arguments.skip_ten_minutes:
         finished = train_and_evaluate(arguments.long_seeds, arguments.minutes, arguments.root, arguments.keep)
-        nll = [evaluation["nll"] for evaluation, _, _ in finished]
+        nll = [by_q(evaluation) for evaluation, _, _ in finished]
         numbers.add("nll_10_minutes", nll)
         numbers.metrics["nll_10_minutes"] = statistics.fmean(nll)
         numbers.add("epochs_10_minutes", [history[-1]["epoch"] for _, history, _ in finished])

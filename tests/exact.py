@@ -9,8 +9,9 @@ the same under a condition,
 
     z | c ~ N(A c + a, diag s²),   x | z, c ~ N(W z + V c + m, σ² I),   P = Wᵀ W / σ² + diag s⁻²
 
-a VAE with a Bernoulli decoder on one or two latent dimensions, whose log p(x) is an integral on a grid, and one whose
-latent is a cell and a Gaussian of one dimension, a sum of such integrals.
+a ladder of two linear levels with its exact posterior, a VAE with a Bernoulli decoder on one or two latent
+dimensions, whose log p(x) is an integral on a grid, and one whose latent is a cell and a Gaussian of one
+dimension, a sum of such integrals.
 """
 
 import math
@@ -26,8 +27,8 @@ from lowerbound.likelihoods import Bernoulli, Gaussian
 from lowerbound.model import VAE
 from lowerbound.nn import MLP, CellDecoder, CellEncoder
 from lowerbound.nn.cells import place_cells
-from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import CellPrior, ConditionalGaussian, StandardNormal
+from lowerbound.posteriors import CellGaussian, DiagonalGaussian, FullCovarianceGaussian, Posterior
+from lowerbound.priors import CellPrior, ConditionalGaussian, Level, Prior, StandardNormal
 
 
 @dataclass(frozen=True)
@@ -308,3 +309,61 @@ def log_joint_of_cells(model: VAE, x: Tensor, c=None, half_width: float = 8.0, p
         log_joint = model.likelihood_at(z, c).log_prob(x) + model.at(c).log_prior(z)
         parts.append(log_joint.logsumexp(0) + math.log(2 * half_width / (points - 1)))
     return torch.stack(parts, 1)
+
+
+class LinearPrior(Prior):
+    """z1 ~ N(0, I), z2 | z1 ~ N(A z1, s² I); the decoder reads z2."""
+
+    def __init__(self, a, s):
+        top, below = a.shape[1], a.shape[0]
+        levels = [Level((top,)), Level((below,))]
+        super().__init__(top + below, levels=levels, code_shape=(below,))
+        self.a, self.s = torch.nn.Parameter(a), s
+
+    def begin(self, context, encode):
+        return None
+
+    def level(self, number, state):
+        if number == 0:
+            return MultivariateNormal(
+                self.a.new_zeros(self.a.shape[1]), torch.eye(self.a.shape[1]).to(self.a)
+            )
+        return MultivariateNormal(state @ self.a.T, self.s**2 * torch.eye(len(self.a)).to(self.a))
+
+
+class ExactPosterior(Posterior):
+    """q(z1 | x), and q(z2 | z1, x) made of the prior's own distribution of the level."""
+
+    def __init__(self, a, s, w, r):
+        top, below = a.shape[1], a.shape[0]
+        levels = [Level((top,)), Level((below,))]
+        super().__init__(top + below, (len(w),), levels)
+        self.w, self.r = torch.nn.Parameter(w), r
+        noise, m = w @ w.T * s**2 + r**2 * torch.eye(len(w)).to(w), w @ a
+        precision = torch.eye(top).to(w) + m.T @ torch.linalg.solve(noise, m)
+        self.covariance = torch.nn.Parameter(torch.linalg.inv(precision))
+        self.gain = torch.nn.Parameter(torch.linalg.solve(precision, m.T @ torch.linalg.inv(noise)))
+
+    def level(self, number, evidence, state, p):
+        if number == 0:
+            return MultivariateNormal(evidence @ self.gain.T, self.covariance)
+        before = torch.linalg.inv(p.covariance_matrix)
+        precision = before + self.w.T @ self.w / self.r**2
+        pull = (before @ p.mean.unsqueeze(-1)).squeeze(-1) + evidence @ self.w / self.r**2
+        return MultivariateNormal(
+            torch.linalg.solve(precision, pull.unsqueeze(-1)).squeeze(-1), torch.linalg.inv(precision)
+        )
+
+
+def linear_ladder(seed: int = 0) -> tuple[VAE, MultivariateNormal]:
+    """A ladder of two levels, 2 and 4 numbers, whose posterior is the exact one, and its p(x) over 6."""
+    g = torch.Generator().manual_seed(seed)
+    a, w = (torch.randn(n, m, generator=g, dtype=torch.float64) for n, m in ((4, 2), (6, 4)))
+    s, r = 0.7, 0.5
+    decoder = torch.nn.Sequential(torch.nn.Linear(4, 6, bias=False), torch.nn.Unflatten(-1, (1, 6))).double()
+    decoder[0].weight.data.copy_(w)  # pyright: ignore
+    model = VAE(
+        torch.nn.Identity(), ExactPosterior(a, s, w, r), LinearPrior(a, s), decoder, Gaussian(6, scale=r)
+    )
+    covariance = w @ (a @ a.T + s**2 * torch.eye(4).double()) @ w.T + r**2 * torch.eye(6).double()
+    return model, MultivariateNormal(torch.zeros(6).double(), covariance)

@@ -232,6 +232,85 @@ def test_ten_minutes_are_the_two_commands_and_kept_runs_are_taken_up(script, mon
     assert {"dynamic", "10", "1", "data"} <= set(commands[0])
 
 
+@pytest.fixture
+def commands(script, monkeypatch):
+    """The commands that a table of runs gives; each trains and evaluates nothing."""
+    given = []
+
+    def run(*arguments):
+        given.append(arguments)
+        if arguments[0] == "train":
+            folder = Path(arguments[arguments.index("--out") + 1])
+            folder.mkdir(parents=True)
+            (folder / "metrics.jsonl").write_text('{"seconds": 60.0, "examples": 2000}\n')
+            (folder / "config.json").write_text('{"data": {"options": {"root": "here"}}}')
+        else:
+            nll = 80.0 + len(given)
+            numbers = {
+                "nll": nll,
+                "posterior_nll": nll + 1,
+                "nll_stderr": 0.2,
+                "proposal": "mixture",
+                "samples": 9,
+            }
+            (Path(arguments[1]) / "evaluation.json").write_text(json.dumps(numbers))
+        return ""
+
+    monkeypatch.setattr(script("mnist_runs"), "lowerbound", run)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics"),
+    [
+        ("iwae_table", {"vae", "iwae_5", "iwae_50", "images_seen_millions"}),
+        ("prior_ladder", {"standard", "vamp", "flow", "minutes"}),
+    ],
+)
+def test_a_table_of_runs_takes_up_what_is_finished(script, monkeypatch, commands, tmp_path, name, metrics):
+    module, written = script(name), {}
+    monkeypatch.setattr(module, "write_result", lambda name, metrics, **rest: written.update(metrics, **rest))
+    monkeypatch.setattr(
+        sys, "argv", [name, "--keep", str(tmp_path), "--seeds", "3", "4", "--millions", "0.5"]
+    )
+    module.main()
+    assert len(commands) == 2 * 3 * 2
+    assert metrics <= set(written)
+    assert written["images_seen_millions"] == 0.002
+    assert all({"--epochs", "10.0", "dynamic"} <= set(c) for c in commands if c[0] == "train")
+    assert all("--all" in c for c in commands if c[0] == "evaluate")
+    module.main()
+    assert len(commands) == 2 * 3 * 2
+    # What is published is q's number.
+    first = sorted(metrics & set(written["intervals"]))[0]
+    assert written[first] == pytest.approx(sum(written["intervals"][first]) / 2)
+    assert min(written["intervals"].values())[0] >= 81
+
+
+def test_the_open_table_has_rows_of_ones_own_and_a_picture(script, monkeypatch, commands, tmp_path, capsys):
+    module, written = script("time_to_nats"), {}
+    assert {"default", "vae", "iwae", "flow-prior"} <= set(module.presets())
+    assert not {"ae", "m2", "cvae", "sigma-vae", "swae"} & set(module.presets())
+    monkeypatch.setattr(module, "operations", lambda run, root: 1e6)
+    monkeypatch.setattr(module, "write_result", lambda name, metrics, **rest: written.update(metrics))
+    theirs = tmp_path / "theirs.json"
+    row = {"name": "theirs", "seconds": 600, "images": None, "flop": None, "nll": 84.2, "source": "a paper"}
+    theirs.write_text(json.dumps([row]))
+    own = ["--row", "mine: --preset vae --latent 5", "--rows", str(theirs), "--out", str(tmp_path / "p.png")]
+    given = ["time_to_nats", "--keep", str(tmp_path / "runs"), "--minutes", "1", "--presets", "vae", *own]
+    monkeypatch.setattr(sys, "argv", given)
+    module.main()
+    assert set(written) == {"vae_1m", "mine_1m"}
+    assert {"--latent", "5", "--minutes"} <= set(commands[2])
+    out = capsys.readouterr().out
+    assert "theirs" in out
+    assert "0.000 PFLOP  mine" in out
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    theirs.write_text('[{"name": "theirs"}]')
+    with pytest.raises(SystemExit, match="lacks flop, images, nll, seconds, source"):
+        module.read_rows([theirs])
+
+
 def test_the_pages_have_what_the_result_files_say(script):
     for path, text in script("table").pages().items():
         assert path.read_text() == text, "run: make bench-table"

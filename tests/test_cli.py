@@ -512,11 +512,11 @@ def test_the_table_for_people_has_units_and_fits_80_columns(call, images, monkey
 
 def test_evaluate_takes_some_examples_evenly_spaced_and_all_on_request(call, images, monkeypatch):
     photos = images.parent / "photos"
-    every = lb.evaluate.nll(lb.load(images), lb.data.load(photos, split=None).all, 30)
+    every = lb.evaluate.nll(lb.load(images), lb.data.load(photos, split=None).all, 30, proposal="mixture")
     code, out, _ = call("evaluate", images, photos, "-k", 30, "--limit", 4)
     assert (code, "4 all examples of 40, evenly spaced" in " ".join(out.split())) == (0, True)
     split = lb.data.load(photos, split=None).all.select(np.array([0, 10, 20, 30]))
-    part = lb.evaluate.nll(lb.load(images), split, 30)
+    part = lb.evaluate.nll(lb.load(images), split, 30, proposal="mixture")
     assert (
         json.loads(call("evaluate", images, photos, "-k", 30, "--limit", 4, "--json")[1])["nll"] == part.value
     )
@@ -533,6 +533,11 @@ def test_evaluate_names_the_proposal_and_s_in_the_first_line(call, images):
         assert f" nats ({name}, S = 30; " in " ".join(out.split())
         assert ("log p(x), z from q" in out) == (name != "posterior")
     assert json.loads((images / "evaluation.json").read_text())["proposal"] == name
+    # Without a choice it is the tighter one, with q's number right below.
+    code, out, _ = call("evaluate", images, "-k", 30, "--limit", 5)
+    assert " nats (mixture, S = 30; " in " ".join(out.split())
+    first, second = [line.split("  ")[0] for line in out.split("\n\n")[-1].splitlines()][:2]
+    assert (first, second) == ("log p(x)", "log p(x), z from q")
     code, _, err = call("evaluate", images, "--proposal", "laplac")
     assert (code, "laplace" in err) == (2, True)
 

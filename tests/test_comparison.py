@@ -230,7 +230,7 @@ def test_the_table_in_all_its_forms(runs, tmp_path):
     found = compare(runs, **FEW)
     text = str(found)
     assert max(map(len, text.splitlines())) <= 80
-    assert "digits, 40 test examples, dynamic binarisation, 5 importance samples; nats" in text
+    assert "digits, 40 test examples, dynamic binarisation, 5 importance samples from q; nats" in text
     assert "model.latent" in text
     assert text.count("5 samples are too few") == 1  # for both runs in one sentence
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))

@@ -813,7 +813,8 @@ def test_a_summary_names_the_condition_and_counts_what_is_scored():
     numbers = summary(model, x, 30, c=known_part(x, mask))
     assert numbers["condition"] == ["observed"]
     assert numbers["scored"] == pytest.approx(3)
-    assert numbers["nll"] == nll(model, x, 30, c=known_part(x, mask)).value
+    assert numbers["proposal"] == "mixture"
+    assert numbers["posterior_nll"] == nll(model, x, 30, c=known_part(x, mask)).value
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exact import linear_ladder
 from scipy import stats
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Independent, Normal
 
 import lowerbound as lb
 from lowerbound.distributions import bounded_exp
@@ -235,61 +236,12 @@ def test_it_takes_a_condition(files, name):
 
 
 # ------------------------------------------------------------------------------- exactness of a ladder
-class LinearPrior(lb.priors.Prior):
-    """z1 ~ N(0, I), z2 | z1 ~ N(A z1, s² I); the decoder reads z2."""
-
-    def __init__(self, a, s):
-        top, below = a.shape[1], a.shape[0]
-        levels = [lb.priors.Level((top,)), lb.priors.Level((below,))]
-        super().__init__(top + below, levels=levels, code_shape=(below,))
-        self.a, self.s = torch.nn.Parameter(a), s
-
-    def begin(self, context, encode):
-        return None
-
-    def level(self, number, state):
-        if number == 0:
-            return MultivariateNormal(
-                self.a.new_zeros(self.a.shape[1]), torch.eye(self.a.shape[1]).to(self.a)
-            )
-        return MultivariateNormal(state @ self.a.T, self.s**2 * torch.eye(len(self.a)).to(self.a))
-
-
-class ExactPosterior(lb.posteriors.Posterior):
-    """q(z1 | x), and q(z2 | z1, x) made of the prior's own distribution of the level."""
-
-    def __init__(self, a, s, w, r):
-        top, below = a.shape[1], a.shape[0]
-        levels = [lb.priors.Level((top,)), lb.priors.Level((below,))]
-        super().__init__(top + below, (len(w),), levels)
-        self.w, self.r = torch.nn.Parameter(w), r
-        noise, m = w @ w.T * s**2 + r**2 * torch.eye(len(w)).to(w), w @ a
-        precision = torch.eye(top).to(w) + m.T @ torch.linalg.solve(noise, m)
-        self.covariance = torch.nn.Parameter(torch.linalg.inv(precision))
-        self.gain = torch.nn.Parameter(torch.linalg.solve(precision, m.T @ torch.linalg.inv(noise)))
-
-    def level(self, number, evidence, state, p):
-        if number == 0:
-            return MultivariateNormal(evidence @ self.gain.T, self.covariance)
-        before = torch.linalg.inv(p.covariance_matrix)
-        precision = before + self.w.T @ self.w / self.r**2
-        pull = (before @ p.mean.unsqueeze(-1)).squeeze(-1) + evidence @ self.w / self.r**2
-        return MultivariateNormal(
-            torch.linalg.solve(precision, pull.unsqueeze(-1)).squeeze(-1), torch.linalg.inv(precision)
-        )
-
-
 @pytest.fixture
 def ladder():
     """A linear ladder with its exact posterior, observations, and their log p(x)."""
-    a, w, s, r = torch.randn(4, 2).double(), torch.randn(6, 4).double(), 0.7, 0.5
-    decoder = torch.nn.Sequential(torch.nn.Linear(4, 6, bias=False), torch.nn.Unflatten(-1, (1, 6))).double()
-    decoder[0].weight.data.copy_(w)
-    likelihood = lb.likelihoods.Gaussian(6, scale=r)
-    model = lb.VAE(torch.nn.Identity(), ExactPosterior(a, s, w, r), LinearPrior(a, s), decoder, likelihood)
+    model, marginal = linear_ladder()
     x = torch.randn(5, 6).double()
-    covariance = w @ (a @ a.T + s**2 * torch.eye(4).double()) @ w.T + r**2 * torch.eye(6).double()
-    return model, x, MultivariateNormal(torch.zeros(6).double(), covariance).log_prob(x)
+    return model, x, marginal.log_prob(x)
 
 
 def test_a_linear_ladder_with_its_exact_posterior_has_constant_weights_and_no_gradient(ladder):

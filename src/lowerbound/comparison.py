@@ -139,7 +139,7 @@ class Comparison:
             (None if of["binarize"] in (None, "none") else of["binarize"], " binarisation"),
             (
                 of["samples"],
-                " importance samples" + ("" if of["proposal"] == "posterior" else f" from {of['proposal']}"),
+                f" importance samples from {'q' if of['proposal'] == 'posterior' else of['proposal']}",
             ),
         )
         return ", ".join(f"{value}{words}" for value, words in named if value is not None) + (

@@ -37,8 +37,8 @@ def compare(
         str,
         typer.Option(
             metavar="NAME",
-            callback=one_of("posterior", "prior"),
-            help="Where the samples come from: posterior, or prior for the naive estimate.",
+            callback=one_of("posterior", "laplace", "mixture", "prior"),
+            help="Where the samples come from: posterior, q(z|x); laplace or mixture, tighter; prior, naive.",
         ),
     ] = "posterior",
     limit: Annotated[

@@ -41,10 +41,12 @@ from ..data import Split
 from ..errors import ConfigError, suggest
 from ..model import VAE
 from ..progress import progress_bar
+from ..shapes import numel
 from ..view import View
 from .bounds import bound
+from .laplace import Precision, laplace
 from .outliers import likelihood_regret
-from .proposals import Batch, laplace, times
+from .proposals import Batch
 from .stream import Options, Passes, frozen, standard_error, tile_rows
 
 Start = Literal["posterior", "prior", "laplace"]
@@ -379,11 +381,12 @@ class _Path:
             self.evidence = view.evidence(u) if start == "posterior" else None
             ends = torch.linspace(-_STEEP, _STEEP, temperatures + 1, dtype=torch.float64).sigmoid()
             self.betas = ((ends - ends[0]) / (ends[-1] - ends[0])).tolist()
-            # In units of r's own scale one step size does for all dimensions: rows times these matrices are steps.
+            # In units of r's own scale one step size does for all dimensions.
             if self.law is None:
-                self.scale = self.begin(_SPREAD).std(0).flatten(1).diag_embed()
+                self.scale = Precision.diagonal(1 / self.begin(_SPREAD).std(0).flatten(1))
             else:
-                self.scale = self.law.scale
+                self.scale = self.law.precision
+            self.first = torch.zeros(1, 1, dtype=torch.long, device=u.device)  # of the law's precisions
 
     @torch.no_grad()
     def begin(self, chains: int) -> Tensor:
@@ -409,14 +412,19 @@ class _Path:
 
     def step(self, at: _State, beta: float, size: Tensor) -> tuple[_State, Tensor]:
         """Move by Hamiltonian Monte Carlo at β with step sizes (B,); also returns how likely it was, (S, B)."""
-        scale = size.reshape(-1, 1, 1) * self.scale
+        size = size.unsqueeze(-1)
         momentum = first = torch.randn_like(at.z.flatten(2))
-        now, half = at, times(at.slope(beta).flatten(2), scale.mT) / 2
+
+        def half(now: _State) -> Tensor:
+            return size / 2 * self.scale.coloured_back(now.slope(beta).flatten(2), self.first)
+
+        now, kick = at, half(at)
         for _ in range(self.leapfrog):
-            momentum = momentum + half
-            now = self.state(now.z + times(momentum, scale).reshape(now.z.shape))
-            half = times(now.slope(beta).flatten(2), scale.mT) / 2
-            momentum = momentum + half
+            momentum = momentum + kick
+            move = size * self.scale.colour(momentum, self.first)
+            now = self.state(now.z + move.reshape(now.z.shape))
+            kick = half(now)
+            momentum = momentum + kick
 
         def energy(p: Tensor) -> Tensor:
             return p.square().sum(-1) / 2
@@ -428,7 +436,7 @@ class _Path:
     def adapted(self, chains: int, step: Callable[[], None]) -> list[Tensor]:
         """Return step sizes for each temperature between the ends, (B,) each, found on chains of their own."""
         now = self.state(self.begin(chains))
-        size = torch.full_like(now.joint[0], _FIRST * self.scale.shape[-1] ** -0.25)
+        size = torch.full_like(now.joint[0], _FIRST * numel(now.z.shape[2:]) ** -0.25)
         found = []
         for t, beta in enumerate(self.betas[1:-1]):
             for _ in range(1 if t else _WARM):

@@ -5,22 +5,14 @@ r"""Where the codes of an importance sampler come from: one class for each name.
 
 is unbiased for every density r that covers the posterior and depends on x, the model and *other* random numbers
 alone; its logarithm is a lower bound on log p(x) in expectation, the tighter the nearer r is to p(z | x). The Laplace
-proposal finds the mode of p(z | x) by damped Gauss-Newton steps from q's mean,
+proposal (``laplace.py``) knows one mode: of another one, far away, its draws and so the weights, ESS and k-hat tell
+nothing. The mixture adds shares of q and of the prior, and weighs each draw by the density of the whole mixture, so
+that no weight exceeds those of a single member over its share.
 
-.. math::
-    z \leftarrow z + t H^{-1} \nabla_z \log p(x, z), \qquad H = -\nabla_z^2 \log p(z) + J^\top F J,
-
-with J the derivative of the decoder's output and F the likelihood's Fisher information; from there it goes on to the
-Gaussian that is nearest in KL(r || p), by the mean slope and the mean H over draws around, and draws from a Student-t
-there, whose tails are wider than those of the posterior. It knows one mode: of another one, far away, its draws and
-so the weights, ESS and k-hat tell nothing. The mixture adds shares of q and of the prior, and weighs each draw by the
-density of the whole mixture, so that no weight exceeds those of a single member over its share.
-
-Nothing is chosen by the draws that are scored: those of the search are others, and all examples have the same tails
-and shares.
+Nothing is chosen by the draws that are scored: those of the search are others, and so are the pilot draws, by which
+each example's Laplace law becomes wider or narrower, and the shares of the mixture others.
 
 References:
-    Variational Laplace autoencoders (Park, Kim and Kim, 2019), https://proceedings.mlr.press/v97/park19a.html: steps
     Safe and effective importance sampling (Owen and Zhou, 2000), mixtures whose draws are counted out and not drawn
     Optimally combining sampling techniques for Monte Carlo rendering (Veach and Guibas, 1995), the balance heuristic
 """
@@ -29,32 +21,29 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Gamma, constraints
+from torch.distributions import Distribution
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ConfigError, brief, suggest
 from ..model import VAE
+from ..nn.packing import unpacked
 from ..shapes import numel
 from ..view import View
 from ..walk import Draw
+from .laplace import NoLaplace, laplace, search_passes
+from .stream import Passes, frozen
 
-_ROUNDS = 1  # times the precision is computed on the way to the mode
-_STEPS = 3  # Newton steps with each of them
-_SHIFTS = 1  # Newton steps from the mode to the mean, before the last one
-_SPREAD = 16  # draws that the mean slope is of
-_CURVATURES = 4  # draws that the mean precision is of
-_LENGTHS = (1.0, 0.5, 0.25, 0.1)  # of a step, of which the best is taken
-_ENOUGH = 1e-3  # nats that a step must gain in one example of the batch, or the search ends
-_TAIL = 30.0  # degrees of freedom
-_WIDER = 1.15  # factor on the covariance
-_FLATTEST = 1e-6  # smallest eigenvalue of a precision, as a share of the largest
-_SHARES = (0.85, 0.10, 0.05)  # of Laplace, q and p(z)
+_BEARABLE = 4e12  # floating-point operations: half a minute, more or less
+_DEARER = 4.0  # times the price of q alone that are always borne
+_PILOT = 40  # draws that choose
+_WIDTHS = (1.0, 1.3, 1.7)  # factors on the covariance to choose from; the first is that of the pilot draws
 
 
 @dataclass
@@ -176,59 +165,116 @@ class Law(Source):
         return self.law.log_prob(self.batch.model.prior.join(draw.z))
 
 
-class Laplace(Law):
-    """Codes from a Student-t around the mode of p(z | x, c); works for real-valued latents of any prior.
+class Mixture(Source):
+    """Codes from Laplace, q and prior in shares, weighed by the density of the mixture.
+
+    How wide the Laplace law is, and the shares, are chosen for each example by draws of their own, among a few. How
+    many codes come from each member is counted out over all samples, not drawn: the estimate stays unbiased and
+    varies less.
 
     Args:
         batch: The examples.
+
+    Attributes:
+        menu: Shares of the members to choose from; the first draw is by the first.
+        law: The Laplace law.
+        shares: Those of each example, (M, B).
 
     Raises:
         ConfigError: the latent is not real, or the likelihood's Fisher information is not known.
     """
 
-    def __init__(self, batch: Batch) -> None:
-        with batch.differentiable() as (view, u):
-            super().__init__(batch, laplace(view, u, batch.rows))
-
-
-class Mixture(Source):
-    """Codes from Laplace, q and prior in fixed shares, weighed by the density of the mixture.
-
-    How many come from each is counted out over all samples, not drawn: the estimate stays unbiased and varies less.
-
-    Args:
-        batch: The examples.
-
-    Raises:
-        ConfigError: as of ``Laplace``.
-    """
+    menu: ClassVar[Sequence[tuple[float, ...]]] = ((0.85, 0.10, 0.05), (0.45, 0.50, 0.05))
 
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch)
-        counts = _shared_out(batch.samples, _SHARES)
-        kinds = (Laplace, Posterior, Prior)
-        self.members = [(kind(batch), n) for kind, n in zip(kinds, counts, strict=True) if n]
-        # Draw j of n is due at (j + ½) / n of the way, so that a tile has of each member its share.
-        due = [(torch.arange(n) + 0.5) / n for _, n in self.members]
-        owner = torch.cat([torch.full((n,), k) for k, (_, n) in enumerate(self.members)])
-        self.order = owner[torch.cat(due).argsort(stable=True)]
+        with batch.differentiable() as (view, u):
+            self.law = laplace(view, u, batch.rows)
+        kinds = (Law(batch, self.law), Posterior(batch), Prior(batch))
+        self.members = kinds[: 1 + max(k for shares in self.menu for k, share in enumerate(shares) if share)]
+        self.sees = any(member.sees_posterior for member in self.members)
+        first = torch.zeros(len(batch.x), dtype=torch.long, device=batch.x.device)
+        self._deal(_PILOT, first)
+        width, choice = self._chosen(self.codes(_PILOT))
+        self.law.wider = self.law.wider * width
+        self._deal(batch.samples, choice)
+
+    def _deal(self, samples: int, choice: Tensor) -> None:
+        """Say which member each of so many draws comes from, by the numbers (B,) of the shares."""
+        counts = [_shared_out(samples, shares) for shares in self.menu]
+        orders = []
+        for each in counts:
+            # Draw j of n is due at (j + 1/2) / n of the way, so that a tile has of each member its share.
+            due = [(torch.arange(n) + 0.5) / n for n in each]
+            owner = torch.cat([torch.full((n,), k) for k, n in enumerate(each)])
+            orders.append(owner[torch.cat(due).argsort(stable=True)])
+        device = self.batch.x.device
+        self.order = torch.stack(orders, 1).to(device)[:, choice]
+        self.shares = torch.tensor(counts, dtype=self.batch.model.dtype, device=device).T[:, choice] / samples
         self.at = 0
+
+    def _chosen(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Return factors on the covariance, and the numbers of the shares, (B,), at which the weights vary least.
+
+        The second moment of weights by another density r' is that of the weights at hand times r / r'.
+        """
+        view, u, members = self.batch.view, self.batch.u, self.members
+        log_p = view.log_likelihood(view.likelihood(draw.code), u) + draw.log_p
+        others = [member.log_density(draw) for member in members[1:]]
+        used = self._log_mixed([members[0].log_density(draw), *others])
+        scores, rows = [], (self.batch.model.prior.join(draw.z) - self.law.loc).flatten(2)
+        lengths = self.law.precision.lengths(rows)
+        for width in _WIDTHS:
+            here = self.law.by_lengths(*lengths, self.law.df, self.law.wider * width)
+            for shares in self.menu:
+                given = self.shares.new_tensor(shares[: len(members)]).unsqueeze(1)
+                scores.append(2 * log_p - used - self._log_mixed([here, *others], given))
+        score = torch.stack(scores).nan_to_num(-math.inf, -math.inf, -math.inf).logsumexp(1)
+        # Of few draws the largest weight decides: half of the say is the other examples'.
+        score = (score - score[:1]).nan_to_num(0.0, 0.0, 0.0)
+        best = (score + score.mean(1, keepdim=True)).argmin(0)
+        widths = self.shares.new_tensor(_WIDTHS)
+        return widths[best // len(self.menu)], best % len(self.menu)
+
+    def _log_mixed(self, each: Sequence[Tensor], shares: Tensor | None = None) -> Tensor:
+        shares = self.shares if shares is None else shares
+        return (torch.stack(list(each)) + shares.log().unsqueeze(1)).logsumexp(0)
 
     def codes(self, samples: int) -> Draw:
         """Draw the next ones in turn."""
         batch = self.batch
         part = self.order[self.at : self.at + samples]
         self.at += samples
-        join = batch.model.prior.join
-        counts = torch.bincount(part, minlength=len(self.members)).tolist()
-        z = [join(member.codes(n).z) for (member, _), n in zip(self.members, counts, strict=True) if n]
-        sees = any(member.sees_posterior for member, _ in self.members)
-        return batch.view.along(batch.evidence if sees else None, torch.cat(z))
+        z = None
+        for number, member in enumerate(self.members):
+            mine = part == number
+            place = mine.cumsum(0)
+            most = int(place[-1].max())
+            if not most:
+                continue
+            drawn = batch.model.prior.join(member.codes(most).z)
+            index = (place - 1).clamp(min=0)
+            drawn = drawn[index, torch.arange(len(batch.x), device=index.device)]
+            z = drawn if z is None else torch.where(mine.reshape(*mine.shape, *[1] * (z.ndim - 2)), drawn, z)
+        assert z is not None
+        return batch.view.along(batch.evidence if self.sees else None, z)
 
     def log_density(self, draw: Draw) -> Tensor:
         """Return the logarithm of the members' densities by their shares."""
-        each = [m.log_density(draw) + math.log(n / self.batch.samples) for m, n in self.members]
-        return torch.stack(each).logsumexp(0)
+        return self._log_mixed([member.log_density(draw) for member in self.members])
+
+
+class Laplace(Mixture):
+    """Codes from the Laplace law alone; works for real-valued latents of any prior.
+
+    Args:
+        batch: The examples.
+
+    Raises:
+        ConfigError: as of ``Mixture``.
+    """
+
+    menu = ((1.0, 0.0, 0.0),)
 
 
 PROPOSALS: dict[str, Callable[[Batch], Source]] = {
@@ -275,196 +321,39 @@ def source(proposal: Proposal, batch: Batch) -> Source:
     return Law(batch, law)
 
 
-class StudentT(Distribution):
-    """Student-t over vectors (..., L) or other shapes, with a precision matrix.
+def tightest(passes: Passes, samples: int) -> tuple[str, str | None]:
+    """Return "mixture" where a model can have it at a bearable price, else "posterior" and why, in half a sentence.
+
+    The price is counted, not timed, so that a command gives the same on every machine.
 
     Args:
-        loc: Its centre, (B, *event).
-        tril: Lower factor of the precision matrix of the flattened event, (B, L, L).
-        df: Degrees of freedom.
-
-    Attributes:
-        scale: Matrices (B, L, L) that make of rows of N(0, I) draws of this covariance, but for the tails.
+        passes: The model and its examples.
+        samples: Importance samples per example.
     """
-
-    arg_constraints: ClassVar = {}  # pyright: ignore[reportIncompatibleMethodOverride,reportAssignmentType]
-    support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
-
-    def __init__(self, loc: Tensor, tril: Tensor, df: float) -> None:
-        self.loc, self.tril, self.df = loc, tril, df
-        eye = torch.eye(tril.shape[-1], dtype=tril.dtype, device=tril.device)
-        self.scale = torch.linalg.solve_triangular(tril, eye, upper=False)
-        super().__init__(loc.shape[:1], loc.shape[1:], validate_args=False)
-
-    @torch.no_grad()
-    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        """Draw (*sample, B, *event)."""
-        shape = self._extended_shape(torch.Size(sample_shape))
-        like = {"dtype": self.loc.dtype, "device": self.loc.device}
-        e = torch.randn(shape.numel() // self.tril[..., 0].numel(), *self.tril.shape[:-1], **like)
-        if math.isfinite(self.df):
-            half = torch.full_like(e[..., :1], self.df / 2)
-            e = e / Gamma(half, half, validate_args=False).sample().sqrt()
-        return self.loc + times(e, self.scale).reshape(shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density in nats."""
-        size = self.tril.shape[-1]
-        away = (value - self.loc).flatten(-len(self.event_shape))
-        away = times(away.reshape(-1, *self.tril.shape[:-1]), self.tril).reshape(away.shape)
-        constant = (
-            math.lgamma((self.df + size) / 2)
-            - math.lgamma(self.df / 2)
-            - size / 2 * math.log(self.df * math.pi)
+    model = passes.model
+    if not model.posterior.has_density:
+        return "posterior", "q(z|x) has no density"
+    with frozen(model, passes.seed):
+        x, c = next(passes.batches(1))
+        try:
+            Mixture(Batch(model, x[:1], c, 1, passes.rows))
+        except NoLaplace as refused:
+            return "posterior", refused.reason
+        except (RuntimeError, NotImplementedError) as failed:
+            what = brief((str(failed) or type(failed).__name__).splitlines()[0])
+            return "posterior", f"the model cannot be differentiated twice ({what})"
+        counter = FlopCounterMode(display=False)
+        with counter, unpacked(model):
+            view = model.under(c)
+            view.log_likelihood(view.likelihood(view.generate(1, 1).code), view.to_model(x[:1])[0])
+    more = 2 + search_passes(numel(model.latent_shape)) / samples
+    cost = passes.n * samples * more * counter.get_total_flops()
+    if cost > _BEARABLE and more > _DEARER:
+        return (
+            "posterior",
+            f"a tighter proposal takes {more:.0f} times as long: --proposal mixture, or more samples",
         )
-        log_det = self.tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        spread = away.square().sum(-1) / self.df
-        return constant + log_det - (self.df + size) / 2 * torch.log1p(spread)
-
-
-def times(rows: Tensor, matrices: Tensor) -> Tensor:
-    """Return rows (S, B, L) times their example's matrix (B, L, L): one product for each example."""
-    return (rows.transpose(0, 1) @ matrices).transpose(0, 1)
-
-
-def laplace(view: View, u: Tensor, rows: int, df: float = _TAIL, wider: float = _WIDER) -> StudentT:
-    """Return a Student-t around the mode of p(z | x, c), batch (B,); to be called within ``VAE.differentiable``.
-
-    Args:
-        view: The model under the condition.
-        u: Observations in the units of the model, (B, *event).
-        rows: Number of codes that may be decoded at once.
-        df: Degrees of freedom.
-        wider: Factor on the covariance.
-
-    Raises:
-        ConfigError: the latent is not real, or the likelihood's Fisher information is not known.
-    """
-    if not view.model.prior.is_real:
-        raise ConfigError(
-            f"the proposal 'laplace' needs a latent of real numbers; that of {type(view.model.prior).__name__} is "
-            "another: take proposal='posterior'"
-        )
-    with torch.no_grad():
-        z = view.points(view.evidence(u), len(u)).clone()
-    mode, tril = Search(view, u, rows).found(z)
-    return StudentT(mode, tril / math.sqrt(wider), df)
-
-
-class Search:
-    """The search for the Gaussian that is nearest to p(z | x, c), by way of its mode."""
-
-    def __init__(self, view: View, u: Tensor, rows: int) -> None:
-        self.view, self.u, self.rows = view, u, rows
-        self.size = numel(view.model.latent_shape)
-
-    def found(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a centre (B, *latent) and the factor of a precision (B, L, L), from where to begin."""
-        z = self.mode(z)
-        tril = self.precision(z)
-        # A posterior is not symmetric about its mode, and its curvature there is not that of where its mass lies: the
-        # Gaussian that is nearest in KL(r || p) has its mean where the mean slope is 0, and the mean precision.
-        for _ in range(_SHIFTS):
-            z = self.shifted(z, tril)
-        spread = self.around(tril, _CURVATURES)
-        h = torch.stack([f @ f.mT for f in (self.precision(z + part) for part in spread)]).mean(0)
-        tril = _factor(h)
-        return self.shifted(z, tril), tril
-
-    def mode(self, z: Tensor) -> Tensor:
-        """Return the mode (B, *latent)."""
-        for _ in range(_ROUNDS):
-            tril = self.precision(z)
-            for _ in range(_STEPS):
-                value, slope = self.climb(z.unsqueeze(0))
-                step = _solved(tril, slope)
-                tried = torch.stack([z + length * step for length in _LENGTHS])
-                with torch.no_grad():
-                    best, at = self.view.log_joint(tried, self.u).nan_to_num(nan=-math.inf).max(0)
-                gained = torch.where(best > value, best - value, 0.0)
-                z = _where(gained > 0, tried[at, torch.arange(len(z), device=z.device)], z)
-                if gained.max() < _ENOUGH:
-                    return z
-        return z
-
-    def shifted(self, z: Tensor, tril: Tensor) -> Tensor:
-        """Return centres moved by a Newton step on the mean of log p(x, z | c) around them, where it gains."""
-        spread = self.around(tril, _SPREAD)
-        value, slope = self.climb(z + spread)
-        other = z + _solved(tril, slope)
-        with torch.no_grad():
-            gains = self.view.log_joint(other + spread, self.u).mean(0) > value
-        return _where(gains, other, z)
-
-    def around(self, tril: Tensor, draws: int) -> Tensor:
-        """Return draws from N(0, H⁻¹) and their mirror images, ``draws`` (S, B, *latent) in all."""
-        half = StudentT(tril.new_zeros(tril.shape[:2]), tril, math.inf).sample(torch.Size((draws // 2,)))
-        return torch.cat([half, -half]).unflatten(-1, self.view.model.latent_shape)
-
-    def climb(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean of log p(x, z | c) over codes (S, B, *latent), (B,), and that of its gradient."""
-        z = z.detach().requires_grad_()
-        value = self.view.log_joint(z, self.u)
-        (slope,) = torch.autograd.grad(value.sum(), z)
-        return value.detach().mean(0), slope.nan_to_num(0.0, 0.0, 0.0).mean(0)
-
-    def precision(self, z: Tensor) -> Tensor:
-        """Return the lower factor of H at codes (B, *latent), (B, L, L)."""
-        flat = z.detach().flatten(1).requires_grad_()
-        numbers = self.view.information(self.view.code(flat.reshape(1, *z.shape)), self.u)
-        if numbers is None:
-            raise ConfigError(
-                "the proposal 'laplace' needs the Fisher information of the likelihood, which "
-                f"{type(self.view.model.likelihood).__name__} does not have with its options: take "
-                "proposal='posterior'"
-            )
-        # w ↦ J'w is linear in w, and its derivative along a direction of the latent is a column of J: forward mode by
-        # two passes backward, which every network has. The latent has fewer numbers than x.
-        w = torch.zeros_like(numbers, requires_grad=True)
-        pulled = torch.autograd.grad(numbers, flat, w, create_graph=True)[0]
-        directions = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1).expand(-1, len(z), -1)
-        columns = [
-            torch.autograd.grad(pulled, w, part, retain_graph=True, is_grads_batched=True)[0][:, 0]
-            for part in directions.split(max(1, self.rows // len(z)))
-        ]
-        moved = torch.cat(columns).transpose(0, 1)
-        return _factor(moved @ moved.transpose(1, 2) + self.of_prior(flat.detach(), z.shape))
-
-    def of_prior(self, flat: Tensor, shape: torch.Size) -> Tensor:
-        """Return the negative Hessian of log p(z | c), (B, L, L)."""
-        flat = flat.clone().requires_grad_()
-        log_p = self.view.log_prior(flat.reshape(1, *shape)).sum()
-        (slope,) = torch.autograd.grad(log_p, flat, create_graph=True)
-        if not slope.requires_grad:
-            return flat.new_zeros(len(flat), self.size, self.size)
-        rows = [torch.autograd.grad(slope[:, i].sum(), flat, retain_graph=True)[0] for i in range(self.size)]
-        h = -torch.stack(rows, 1)
-        return (h + h.transpose(1, 2)) / 2
-
-
-def _solved(tril: Tensor, slope: Tensor) -> Tensor:
-    """Return H⁻¹ of slopes (B, *latent)."""
-    return torch.cholesky_solve(slope.flatten(1).unsqueeze(-1), tril).reshape(slope.shape)
-
-
-def _where(taken: Tensor, other: Tensor, z: Tensor) -> Tensor:
-    return torch.where(taken.reshape(-1, *[1] * (z.ndim - 1)), other, z)
-
-
-def _factor(h: Tensor) -> Tensor:
-    """Return the lower factor of symmetric matrices; of those that are not definite with other eigenvalues."""
-    tril, failed = torch.linalg.cholesky_ex(h)
-    diagonal = tril.diagonal(dim1=-2, dim2=-1)
-    # A factor of a nearly singular one would make draws that fly away.
-    bad = (failed > 0) | ~(diagonal.amin(-1) > math.sqrt(_FLATTEST) * diagonal.amax(-1))
-    if bad.any():
-        h = h[bad].nan_to_num(0.0, 0.0, 0.0)
-        values, vectors = torch.linalg.eigh(h.double())
-        values = values.abs()
-        values = torch.maximum(values, _FLATTEST * values.amax(-1, keepdim=True).clamp(min=_FLATTEST))
-        mended = (vectors * values.unsqueeze(-2)) @ vectors.transpose(1, 2)
-        tril[bad] = torch.linalg.cholesky(mended).to(tril.dtype)
-    return tril
+    return "mixture", None
 
 
 def _shared_out(total: int, shares: tuple[float, ...]) -> list[int]:

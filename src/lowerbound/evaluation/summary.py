@@ -15,7 +15,7 @@ from .bounds import bound
 from .classification import classification_error
 from .importance import MOST_BAD, NLL, nll
 from .latent import active_units, posterior_collapse_warning
-from .proposals import Proposal
+from .proposals import Proposal, tightest
 from .stream import Options, Passes, network_dtype, standard_error
 
 # One draw would do for an average over thousands of examples; ten cost a hundredth of the NLL.
@@ -34,7 +34,7 @@ def summary(
     split: Split | Tensor | Any,
     samples: int = 1000,
     *,
-    proposal: Proposal = "posterior",
+    proposal: Proposal | None = None,
     naive: bool = False,
     **options: Unpack[Options],
 ) -> dict[str, Any]:
@@ -49,8 +49,9 @@ def summary(
         model: The model; it is left as it was.
         split: A part of the data, or a tensor or array (N, *event).
         samples: Importance samples per example.
-        proposal: Where they come from: see ``nll``. Of another one than q(z | x, c), that of q stands beside it, as
-            ``posterior_nll``, for it is what is published.
+        proposal: Where they come from: see ``nll``. If not given, the tightest, "mixture", where the model can have
+            it and it does not take many times as long; else "posterior", and ``proposal_reason`` says why. Of another
+            one than q(z | x, c), that of q stands beside it, as ``posterior_nll``, for it is what is published.
         naive: Estimate the NLL with z from the prior as well, of at most 1000 of the examples; done in any case where
             a level of the latent is discrete, for it alone counts all codes.
         **options: ``c``, ``limit``, ``memory``, ``seed``, ``precision`` and ``progress``; see ``Options``.
@@ -60,6 +61,9 @@ def summary(
     spec = passes.spec
     terms = bound(model, split, samples=_BOUND_SAMPLES, **options)
     units = active_units(model, split, **options)
+    why = None
+    if proposal is None:
+        proposal, why = tightest(passes, samples)
     result = nll(model, split, samples, proposal=proposal, **options)
     by_q = None
     if result.proposal != "posterior" and model.posterior.has_density:
@@ -98,6 +102,7 @@ def summary(
         "given": model.likelihood.given,
         "units": "nats",
         "proposal": result.proposal,
+        "proposal_reason": why,
         "samples": samples,
         "n": result.n,
         "split": split.name if isinstance(split, Split) else None,

@@ -52,6 +52,11 @@ _QUANTITIES = (
         "log p(x)",
         "log p(x), estimated with {samples} importance samples from {proposal}; higher is better",
     ),
+    (
+        "posterior_nll",
+        "log p(x), samples from q",
+        "the same with {samples} importance samples from q(z | x), as it is published",
+    ),
     ("bits_per_dim", "Bits per dimension", "−log p(x) in bits, per value of an example; lower is better"),
     ("elbo", "ELBO", "reconstruction minus KL, a lower bound on log p(x); higher is better"),
     ("reconstruction", "Reconstruction", "mean of log p(x | z) over q(z | x)"),
@@ -64,11 +69,6 @@ _QUANTITIES = (
         "effective number of the importance samples, median over the examples",
     ),
     ("khat_share_bad", "k-hat above 0.7", "share of the examples whose importance weights cannot be trusted"),
-    (
-        "posterior_nll",
-        "log p(x), samples from q",
-        "the same with {samples} importance samples from q(z | x), as it is published",
-    ),
     (
         "naive_nll",
         "log p(x), naive estimator",
@@ -89,6 +89,7 @@ _PROTOCOL = (
     ("naive_n", "Examples, naive estimator"),
     ("samples", "Importance samples"),
     ("proposal", "Proposal"),
+    ("proposal_reason", "Why no tighter one"),
     ("condition", "Condition"),
     ("given", "Given of x itself"),
     ("scored", "Values scored"),
