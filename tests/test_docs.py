@@ -375,7 +375,7 @@ def test_the_names_that_are_known_without_torch_are_those_of_the_registry():
 
 
 def _write_names() -> None:
-    lines = [f"{json.dumps(section)}: {json.dumps(names)}" for section, names in all_names().items()]
+    lines = [f"{json.dumps(section)}: {json.dumps(types)}" for section, types in all_names().items()]
     (ROOT / "src" / "lowerbound" / "names.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

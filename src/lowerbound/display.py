@@ -1,9 +1,10 @@
-"""How results show themselves in a notebook, and what is said of a package that is not installed."""
+"""How results show themselves as text and in a notebook, and what is said of a package that is not installed."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,23 @@ class Picture(bytes):
         path = Path(path).expanduser()
         path.write_bytes(self)
         return path
+
+
+def signed(value: float, digits: int = 2, error: float | None = None) -> str:
+    """Return a number with the minus sign of print, and its standard error unless that is None or NaN.
+
+    Example:
+        >>> signed(-24.183, 1, 0.28)
+        '−24.2 ± 0.3'
+    """
+    spread = "" if error is None or error != error else f" ± {error:.{digits}f}"
+    return f"{value:.{digits}f}{spread}".replace("-", "−")
+
+
+def digits_of(errors: Iterable[float]) -> int:
+    """Return the decimals that show two digits of the smallest error: what is behind them means nothing."""
+    known = [error for error in errors if math.isfinite(error) and error > 0]
+    return min(4, max(0, 1 - math.floor(math.log10(min(known))))) if known else 2
 
 
 def html_table(rows: Sequence[Sequence[object]], caption: str, heads: bool = True) -> str:

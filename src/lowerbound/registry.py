@@ -427,7 +427,13 @@ def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> 
         words = list(_words(hint))
         if isinstance(value, str) and words:
             raise ConfigError(f"{kind}.{name} cannot be {shown(value)}; {suggest(value, words)}") from None
-        raise ConfigError(f"{kind}.{name} must be {_wanted(hint)}; got {shown(value)}") from None
+        raise ConfigError(f"{kind}.{name} must be {' or '.join(_wanted(hint))}; got {shown(value)}") from None
+
+
+def wanted(owner: Callable[..., Any], name: str) -> list[str]:
+    """Return what an argument may be, in words; nothing if not all of it can be said."""
+    hint = _hints(owner).get(name, Any)
+    return [] if _nested(hint) else [*_wanted(hint)]
 
 
 def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
@@ -451,17 +457,19 @@ def _words(hint: Any) -> Iterator[str]:
             yield argument
 
 
-def _wanted(hint: Any) -> str:
-    """Return an annotation in words, for messages."""
+def _wanted(hint: Any) -> Iterator[str]:
+    """Yield what an annotation admits, in words, for messages."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_wanted(argument) for argument in arguments if argument is not types.NoneType)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, arguments))
-    if origin in (tuple, list, collections.abc.Sequence):
+        for argument in arguments:
+            yield from _wanted(argument) if argument is not types.NoneType else ()
+    elif origin is typing.Literal:
+        yield from map(repr, arguments)
+    elif origin in (tuple, list, collections.abc.Sequence):
         each = {int: "whole numbers, like [400, 400]", float: "numbers", str: "names"}
         many = each.get(arguments[0], "values")
         fixed = origin is tuple and Ellipsis not in arguments
-        return f"a list of {len(arguments)} {many}" if fixed else f"a list of {many}"
-    plain_types = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-    return plain_types.get(hint, "a path" if "Path" in str(hint) else f"a {hint}")
+        yield f"a list of {len(arguments)} {many}" if fixed else f"a list of {many}"
+    else:
+        plain_types = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        yield plain_types.get(hint, "a path" if "Path" in str(hint) else f"a {hint}")

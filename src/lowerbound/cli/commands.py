@@ -116,6 +116,8 @@ def _mistakes(name: str, given: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from checks.of_files(given)
     if name == "train":
         yield from checks.of_train(given)
+    if name == "sweep":
+        yield from checks.of_sweep(given)
 
 
 app = typer.Typer(

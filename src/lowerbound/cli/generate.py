@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import signed
 from ..errors import ConfigError, LowerboundError
 from .given import example_given, only_label, read_given
 from .options import GivenOption, NumberOption, SamplesOption, how_many, number, one_of
@@ -247,8 +248,8 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     print(task.path)
     given = [*([] if task.model.condition is None else ["c"]), *filter(None, [task.model.likelihood.given])]
     x = "|".join(["x", *([",".join(given)] if given else [])])
-    spread = f" ± {result.stderr:.3f}" if len(rows) > 1 else ""
-    print(f"mean log p({x}) {-result.value:.3f}{spread} nats", file=sys.stderr)
+    value = signed(-result.value, 3, result.stderr if len(rows) > 1 else None)
+    print(f"mean log p({x}) {value} nats", file=sys.stderr)
 
 
 def _write_pairs(path: Path, x: Tensor, back: Tensor, model: VAE) -> None:

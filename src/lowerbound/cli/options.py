@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError, brief, closest, suggest
-from ..names import Mistake, known
+from ..names import Mistake, known, options_in
 
 MISTAKES = "lowerbound.mistakes"  # what a command line's context keeps them under
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "privateuseone")
@@ -91,10 +91,9 @@ def sources_here(incomplete: str) -> list[str]:
 def settings_like(incomplete: str) -> list[str]:
     """Return what may stand before the equals sign of --set."""
     every = ["latent="]
-    for section, options in known().items():
-        of_types = isinstance(options, dict)
-        names = ["type", *(o for each in options.values() for o in each)] if of_types else options
-        every += [f"{section}.{name}=" for name in dict.fromkeys(names)]
+    for section, types in known().items():
+        names = [*([] if "" in types else ["type"]), *options_in(section)]
+        every += [f"{section}.{name}=" for name in names if types]
     return [name for name in every if name.startswith(incomplete)]
 
 
