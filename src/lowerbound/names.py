@@ -172,7 +172,7 @@ def ends(values: Range) -> list[Any]:
 
 @functools.cache
 def known() -> dict[str, dict[str, dict[str, list[str]]]]:
-    """Return each section's types, with their options and what these may be; training and data have a nameless one."""
+    """Return each section's types with their options and what these may be; training has one without a name."""
     return json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
 
 
@@ -240,18 +240,14 @@ def _of_value(name: str, value: Any, wanted: list[list[str]]) -> Iterator[Mistak
 
 
 def _fits(value: Any, words: str) -> bool:
-    """Whether a value is what words say; those that say no plain type admit all."""
+    """Whether a value is what words say; nothing, and words for no plain type, always are."""
+    if words[0] == "'" or value is None:
+        return value in (None, words[1:-1])
     kinds: dict[str, Any] = {
         "true or false": bool, "a whole number": int, "a number": int | float, "a word": str, "a list": list
     }  # fmt: skip
     kind = kinds.get("a list" if words.startswith("a list of ") else words)
-    if words[0] == "'":
-        return value == words[1:-1]
-    return (
-        kind is None
-        or value is None
-        or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool))
-    )
+    return kind is None or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool))
 
 
 def _of_settings(options: Options) -> Iterator[Mistake]:
