@@ -70,7 +70,7 @@ def merge(base: Options, over: Options) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """Return ``slot.option=value`` as a nested dict.
+    """Return ``part.option=value`` as a nested dict.
 
     The value is TOML; or else words or numbers with commas between them, a list; or else a plain word.
 

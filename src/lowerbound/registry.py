@@ -1,8 +1,8 @@
-"""Names and classes: what a file can name, with which options, and how a slot is read back.
+"""Names and classes: what a file can name, with which options, and how a part is read back.
 
-A slot is chosen by a registered name with options, ``{"type": "gaussian", "scale": "learned"}``; its options are
-its constructor's arguments, less those that follow from the data and the other slots (``DERIVED``). What is saved of
-a slot is every option, read from the attribute of the same name. A file can name nothing but what stands in
+A part of a model is chosen by a registered name with options, ``{"type": "gaussian", "scale": "learned"}``; these are
+its constructor's arguments, less those that follow from the data and the other parts (``DERIVED``). What is saved of
+a part is every option, read from the attribute of the same name. A file can name nothing but what stands in
 ``REGISTRY``: no import path, no code. A class of your own is added by ``register``.
 """
 
@@ -165,7 +165,7 @@ def register(kind: str, name: str, cls: type) -> None:
     """Give a class a name, by which options, files and saved runs know it.
 
     Args:
-        kind: A kind of slot, "prior" for one, or "objective" or "schedule".
+        kind: A kind of part, "prior" for one, or "objective" or "schedule".
         name: Its name.
         cls: The class. Its options are the arguments of its constructor that neither ``DERIVED`` has for the kind
             nor its class attribute ``derived`` names; each is kept as an attribute of the same name, as it was given.
@@ -259,7 +259,7 @@ def options_of(kind: str, cls: type) -> dict[str, inspect.Parameter]:
 
 
 def lookup(kind: str, name: Any) -> type:
-    """Return the class registered for a kind of slot.
+    """Return the class registered for a kind of part.
 
     Raises:
         ConfigError: there is no such name; the nearest one is given.
@@ -278,7 +278,7 @@ def unknown_option(of: str, name: Any, known: Collection[str]) -> ConfigError:
 
 
 def as_options(kind: str, value: Any) -> dict[str, Any]:
-    """Return a slot's choice as a dict: a bare name stands for that type with its default options.
+    """Return a part's choice as a dict: a bare name stands for that type with its default options.
 
     Raises:
         ConfigError: it is no choice.
@@ -295,7 +295,7 @@ def as_options(kind: str, value: Any) -> dict[str, Any]:
 
 
 def build(kind: str, options: Options, **derived: Any) -> Any:
-    """Build one slot from its type and options.
+    """Build one part from its type and options.
 
     Args:
         kind: A key of ``REGISTRY``.
@@ -406,7 +406,7 @@ def check_all(
 
 
 def check_value(kind: str, owner: Callable[..., Any], name: str, value: Any) -> Any:
-    """Return ``value`` as the type that the annotation of ``owner`` asks for; nested slots are built.
+    """Return ``value`` as the type that the annotation of ``owner`` asks for; nested parts are built.
 
     Raises:
         ConfigError: it is of another type.
@@ -444,7 +444,7 @@ def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _nested(hint: Any) -> str | None:
-    """Return the kind of slot that an annotation admits, if it does."""
+    """Return the kind of part that an annotation admits, if it does."""
     return next((k for k in _NESTED if _BASES[k] is hint or _BASES[k] in typing.get_args(hint)), None)
 
 

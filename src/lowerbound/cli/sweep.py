@@ -33,7 +33,7 @@ def sweep(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="SLOT.OPTION=VALUES",
+            metavar="PART.OPTION=VALUES",
             help="What to try: a list like 1,2,4, or a range like 1e-4..1e-2; one value is for all runs. May be "
             "repeated.",
         ),

@@ -71,7 +71,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="SLOT.OPTION=VALUE",
+            metavar="PART.OPTION=VALUE",
             help="Override one choice; a list is written a,b. May be repeated.",
             autocompletion=settings_like,
         ),
