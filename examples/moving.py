@@ -23,45 +23,43 @@ from torch import Tensor
 import lowerbound as lb
 from lowerbound import planning
 
-FRAMES, MILLISECONDS = 48, 110
-CELL, WIDTH, HEIGHT = 48, 240, 240  # pixels: a digit, a panel
+FRAMES, MILLISECONDS = 42, 120
+ROWS, CELL, GAP = 4, 48, 14  # of digits, with so many pixels a side, between panels
+TEMPERATURE = 0.8  # the spread of the codes in the first panel, relative to the prior's
 INK, GREY, BLUE = "#3c4148", "#6b7280", "#2f6fab"
 
 
 # %% [markdown]
-# The codes of the first panel go once around a circle, z = a cos t + b sin t. With a and b from the prior, a standard
-# normal, z has its distribution at every t. All classes of a row share z: only the class differs.
+# The codes of the first panel go once around a circle, z = a cos t + b sin t. With a and b from a normal, z has its
+# distribution at every t. All classes of a row share z: only the class differs.
 
 
 # %%
-def by_class(run: Path, rows: int = 5) -> Tensor:
+def by_class(run: Path, rows: int = ROWS) -> Tensor:
     """Return means of p(x | z, class), (frames, rows, 10, H, W)."""
     model = lb.load(run)
     a, b = torch.randn(2, rows, 1, *model.latent_shape, generator=torch.Generator().manual_seed(3))
     t = torch.arange(FRAMES).view(-1, 1, 1, 1) * 2 * torch.pi / FRAMES
-    z = (a * t.cos() + b * t.sin()).expand(-1, -1, 10, -1)
+    z = TEMPERATURE * (a * t.cos() + b * t.sin()).expand(-1, -1, 10, -1)
     labels = torch.arange(10).expand(FRAMES, rows, 10).flatten()
     x = model.decode(z.flatten(0, 2), {"label": labels})
     return x.view(FRAMES, rows, 10, *x.shape[-2:])
 
 
 # %% [markdown]
-# In the second one each draw of what is missing fades into another.
+# In the second one, of the first digits of the test split, each draw of what is missing fades into another.
 
 
 # %%
-def completions(run: Path, rows: int = 5, draws: int = 4, steps: int = 4) -> Tensor:
+def completions(run: Path, rows: int = ROWS, draws: int = 4, steps: int = 4) -> Tensor:
     """Return what was observed and draws of the rest, (frames, rows, 1 + draws, H, W)."""
     model = lb.load(run)
-    x, _ = next(lb.data.load("mnist").test.batches(100, seed=0))
-    x = x[torch.tensor([3, 18, 1, 4, 61])[:rows]]
+    x, c = next(lb.data.load("mnist", condition="label").test.batches(rows, seed=0))
     half = x.shape[-1] // 2
     mask = torch.ones_like(x)
-    for row, (down, across) in enumerate(
-        [(True, False), (False, True), (True, True), (True, False), (False, True)]
-    ):
-        mask[row, :, half if down else 0 :, half if across else 0 :] = 0
-    done = model.complete(x, mask, draws * steps, seed=1).x.view(steps, draws, rows, *x.shape[-2:])
+    mask[0::2, :, half:] = 0
+    mask[1::2, :, :, half:] = 0
+    done = model.complete(x, mask, draws * steps, c=c, seed=1).x.view(steps, draws, rows, *x.shape[-2:])
     at = torch.arange(FRAMES) * steps / FRAMES
     now, share = at.long(), ((at % 1 - 0.5) * 2).clamp(min=0).view(-1, 1, 1, 1, 1)
     shown = done[now] * (1 - share) + done[(now + 1) % steps] * share
@@ -85,7 +83,7 @@ def states(run: Path, problems: tuple[int, ...] = (0, 1, 2), n: int = 60) -> lis
         order = np.random.default_rng(0).permutation(n)
         for step in range(each):
             count = min(n, n * (step + 1) // (each // 2))
-            figure = Figure(figsize=(HEIGHT / 100, HEIGHT / 100), dpi=100)
+            figure = Figure(figsize=(ROWS * CELL / 100, ROWS * CELL / 100), dpi=100)
             ax = figure.add_axes((0.01, 0.01, 0.98, 0.98))
             problem.draw_on(ax)
             ax.plot(*drawn[order[:count]].T, ".", color=BLUE, markersize=4)
@@ -99,35 +97,39 @@ def states(run: Path, problems: tuple[int, ...] = (0, 1, 2), n: int = 60) -> lis
 
 
 # %%
-def grid(x: Tensor, width: int) -> Image.Image:
-    """Return examples (rows, columns, H, W) as a picture of a panel's height."""
-    tiles = x.permute(0, 2, 1, 3).flatten(2).flatten(0, 1).clamp(0, 1)
-    picture = Image.fromarray((255 * tiles.numpy()).astype(np.uint8))
-    return picture.resize((width, HEIGHT), Image.Resampling.BICUBIC).convert("RGB")
+def grid(x: Tensor) -> Image.Image:
+    """Return examples (rows, columns, H, W) as a picture, with a line between them."""
+    picture = Image.new("L", (CELL * x.shape[1], CELL * x.shape[0]), 110)
+    for row, examples in enumerate(x.clamp(0, 1)):
+        for column, example in enumerate(examples):
+            tile = Image.fromarray((255 * example.numpy()).astype(np.uint8))
+            tile = tile.resize((CELL - 1, CELL - 1), Image.Resampling.BICUBIC)
+            picture.paste(tile, (column * CELL, row * CELL))
+    return picture.convert("RGB")
 
 
 def main(runs: tuple[Path, Path, Path], out: Path) -> Path:
     """Write moving.webp: samples by class, completions, and states for a planner."""
     walk, filled, planned = by_class(runs[0]), completions(runs[1]), states(runs[2])
-    font = ImageFont.load_default(15)
-    wide, gap, top = 2 * WIDTH, 14, 26
+    font, top = ImageFont.load_default(15), 26
     frames = []
     for i in range(FRAMES):
-        frame = Image.new("RGB", (wide + 2 * WIDTH + 2 * gap, top + HEIGHT), "white")
-        draw, left = ImageDraw.Draw(frame), 0
-        for picture, words in (
-            (grid(walk[i], wide), "draw: ten classes, one style to a row"),
-            (grid(filled[i], WIDTH), "fill what is missing"),
-            (planned[i], "plan: states where paths pass"),
+        pictures = [grid(walk[i]), grid(filled[i]), planned[i]]
+        width = sum(picture.width + GAP for picture in pictures) - GAP
+        frame, left = Image.new("RGB", (width, top + ROWS * CELL), "white"), 0
+        for picture, words in zip(
+            pictures,
+            ("draw each class, in one style", "fill what is missing", "plan through gaps"),
+            strict=True,
         ):
             frame.paste(picture, (left, top))
-            draw.text((left, 3), words, INK, font)
-            left += picture.width + gap
+            ImageDraw.Draw(frame).text((left, 3), words, INK, font)
+            left += picture.width + GAP
         frames.append(frame)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "moving.webp"
     frames[0].save(
-        path, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, quality=55, method=6
+        path, save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, quality=50, method=4
     )
     return path
 

@@ -214,15 +214,14 @@ def test_toml_files_are_valid_configurations(page):
 def test_relative_links_and_pictures_resolve(page):
     text = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text()))
     broken = []
-    for match in _LINK.finditer(text):
-        target, _, anchor = match["target"].partition("#")
+    targets = [match["target"] for match in _LINK.finditer(text)]
+    for whole in [*targets, *re.findall(r'\bsrc(?:set)?="([^"]*)"', text)]:
+        target, _, anchor = whole.partition("#")
         if re.match(r"[a-z]+:", target):
             continue
         path = page if not target else page.parent / target
-        if not path.exists():
-            broken.append(match["target"])
-        elif anchor and path.suffix == ".md" and anchor not in _anchors(path):
-            broken.append(match["target"])
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in _anchors(path)):
+            broken.append(whole)
     assert not broken
 
 
@@ -231,6 +230,19 @@ def _anchors(page: Path) -> set[str]:
 
     headings = re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", page.read_text()), re.M)
     return {slugify(re.sub(r"[`*]", "", heading), "-") for heading in headings}
+
+
+def test_the_readme_is_short_its_picture_small_and_its_citation_that_of_the_file():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 100
+    assert (DOCS / "images" / "moving.webp").stat().st_size < 500_000
+    cited = dict(
+        re.findall(r"^(title|version|license): \"?([^\"\n]*)", (ROOT / "CITATION.cff").read_text(), re.M)
+    )
+    assert f"title = {{{cited['title']}}}" in text
+    assert f"version = {{{cited['version']}}}" in text
+    assert cited["version"] == lb.__version__
+    assert f"Licence: {cited['license']}" in text
 
 
 def test_no_page_is_left_out_of_the_navigation():

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from .data import Data, DataSpec, Split
 from .data.identity import digest
 from .data.tables import import_pandas
 from .defaults import describe_model
-from .display import Picture, digits_of, flat, html_table, signed
+from .display import Picture, aligned, clock, digits_of, flat, html_table, signed, wrapped
 from .errors import ConfigError, DataError, brief, listed, suggest
 from .evaluation import NLL, Bound, Options, active_units, bits_per_dim, bound, nll
 from .evaluation.proposals import Proposal, name_of
@@ -208,7 +207,7 @@ class Comparison:
             "active": [
                 None if r.latent is None else f"{r.active_units:.3g}/{r.latent:.3g}" for r in self.rows
             ],
-            "time": [None if r.seconds is None else _time(r.seconds) for r in self.rows],
+            "time": [None if r.seconds is None else clock(r.seconds) for r in self.rows],
         }
         shown = {name: texts for name, texts in columns.items() if any(text is not None for text in texts)}
         rows = [[text or "—" for text in row] for row in zip(*shown.values(), strict=True)]
@@ -216,21 +215,23 @@ class Comparison:
 
     def __str__(self) -> str:
         table, *more = self._laid_out()
-        lines = [*_filled(self.heading), "", *table, "", *_filled(f"{self.verdict}.")]
+        lines = [*wrapped(self.heading, _WIDTH), "", *table, "", *wrapped(f"{self.verdict}.", _WIDTH)]
         for part in more:
             lines += ["", *part]
-        return "\n".join(lines + [line for w in self.warnings for line in ("", *_filled(f"warning: {w}"))])
+        return "\n".join(
+            lines + [line for w in self.warnings for line in ("", *wrapped(f"warning: {w}", _WIDTH))]
+        )
 
     __repr__ = __str__
 
     def _laid_out(self) -> list[list[str]]:
         """Return the table and what differs as lines that fit: below it by run, as columns of it, or by value."""
         heads, rows = self.cells()
-        table, names = _aligned(heads, rows), [r.name for r in self.rows]
+        table, names = aligned(heads, rows), [r.name for r in self.rows]
         if not self.differences:
             return [table, *([["The configurations do not differ."]] if self.protocol["source"] else [])]
         shown = {key: [_shown(values[name]) for name in names] for key, values in self.differences.items()}
-        below = _aligned(["configuration", *names], [[key, *texts] for key, texts in shown.items()])
+        below = aligned(["configuration", *names], [[key, *texts] for key, texts in shown.items()])
         if max(map(len, below)) <= _WIDTH:
             return [table, below]
         ends = [key.split(".")[-1] for key in shown]
@@ -241,7 +242,7 @@ class Comparison:
                 [*(row[i] for i in kept), *own]
                 for row, own in zip(rows, zip(*shown.values(), strict=True), strict=True)
             ]
-            lines = _aligned([*(heads[i] for i in kept), *keys], wide)
+            lines = aligned([*(heads[i] for i in kept), *keys], wide)
             if max(map(len, lines)) <= _WIDTH:
                 return [lines]
         lines = ["configuration"]  # each value with the runs that have it
@@ -249,7 +250,8 @@ class Comparison:
             having: dict[str, list[str]] = {}
             for name, text in zip(names, texts, strict=True):
                 having.setdefault(text, []).append(name)
-            lines += _filled(f"  {key}: " + "; ".join(f"{v} ({listed(who, 8)})" for v, who in having.items()))
+            texts_of = "; ".join(f"{value} ({listed(who, 8)})" for value, who in having.items())
+            lines += wrapped(f"  {key}: {texts_of}", _WIDTH)
         return [table, lines]
 
     def to_dict(self) -> dict[str, Any]:
@@ -732,27 +734,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "—" if value is None else brief(value, 40)[1:-1] if isinstance(value, str) else brief(value, 40)
-
-
-def _time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _filled(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
-
-
-def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return [
-        "  ".join(
-            [f"{row[0]:{widths[0]}}", *(f"{t:>{w}}" for t, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in (heads, *rows)
-    ]
 
 
 def _latex(text: str) -> str:

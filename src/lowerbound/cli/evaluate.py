@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..display import signed
+from ..display import signed, wrapped
 from ..errors import ConfigError, DataError, RunError, listed
 from .options import QuietOption, SamplesOption, number, one_of
 from .task import Task, on_run
-from .writing import wrapped
 
 if TYPE_CHECKING:
     from ..data import Split
@@ -90,7 +89,7 @@ def evaluate(
         _keep(numbers, task.run)
     for warning in numbers["warnings"]:
         if _worth_it(warning, task.run):
-            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
+            print("", *wrapped(f"warning: {warning}"), sep="\n", file=sys.stderr)
     if not quiet and not as_json and (there > most or samples < _PAPERS):
         source = f" {task.source}" if task.source else ""
         more = f"lowerbound evaluate {task.run}{source} --samples {_PAPERS} --all"
@@ -104,7 +103,7 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
     bits = "" if numbers["bits_per_dim"] is None else f"; {numbers['bits_per_dim']:.3f} bits/dim"
     how = f"({numbers['proposal']}, S = {numbers['samples']}{bits})"
     said = f"log p({x}) = {value} nats {how}; {numbers['verdict']}: {numbers['reason']}"
-    return wrapped(said).splitlines()
+    return wrapped(said)
 
 
 def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
@@ -124,7 +123,7 @@ def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
         lines.append(
             f"given {own}: the density is p(x | {own}), at each example's own {own}, the sum of its counts"
         )
-    return [row for line in lines for row in wrapped(line).splitlines()]
+    return [row for line in lines for row in wrapped(line)]
 
 
 def _worth_it(warning: str, run: Path) -> bool:

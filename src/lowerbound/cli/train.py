@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..display import signed
+from ..display import signed, wrapped
 from ..errors import ConfigError
 from ..names import merge, parse_assignment, words
 from ..presets import PRESETS
@@ -36,7 +36,6 @@ from .options import (
     settings_like,
     sources_here,
 )
-from .writing import wrapped
 
 _FLAGS = "the command line"
 
@@ -213,9 +212,10 @@ def train(
     )
     pictures = write_pictures(folder, run.model, data, run.history) if _first_process() else []
     if not quiet:
-        print("\n".join(map(wrapped, _outcome(run, folder, pictures))), file=sys.stderr)
+        for line in _outcome(run, folder, pictures):
+            print(*wrapped(line), sep="\n", file=sys.stderr)
         for warning in _warnings(run, data) if run.stopped != "interrupted" else ():
-            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
+            print("", *wrapped(f"warning: {warning}"), sep="\n", file=sys.stderr)
     _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
@@ -413,8 +413,8 @@ def _outcome(run: Run, folder: Path, pictures: Sequence[Path]) -> list[str]:
         if run.stopped == "early":
             lines[0] += f": no better validation in the last {len(valid) - number} evaluations"
         bits = f", {run.best['bits_per_dim']:.3f} bits/dim" if "bits_per_dim" in run.best else ""
-        kept = f"evaluation {number} of {len(valid)} (epoch {run.best['epoch']:.4g})"
-        lines.append(f"best validation bound on log p(x): {signed(run.best['bound'])} nats{bits}, at {kept}")
+        when = f"epoch {run.best['epoch']:.4g} (evaluation {number} of {len(valid)})"
+        lines.append(f"best validation bound: {signed(run.best['bound'])} nats{bits}, at {when}")
     if run.stopped == "interrupted":
         return [*lines, f"next:    lowerbound train --resume --out {folder}"]
     shown = next((path for path in pictures if path.name == "samples.png"), None)

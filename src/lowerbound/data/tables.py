@@ -177,7 +177,7 @@ def _labels(frame: DataFrame, label: str, name: str) -> np.ndarray:
 def _in_words(frame: DataFrame, name: str) -> Any:
     """A column; true and false, which become names of classes, as the file writes them."""
     form, _ = frame.attrs.get("forms", {}).get(name, (None, ""))
-    column = frame[[name]]
+    column = frame.loc[:, [name]]
     return (as_written(column, {name: (form, "")}) if form and column[name].dtype.kind == "b" else column)[
         name
     ]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..display import signed
+from ..display import clock, signed
 from ..progress import Advance, progress_bar
 
 _SILENCE = 8.0  # seconds without a line after which there is one, with or without an evaluation
@@ -68,7 +68,7 @@ class Console:
         done = self._done - (self._from or 0.0)
         left = (now - self._began) * (1 - self._done) / done if done > 0 else None
         where = f"{self._done:4.0%}" + ("" if epoch is None else f" · epoch {epoch:.4g}")
-        ends = [] if left is None or self._done >= 1 else [f"{_time(left)} left"]
+        ends = [] if left is None or self._done >= 1 else [f"{clock(left)} left"]
         print(" · ".join([where, *filter(None, parts), *ends]), file=sys.stderr, flush=True)
 
 
@@ -102,9 +102,3 @@ def _value(value: float) -> str:
 
 def _short(rate: float) -> str:
     return f"{rate / 1000:.3g}k" if rate >= 1000 else f"{rate:.0f}"
-
-
-def _time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
