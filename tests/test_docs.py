@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import lowerbound as lb
 from lowerbound.cli.commands import app
 from lowerbound.names import known
 from lowerbound.overrides import all_names, check_overrides, parse_assignment
