@@ -94,7 +94,7 @@ def compare(x: Tensor, pairs: int = 2000) -> dict[str, float]:
 # %% [markdown]
 # ## The model
 #
-# Two of its slots need a thought.
+# Two of its parts need a thought.
 #
 # - σ of the decoder's Gaussian is fixed, at 0.05, below the ring's thickness of 0.066 (the standard deviation of its
 #   radius). A learned σ ends in a trap here: the ring has the same variance in all directions, and a model that

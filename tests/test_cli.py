@@ -641,7 +641,7 @@ def test_score(call, table):
     numbers = [int(row[0]) for row in body]
     values = np.array([row[1:3] for row in body], float)
     assert values.shape == (6, 2)
-    assert f"mean log p(x) {values[:, 0].mean():.3f} ± " in err
+    assert f"mean log p(x) −{-values[:, 0].mean():.3f} ± " in err
     assert ((values[:, 1] >= 1) & (values[:, 1] <= 50)).all()
     data = lb.data.load(table.parent / "t.csv", label_column="kind")
     x = data.test.batch(torch.arange(6))[0]

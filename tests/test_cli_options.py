@@ -15,7 +15,7 @@ from lowerbound.cli.options import DATASETS, settings_like
 from lowerbound.cli.train import layers
 from lowerbound.data.load import NAMES
 from lowerbound.data.masks import MASK_RULES
-from lowerbound.names import mistakes, parse_assignment
+from lowerbound.names import mistakes, nested, parse_assignment
 
 COMMANDS = typer.main.get_command(commands.app).commands
 
@@ -70,7 +70,7 @@ def test_every_flag_names_an_option_that_there_is():
     for name, paths in checks.FLAGS.items():
         assert name in there
         for path in paths:
-            assert not list(mistakes(parse_assignment(f"{path}=mlp")))
+            assert not list(mistakes(nested(path, None)))
 
 
 def test_columns_that_are_dropped_are_laid_over_a_schema_of_the_user(tmp_path):
@@ -131,6 +131,50 @@ def test_a_wrong_name_leads_to_the_one_that_is_meant_in_whatever_section(text, r
     (mistake,) = mistakes(parse_assignment(text))
     assert mistake.right == right
     assert right is None or repr(right) in mistake.message or repr(right.split(".")[-1]) in mistake.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "right"),
+    [
+        ("training.epochs=0", "training.epochs must be positive; got 0", None),
+        ("training.betas=0.9,1.5", "must be two numbers, at least 0 and below 1", None),
+        ("training.batch_size=2.5", "training.batch_size must be a whole number; got 2.5", None),
+        ("training.batch_size=true", "training.batch_size must be a whole number; got True", None),
+        ("training.keep=bst", "training.keep cannot be 'bst'; did you mean 'best'?", "best"),
+        ("data.binarize=dynamc", "did you mean 'dynamic'?", "dynamic"),
+        ("data.dequantize=maybe", "data.dequantize must be true or false; got 'maybe'", None),
+        ("latent=0", "a positive integer; got 0", None),
+        ("network.hidden=wide", "network.hidden must be a list of whole numbers", None),
+        ("prior={type = 'flow', hidden = 'x'}", "prior.hidden must be", None),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_known_without_torch(text, words, right):
+    (mistake,) = mistakes(parse_assignment(text))
+    assert words in mistake.message
+    assert mistake.right == right
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training.epochs=1",
+        "training.clip=1",
+        "latent=[2,3]",
+        "network.hidden=8",
+        "objective.beta=4",
+        "data.schema=x",
+    ],
+)
+def test_a_value_that_may_be_meant_is_none(text):
+    assert not list(mistakes(parse_assignment(text)))
+
+
+def test_a_sweep_is_checked_before_torch_is_imported(call):
+    tried = ("--set", "training.epochs=0,1", "--set", "prior.type=flw,flow", "--set", "objective.bta=1..2")
+    code, _, err = call("sweep", "digits", *tried)
+    assert (code, err.count("\n  - ")) == (2, 3)
+    for words in ("epochs must be positive", "did you mean 'flow'", "did you mean 'beta'"):
+        assert err.count(words) == 1
 
 
 @pytest.mark.parametrize(

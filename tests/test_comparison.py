@@ -131,6 +131,74 @@ def test_a_value_that_is_not_finite_is_last():
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["runs"][1]["log_p"] is None
 
 
+# ---------------------------------------------------------------------------------------------- several seeds
+def of_seeds(values, differences):
+    """A comparison of runs by name, each with the same log p(x) of both of its examples."""
+    found = compare({name: result([value - 1, value + 1]) for name, value in values.items()})
+    return dataclasses.replace(found, differences=differences)
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_row():
+    values = {"wide-0": -2.0, "wide-1": -2.4, "slim-0": -3.0, "slim-1": -3.4}
+    seeds = {name: int(name[-1]) for name in values}
+    latent = {name: 8 if name[0] == "w" else 2 for name in values}
+    found = of_seeds(values, {"training.seed": seeds, "model.latent": latent}).over_seeds()
+    wide, slim = found.rows
+    assert (wide.name, slim.name, wide.runs, slim.runs) == ("wide-*", "slim-*", 2, 2)
+    assert wide.log_p == pytest.approx(-2.2)
+    assert wide.log_p_stderr == pytest.approx(0.2)  # the sd of two numbers 0.4 apart is 0.4 / √2
+    assert (wide.difference, slim.difference) == (0, pytest.approx(-1.0))
+    assert slim.difference_stderr == pytest.approx(0.08**0.5)  # of means that do not depend on each other
+    assert found.differences == {"model.latent": {"wide-*": 8, "slim-*": 2}}
+    assert found.protocol["stderr"] == "over seeds"
+    # 3.5 standard errors are not enough with two degrees of freedom: t is 4.3
+    assert "slim-* cannot be told from it" in found.verdict
+    assert "± over seeds" in found.heading
+    assert "seeds" in str(found).splitlines()[2].split()
+    assert found.over_seeds() == found
+
+
+def test_more_seeds_tell_the_settings_apart():
+    values = {f"{name}{i}": base + 0.2 * i for name, base in (("a", -2.0), ("b", -3.0)) for i in range(3)}
+    found = of_seeds(
+        values, {"data.options.seed": {n: n[1] for n in values}, "latent": {n: n[0] for n in values}}
+    ).over_seeds()
+    assert found.verdict == "a* is best, by 1.00 ± 0.16 nats before b*"
+
+
+def test_a_single_seed_has_no_error_and_is_told_from_nothing():
+    values = {"000": -2.0, "001": -2.2, "002": -9.0}
+    differences = {
+        "training.seed": {"000": 0, "001": 1, "002": 0},
+        "latent": {"000": 2, "001": 2, "002": 4},
+    }
+    found = of_seeds(values, differences).over_seeds()
+    assert [row.name for row in found.rows] == ["000, 001", "002"]
+    assert math.isnan(found.rows[1].log_p_stderr)
+    assert "002 cannot be told from it: one seed has no error" in found.verdict
+    assert "nan" not in str(found) + found.to_markdown() + found.to_latex()
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["runs"][1]["log_p_stderr"] is None
+    assert len(found.plot()) > 1000
+
+
+def test_one_setting_is_one_row():
+    found = of_seeds({"a": -2.0, "b": -2.4}, {"training.seed": {"a": 0, "b": 1}}).over_seeds()
+    assert [row.name for row in found.rows] == ["a, b"]
+    assert found.verdict == "2 seeds of one model"
+
+
+def test_where_no_two_runs_differ_in_the_seed_alone_each_stays():
+    values = {"a": -2.0, "b": -2.4}
+    for same in (
+        {},
+        {"training.seed": {"a": 1, "b": 1}},
+    ):  # results of which nothing is known; one run and its copy
+        found = of_seeds(values, same)
+        assert found.over_seeds() is found
+    found = of_seeds(values, {"training.seed": {"a": 0, "b": 1}, "latent": {"a": 2, "b": 4}})
+    assert found.over_seeds() is found
+
+
 # ------------------------------------------------------------------------------------------------ refusals
 @pytest.mark.parametrize(
     ("a", "b", "words"),
@@ -271,6 +339,14 @@ def test_the_command(runs, tmp_path, capsys):
     assert ended("compare", a) == 2
     assert "at least two runs" in capsys.readouterr().err
     assert ended("compare", a, b, "--out", tmp_path / "c.png") == 2  # it is there
+
+
+def test_the_command_averages_over_seeds(tmp_path, capsys):
+    paths = [str(saved(tmp_path / f"a-{seed}", seed=seed)) for seed in range(2)]
+    assert ended("compare", *paths, "-k", 5, "--limit", 20, "-q") == 0
+    assert "a-*" in capsys.readouterr().out
+    assert ended("compare", *paths, "-k", 5, "--limit", 20, "-q", "--each") == 0
+    assert "a-1" in capsys.readouterr().out
 
 
 def test_a_folder_of_runs_is_no_data_either(runs):

@@ -817,3 +817,33 @@ def test_groups_of_a_file_come_from_a_file(tmp_path):
     np.savez(tmp_path / "own.npz", train=X, valid=X, test=X)
     with pytest.raises(ConfigError, match=r"groups= is for sources without a split of their own"):
         load(tmp_path / "own.npz", groups=tmp_path / "groups.npy")
+
+
+@pytest.mark.parametrize("use", ["label_column", "condition"])
+def test_classes_of_true_and_false_are_written_as_in_the_file(tmp_path, use):
+    def table(name, words):
+        lines = [f"{i / 7:.3f},{words[i % 3 == 0]}" for i in range(60)]
+        (tmp_path / name).write_text("\n".join(["x,active", *lines]) + "\n")
+        return tmp_path / name
+
+    data = load(table("r.csv", ("FALSE", "TRUE")), **{use: "active"})
+    known = data.spec.classes if use == "label_column" else data.spec.conditions[0].classes
+    assert known == ("FALSE", "TRUE")
+    # Another program writes them in other letters, and Python as it does.
+    for words in (("false", "true"), ("False", "True")):
+        own = {"label_column": "active"} if use == "label_column" else {}
+        like = load_like(table("n.csv", words), data.spec, **own)
+        assert (like.spec.classes if use == "label_column" else like.spec.conditions[0].classes) == known
+        part = like.all
+        numbers = part.labels if use == "label_column" else part.condition("active")
+        assert numbers.tolist() == [int(i % 3 == 0) for i in range(60)]
+
+
+def test_inspect_writes_true_and_false_as_the_file_does(tmp_path):
+    from lowerbound.data.schema import words
+
+    (tmp_path / "t.csv").write_text(
+        "x,a\n" + "".join(f"{i / 7:.3f},{('FALSE', 'TRUE')[i % 2]}\n" for i in range(60))
+    )
+    table = load(tmp_path / "t.csv").spec.table
+    assert words(table[1])[1] == "FALSE, TRUE"

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import lowerbound as lb
 from lowerbound.cli.commands import app
 from lowerbound.names import known
 from lowerbound.overrides import all_names, check_overrides, parse_assignment
@@ -214,15 +215,14 @@ def test_toml_files_are_valid_configurations(page):
 def test_relative_links_and_pictures_resolve(page):
     text = re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text()))
     broken = []
-    for match in _LINK.finditer(text):
-        target, _, anchor = match["target"].partition("#")
+    targets = [match["target"] for match in _LINK.finditer(text)]
+    for whole in [*targets, *re.findall(r'\bsrc(?:set)?="([^"]*)"', text)]:
+        target, _, anchor = whole.partition("#")
         if re.match(r"[a-z]+:", target):
             continue
         path = page if not target else page.parent / target
-        if not path.exists():
-            broken.append(match["target"])
-        elif anchor and path.suffix == ".md" and anchor not in _anchors(path):
-            broken.append(match["target"])
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in _anchors(path)):
+            broken.append(whole)
     assert not broken
 
 
@@ -231,6 +231,19 @@ def _anchors(page: Path) -> set[str]:
 
     headings = re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", page.read_text()), re.M)
     return {slugify(re.sub(r"[`*]", "", heading), "-") for heading in headings}
+
+
+def test_the_readme_is_short_its_picture_small_and_its_citation_that_of_the_file():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 100
+    assert (DOCS / "images" / "moving.webp").stat().st_size < 500_000
+    cited = dict(
+        re.findall(r"^(title|version|license): \"?([^\"\n]*)", (ROOT / "CITATION.cff").read_text(), re.M)
+    )
+    assert f"title = {{{cited['title']}}}" in text
+    assert f"version = {{{cited['version']}}}" in text
+    assert cited["version"] == lb.__version__
+    assert f"Licence: {cited['license']}" in text
 
 
 def test_no_page_is_left_out_of_the_navigation():
@@ -399,7 +412,7 @@ def test_the_names_that_are_known_without_torch_are_those_of_the_registry():
 
 
 def _write_names() -> None:
-    lines = [f"{json.dumps(section)}: {json.dumps(names)}" for section, names in all_names().items()]
+    lines = [f"{json.dumps(section)}: {json.dumps(types)}" for section, types in all_names().items()]
     (ROOT / "src" / "lowerbound" / "names.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 

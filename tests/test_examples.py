@@ -53,6 +53,24 @@ def test_samples_of_a_run_are_those_of_its_model(example, tmp_path):
     assert path.read_bytes() == lb.report.image_grid(lb.load(tmp_path / "run").sample(8, seed=0), 4)
 
 
+def test_the_moving_picture_goes_round_and_shows_what_was_observed(example, tmp_path, monkeypatch):
+    moving = example("moving")
+    monkeypatch.setattr(moving, "FRAMES", 4)
+    data = lb.data.load("digits", condition="label")
+    lb.fit(lb.VAE.for_data(data, latent=2), data, epochs=1, out=tmp_path / "run", progress=False)
+    walk = moving.by_class(tmp_path / "run", rows=2)
+    assert walk.shape == (4, 2, 10, 8, 8)
+    assert walk.std(0).max() > 0.01
+    monkeypatch.setattr(moving.lb.data, "load", lambda *_, **__: data)
+    filled = moving.completions(tmp_path / "run", rows=2, draws=3, steps=2)
+    assert filled.shape == (4, 2, 4, 8, 8)
+    assert (
+        filled[:, 0, :, :4] == filled[0, 0, 0, :4]
+    ).all()  # the upper half of the first is known in every frame
+    assert (filled[:, 0, 0, 4:] == 0.5).all()
+    assert moving.grid(walk[0]).size == (10 * moving.CELL, 2 * moving.CELL)
+
+
 def test_gradient_variances_follow_their_closed_forms(example, tmp_path):
     numbers = example("gradient_variance").main(tmp_path, quick=True)
     assert list(numbers) == ["score function", "score function with a baseline", "reparameterised"]

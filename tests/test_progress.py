@@ -79,6 +79,6 @@ def test_elsewhere_a_line_tells_the_time_left_once_it_is_known(monkeypatch):
     lines = said(monkeypatch, io.StringIO(), "solving", 4, True, unit="problems", steps=3).splitlines()
     assert lines == [
         "solving: 1 of 4 problems",  # too early to tell
-        "solving: 2 of 4 problems 0:04 left",
-        "solving: 3 of 4 problems 0:02 left",
+        "solving: 2 of 4 problems · 0:04 left",
+        "solving: 3 of 4 problems · 0:02 left",
     ]

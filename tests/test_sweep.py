@@ -141,10 +141,10 @@ def test_all_combinations_are_trained_and_compared_on_the_validation_split(sourc
         assert config["training"]["seed"] == trial.choices["training.seed"]
     table = sweep.compared(samples=10)
     assert table.protocol["split"] == "valid"
-    assert set(table.differences) == {"objective.beta", "training.seed"}
-    assert table.best in {t.name for t in sweep.best()}
+    assert set(table.differences) == {"objective.beta"}
+    assert {row.name: row.runs for row in table.rows} == {"000, 001": 2, "002, 003": 2}
     again = Sweep.opened(tmp_path / "s")
-    assert [t.name for t in again.best()] == [t.name for t in sweep.best()]
+    assert again.settings() == sweep.settings()
     assert again.run(tell=pytest.fail)  # nothing is left to do
 
 
@@ -210,6 +210,37 @@ def test_the_command(source, tmp_path, capsys):
     assert "name the data" in capsys.readouterr().err
     with pytest.raises(lb.errors.DataError, match="is the folder of a run"):
         lb.data.load(out)
+
+
+@pytest.mark.runs
+def test_what_a_file_says_holds_for_all_runs_and_seeds_are_averaged(source, tmp_path, capsys):
+    out, file = tmp_path / "s", tmp_path / "small.toml"
+    file.write_text("latent = 1\n[network]\nhidden = [4]\n[training]\nbatch_size = 20\nepochs = 9\n")
+    tried = ["--set", "objective.beta=1,4", "--set", "training.seed=0,1"]
+    assert ended("sweep", source, "--config", file, *tried, "--epochs", 1, "--out", out, "-k", 30) == 0
+    table, err = capsys.readouterr()
+    config = json.loads((out / "003" / "config.json").read_text())
+    assert config["model"]["encoder"]["hidden"] == [4]
+    assert (config["training"]["batch_size"], config["training"]["epochs"]) == (20, 1)
+    names = [line.split("  ")[0] for line in table.splitlines()]
+    assert {"000, 001", "002, 003"} <= set(names)
+    assert "± over seeds" in table
+    best, *_ = (name for name in names if name in ("000, 001", "002, 003"))
+    assert f"lowerbound compare {' '.join(str(out / name) for name in best.split(', '))}" in err
+    assert ended("sweep", source, "--config", tmp_path / "smal.toml", *tried) == 2
+    assert "small.toml" in capsys.readouterr().err
+
+
+def test_the_best_settings_are_shown_with_all_their_seeds(tmp_path):
+    sweep = Sweep(tmp_path, "digits", {"latent": [1, 2, 3, 4], "training.seed": [0, 1, 2]}, BASE)
+    for latent, bounds in ((1, (-9, -9, -1)), (2, (-5, -5, -5)), (3, (-6, -6, -6)), (4, (-7, -7, -8))):
+        for seed, bound in enumerate(bounds):
+            choices = {"latent": latent, "training.seed": seed}
+            sweep.trials.append(Trial(f"{len(sweep.trials):03}", choices, "finished", bound))
+    assert [trials[0].choices["latent"] for trials in sweep.settings()] == [2, 3, 1, 4]
+    assert [trial.name for trials in sweep.shown() for trial in trials] == [
+        f"{number:03}" for number in (3, 4, 5, 6, 7, 8, 0, 1, 2)
+    ]
 
 
 def test_a_folder_without_a_sweep_or_with_a_damaged_one(tmp_path):

@@ -5,7 +5,8 @@ The estimates of log p(x) of two runs on one example are paired: of their differ
 .. math:: \bar d = \frac1n \sum_i \left(\log p_b(x_i) - \log p_a(x_i)\right), \qquad
     \mathrm{se} = \frac{\mathrm{sd}(d)}{\sqrt n}
 
-the standard error is smaller than that of either value, for what makes an example hard is hard for both.
+the standard error is smaller than that of either value, for what makes an example hard is hard for both. Of runs that
+differ in the seed alone ``Comparison.over_seeds`` makes one row: then every error is over the seeds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 import math
 import os
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from .data import Data, DataSpec, Split
 from .data.identity import digest
 from .data.tables import import_pandas
 from .defaults import describe_model
-from .display import Picture, flat, html_table
+from .display import Picture, aligned, clock, digits_of, flat, html_table, signed, wrapped
 from .errors import ConfigError, DataError, brief, listed, suggest
 from .evaluation import NLL, Bound, Options, active_units, bits_per_dim, bound, nll
 from .evaluation.proposals import Proposal, name_of
@@ -47,18 +47,21 @@ _LESS = ("time", "bits/dim", "active", "KL")  # columns that make room for optio
 _SECTIONS = ("lowerbound", "model", "objective", "training")
 _TRAINED = {"epochs": "epoch", "seconds": "seconds"}
 _WHERE = ("root", "split_by")  # what of a run's data says where they lie
+_SEEDS = ("training.seed", "data.options.seed")
 
 
 @dataclass(frozen=True)
 class Row:
-    """The numbers of one run; None where a run has none. All but the last five are in nats per example.
+    """The numbers of one run, or means over those of several seeds; None where there are none.
+
+    All but the last six are in nats per example.
 
     Attributes:
-        name: The run.
+        name: The run, or runs.
         log_p: Mean of log p(x); higher is better.
-        log_p_stderr: Its standard error over the examples.
+        log_p_stderr: Its standard error over the examples, or the seeds; NaN for one seed.
         difference: ``log_p`` less that of the best run.
-        difference_stderr: Its standard error, paired over the examples.
+        difference_stderr: Its standard error, paired over the examples, or that of two means over seeds.
         elbo: The evidence lower bound, with one sample.
         kl: Its second term.
         bits_per_dim: −``log_p`` in bits per value of x, of discrete data; lower is better.
@@ -69,6 +72,7 @@ class Row:
         parameters: Numbers that were learned.
         epochs: Passes over the training data.
         seconds: Training time.
+        runs: How many runs it is.
     """
 
     name: str
@@ -81,11 +85,12 @@ class Row:
     bits_per_dim: float | None = None
     ess_median: float | None = None
     khat_share_bad: float | None = None
-    active_units: int | None = None
-    latent: int | None = None
-    parameters: int | None = None
+    active_units: float | None = None
+    latent: float | None = None
+    parameters: float | None = None
     epochs: float | None = None
     seconds: float | None = None
+    runs: int = 1
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,19 +120,58 @@ class Comparison:
         """Which run is best, and whether the others can be told from it, in a sentence."""
         first, *others = (r for r in self.rows if math.isfinite(r.log_p) or r is self.rows[0])
         if not others:
-            return (
+            finite = math.isfinite(first.log_p)
+            one = (
                 f"{first.name} has the only finite value"
-                if math.isfinite(first.log_p)
-                else "no value is finite"
+                if self.rows[1:]
+                else f"{first.runs} seeds of one model"
             )
-        close = [r.name for r in others if not -r.difference > 2 * r.difference_stderr]
+            return one if finite else "no value is finite"
+        close = [r.name for r in others if not -r.difference > self._reach(first, r) * r.difference_stderr]
         if close:
             whom = close[0] if len(close) == 1 else f"{', '.join(close[:-1])} and {close[-1]}"
-            said = f"{first.name} has the highest value, but {whom} cannot be told from it"
-            return f"{said}: within two standard errors"
+            how = "by a t-test over the seeds" if self._over_seeds else "within two standard errors"
+            if any(math.isnan(r.difference_stderr) for r in others):
+                how = "one seed has no error"
+            return f"{first.name} has the highest value, but {whom} cannot be told from it: {how}"
         second, error = others[0], others[0].difference_stderr
-        lead = _value(-second.difference, error, _digits([error]))
+        lead = signed(-second.difference, digits_of([error]), error)
         return f"{first.name} is best, by {lead} nats before {second.name}"
+
+    @property
+    def _over_seeds(self) -> bool:
+        return self.protocol.get("stderr") == "over seeds"
+
+    def _reach(self, *rows: Row) -> float:
+        """Return how many standard errors a difference from nothing has in one of 20 cases."""
+        from scipy.special import stdtrit
+
+        free = sum(row.runs - 1 for row in rows)
+        return float(stdtrit(free, 0.975)) if self._over_seeds and free else 2.0
+
+    def over_seeds(self) -> Comparison:
+        """Return the comparison with one row for runs that differ in the seed alone, and errors over the seeds.
+
+        It is this one if each setting has one seed. That the test examples are but some is no part of the error.
+        """
+        seeds = [of for key, of in self.differences.items() if key in _SEEDS]
+        kept = {key: of for key, of in self.differences.items() if key not in _SEEDS}
+        alike: dict[str, list[Row]] = {}
+        for row in self.rows:
+            alike.setdefault(json.dumps([of[row.name] for of in kept.values()]), []).append(row)
+        drawn = {json.dumps([of[row.name] for of in [*seeds, *kept.values()]]) for row in self.rows}
+        if len(alike) == len(self.rows) or len(drawn) < len(
+            self.rows
+        ):  # the same run again has no seed of its own
+            return self
+        rows = sorted(map(_mean, alike.values()), key=lambda row: (not math.isfinite(row.log_p), -row.log_p))
+        best = rows[0]
+        for i, row in enumerate(rows[1:], 1):
+            gap, error = row.log_p - best.log_p, math.hypot(row.log_p_stderr, best.log_p_stderr)
+            rows[i] = dataclasses.replace(row, difference=gap, difference_stderr=error)
+        members = {_together([row.name for row in group]): group[0].name for group in alike.values()}
+        found = {key: {name: of[one] for name, one in members.items()} for key, of in kept.items()}
+        return Comparison(rows, self.protocol | {"stderr": "over seeds"}, found, self.warnings)
 
     @property
     def heading(self) -> str:
@@ -143,23 +187,27 @@ class Comparison:
             ),
         )
         return ", ".join(f"{value}{words}" for value, words in named if value is not None) + (
-            "; nats, a lower bound" if str(of.get("kind")).startswith("a bound") else "; nats"
+            ("; nats, a lower bound" if str(of.get("kind")).startswith("a bound") else "; nats")
+            + (", ± over seeds" if self._over_seeds else "")
         )
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return headings and texts of the columns that have a number."""
         d, paired = (
-            _digits([getattr(r, f"{of}_stderr") for r in self.rows]) for of in ("log_p", "difference")
+            digits_of([getattr(r, f"{of}_stderr") for r in self.rows]) for of in ("log_p", "difference")
         )
-        behind = [_value(r.difference, r.difference_stderr, paired) for r in self.rows[1:]]
+        behind = [signed(r.difference, paired, r.difference_stderr) for r in self.rows[1:]]
         columns: dict[str, list[str | None]] = {
             "run": [r.name for r in self.rows],
-            self.protocol["quantity"]: [_value(r.log_p, r.log_p_stderr, d) for r in self.rows],
+            self.protocol["quantity"]: [signed(r.log_p, d, r.log_p_stderr) for r in self.rows],
             "difference": ["best", *behind],
+            "seeds": [str(r.runs) if any(r.runs > 1 for r in self.rows) else None for r in self.rows],
             "bits/dim": [None if r.bits_per_dim is None else f"{r.bits_per_dim:.3f}" for r in self.rows],
             "KL": [None if r.kl is None else f"{r.kl:.1f}" for r in self.rows],
-            "active": [None if r.latent is None else f"{r.active_units}/{r.latent}" for r in self.rows],
-            "time": [None if r.seconds is None else _time(r.seconds) for r in self.rows],
+            "active": [
+                None if r.latent is None else f"{r.active_units:.3g}/{r.latent:.3g}" for r in self.rows
+            ],
+            "time": [None if r.seconds is None else clock(r.seconds) for r in self.rows],
         }
         shown = {name: texts for name, texts in columns.items() if any(text is not None for text in texts)}
         rows = [[text or "—" for text in row] for row in zip(*shown.values(), strict=True)]
@@ -167,21 +215,23 @@ class Comparison:
 
     def __str__(self) -> str:
         table, *more = self._laid_out()
-        lines = [*_filled(self.heading), "", *table, "", *_filled(f"{self.verdict}.")]
+        lines = [*wrapped(self.heading, _WIDTH), "", *table, "", *wrapped(f"{self.verdict}.", _WIDTH)]
         for part in more:
             lines += ["", *part]
-        return "\n".join(lines + [line for w in self.warnings for line in ("", *_filled(f"warning: {w}"))])
+        return "\n".join(
+            lines + [line for w in self.warnings for line in ("", *wrapped(f"warning: {w}", _WIDTH))]
+        )
 
     __repr__ = __str__
 
     def _laid_out(self) -> list[list[str]]:
         """Return the table and what differs as lines that fit: below it by run, as columns of it, or by value."""
         heads, rows = self.cells()
-        table, names = _aligned(heads, rows), [r.name for r in self.rows]
+        table, names = aligned(heads, rows), [r.name for r in self.rows]
         if not self.differences:
             return [table, *([["The configurations do not differ."]] if self.protocol["source"] else [])]
         shown = {key: [_shown(values[name]) for name in names] for key, values in self.differences.items()}
-        below = _aligned(["configuration", *names], [[key, *texts] for key, texts in shown.items()])
+        below = aligned(["configuration", *names], [[key, *texts] for key, texts in shown.items()])
         if max(map(len, below)) <= _WIDTH:
             return [table, below]
         ends = [key.split(".")[-1] for key in shown]
@@ -192,7 +242,7 @@ class Comparison:
                 [*(row[i] for i in kept), *own]
                 for row, own in zip(rows, zip(*shown.values(), strict=True), strict=True)
             ]
-            lines = _aligned([*(heads[i] for i in kept), *keys], wide)
+            lines = aligned([*(heads[i] for i in kept), *keys], wide)
             if max(map(len, lines)) <= _WIDTH:
                 return [lines]
         lines = ["configuration"]  # each value with the runs that have it
@@ -200,7 +250,8 @@ class Comparison:
             having: dict[str, list[str]] = {}
             for name, text in zip(names, texts, strict=True):
                 having.setdefault(text, []).append(name)
-            lines += _filled(f"  {key}: " + "; ".join(f"{v} ({listed(who, 8)})" for v, who in having.items()))
+            texts_of = "; ".join(f"{value} ({listed(who, 8)})" for value, who in having.items())
+            lines += wrapped(f"  {key}: {texts_of}", _WIDTH)
         return [table, lines]
 
     def to_dict(self) -> dict[str, Any]:
@@ -291,10 +342,34 @@ class Comparison:
         rows = self.rows
         return intervals(
             [r.name for r in rows],
-            [(r.log_p, 1.96 * r.log_p_stderr) for r in rows],
-            [(r.difference, 1.96 * r.difference_stderr) for r in rows],
+            [(r.log_p, self._reach(r) * r.log_p_stderr) for r in rows],
+            [(r.difference, self._reach(rows[0], r) * r.difference_stderr) for r in rows],
             f"{self.protocol['quantity']}, nats",
         )
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    """Return the means over runs of several seeds, and the error of that of log p(x)."""
+    values = {
+        field.name: [v for row in rows if (v := getattr(row, field.name)) is not None]
+        for field in dataclasses.fields(Row)
+    }
+    means = {
+        name: sum(found) / len(found)
+        for name, found in values.items()
+        if found and name not in ("name", "runs")
+    }
+    error = standard_error(torch.tensor(values["log_p"], dtype=torch.float64)) if len(rows) > 1 else math.nan
+    own = {"difference": 0.0, "difference_stderr": 0.0, "log_p_stderr": error, "runs": len(rows)}
+    return Row(_together(values["name"]), **{**means, **own})
+
+
+def _together(names: Sequence[str]) -> str:
+    """Return one name for several runs: what they begin with, or some of them."""
+    prefix = os.path.commonprefix(names)  # noqa: RUF071, by letters as is meant
+    if len(names) == 1 or not prefix.strip("0123456789._-"):
+        return listed(sorted(names), 3)
+    return f"{prefix}*"
 
 
 class _Entry(NamedTuple):
@@ -384,7 +459,7 @@ def compare(
         results[entry.name] = found = nll(entry.model, entry.split, samples, proposal=proposal, **options)
         others[entry.name] = _numbers(entry, found, options)
         if options.get("progress"):
-            value = _value(-found.value, found.stderr, _digits([found.stderr]))
+            value = signed(-found.value, digits_of([found.stderr]), found.stderr)
             print(f"{entry.name}: {value} ({number} of {len(entries)})", file=sys.stderr, flush=True)
     configs = {entry.name: entry.config for entry in entries}
     seen = [
@@ -659,37 +734,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "—" if value is None else brief(value, 40)[1:-1] if isinstance(value, str) else brief(value, 40)
-
-
-def _digits(errors: Sequence[float]) -> int:
-    """Return the decimals that show two digits of the smallest error."""
-    known = [error for error in errors if math.isfinite(error) and error > 0]
-    return min(4, max(0, 1 - math.floor(math.log10(min(known))))) if known else 2
-
-
-def _value(number: float, error: float, digits: int) -> str:
-    return f"{number:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
-
-
-def _time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _filled(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
-
-
-def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    return [
-        "  ".join(
-            [f"{row[0]:{widths[0]}}", *(f"{t:>{w}}" for t, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in (heads, *rows)
-    ]
 
 
 def _latex(text: str) -> str:

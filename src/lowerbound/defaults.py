@@ -186,7 +186,7 @@ def _check_together(spec: DataSpec, chosen: Mapping[str, Options], modules: Mapp
 
 
 def _check_partners(chosen: Mapping[str, Any]) -> None:
-    """Refuse a slot beside another one than those it goes with, and the same for the blocks of which it is made."""
+    """Refuse a part next to another one than those it goes with, and the same for the blocks of which it is made."""
     named = {
         kind: options["blocks"]
         for kind, options in chosen.items()
@@ -321,7 +321,7 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
 
 
 def build_model(chosen: Mapping[str, Any], latent: Any, spec: DataSpec) -> VAE:
-    """Build the model from every slot's options; slots that are modules already are taken as they are."""
+    """Build the model from every part's options; those that are modules already are taken as they are."""
     shared: dict[str, Any] = {}
 
     def slot(kind: str, **derived: Any) -> Any:
@@ -380,7 +380,7 @@ def _build_condition(
 
 
 def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
-    """Let every slot begin where the data are; networks of the user's own are left as they are."""
+    """Let every part begin where the data are; networks of the user's own are left as they are."""
     for name, entry in model.condition.items() if model.condition is not None else ():
         if entry.starts:
             entry.start(data.train.distinct(name), model)
@@ -402,7 +402,7 @@ def _start(model: VAE, data: Any, modules: Mapping[str, nn.Module]) -> None:
 
 
 def starting_sample(split: Any, transform: nn.Module | None) -> torch.Tensor:
-    """Return transformed examples (N, *event), gaps filled, for slots to start from; the same at every call."""
+    """Return transformed examples (N, *event), gaps filled, for parts to start from; the same at every call."""
     n = max(1, min(_EXAMPLES, _VALUES // split.spec.dimensions))
     index = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:n].sort().values
     parts = (x.cpu() for x, _ in split.select(index.numpy()).batches(256))

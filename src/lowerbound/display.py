@@ -1,9 +1,12 @@
-"""How results show themselves in a notebook, and what is said of a package that is not installed."""
+"""How results show themselves as text and in a notebook, and what is said of a package that is not installed."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,45 @@ class Picture(bytes):
         path = Path(path).expanduser()
         path.write_bytes(self)
         return path
+
+
+def signed(value: float, digits: int = 2, error: float | None = None) -> str:
+    """Return a number with the minus sign of print, and its standard error unless that is None or NaN.
+
+    Example:
+        >>> signed(-24.183, 1, 0.28)
+        '−24.2 ± 0.3'
+    """
+    spread = "" if error is None or error != error else f" ± {error:.{digits}f}"
+    return f"{value:.{digits}f}{spread}".replace("-", "−")
+
+
+def digits_of(errors: Iterable[float]) -> int:
+    """Return the decimals that show two digits of the smallest error: what is behind them means nothing."""
+    known = [error for error in errors if math.isfinite(error) and error > 0]
+    return min(4, max(0, 1 - math.floor(math.log10(min(known))))) if known else 2
+
+
+def clock(seconds: float) -> str:
+    """Return a time as h:mm:ss, or m:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def wrapped(text: str, width: int | None = None) -> list[str]:
+    """Return the lines of a text, broken between words only; as wide as the terminal, up to 100, if not given."""
+    width = width or min(100, shutil.get_terminal_size().columns)
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in (heads, *rows)
+    ]
 
 
 def html_table(rows: Sequence[Sequence[object]], caption: str, heads: bool = True) -> str:

@@ -1,7 +1,7 @@
 """What a configuration can name, known without torch: a typing error is answered in a fraction of a second.
 
-``names.json`` has every section with its options, of a slot by type, read off the registry by
-``python tests/test_docs.py``. Values, and what is registered later, are checked by ``overrides``.
+``names.json`` has every section with its options by type and what these may be, read off the registry by
+``python tests/test_docs.py``. What values mean together, and what is registered later, ``overrides`` checks.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import ConfigError, brief, closest, suggest
 
 Options = Mapping[str, Any]
+_RANGE = re.compile(r"(?P<low>[-+.\de]+)\.\.(?P<high>[-+.\de]+)(?::(?P<scale>log|linear))?", re.I)
+_LISTS = tuple(f"data.{name}" for name in ("columns", "condition", "observed", "split", "image_size"))
 
 
 class Mistake(NamedTuple):
@@ -31,6 +36,23 @@ class Mistake(NamedTuple):
     message: str
     wrong: str
     right: str | None
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers between two others, both included.
+
+    Attributes:
+        low: The least.
+        high: The greatest.
+        log: Drawn evenly by their logarithm.
+        whole: Whole numbers only.
+    """
+
+    low: float
+    high: float
+    log: bool
+    whole: bool
 
 
 def merge(base: Options, over: Options) -> dict[str, Any]:
@@ -48,7 +70,7 @@ def merge(base: Options, over: Options) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """Return ``slot.option=value`` as a nested dict.
+    """Return ``part.option=value`` as a nested dict.
 
     The value is TOML; or else words or numbers with commas between them, a list; or else a plain word.
 
@@ -97,57 +119,149 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def parse_axis(text: str) -> tuple[str, list[Any] | Range]:
+    """Return a key and its values, of ``objective.beta=1,2,4`` or ``training.learning_rate=1e-4..1e-2``.
+
+    A range is logarithmic if its ends have a ratio of 10 or more; ``:log`` or ``:linear`` behind it says else.
+    What is one value is a list of one, and so is a list that an option of the data takes.
+
+    Raises:
+        ConfigError: a value cannot be read, or a range is empty.
+    """
+    key, equals, raw = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"--set needs KEY=VALUES, like objective.beta=1,2,4; got {text[:100]!r}")
+    if match := _RANGE.fullmatch(raw.strip()):
+        try:
+            low, high = float(match["low"]), float(match["high"])
+        except ValueError:
+            raise ConfigError(f"{key}: {raw} is no range; write LOW..HIGH, like 1e-4..1e-2") from None
+        if not (low < high and math.isfinite(high - low)):
+            raise ConfigError(f"{key}: the range {raw} is empty; write the smaller number first")
+        log = match["scale"] == "log" if match["scale"] else low > 0 and high >= 10 * low
+        if log and low <= 0:
+            raise ConfigError(f"{key}: a logarithmic range begins above 0; got {raw}")
+        return key, Range(low, high, log, not re.search(r"[.e]", match["low"] + match["high"], re.I))
+    parts = [raw] if key in _LISTS else _parts(raw)
+    if ".." in raw and not key.startswith("data."):
+        raise ConfigError(f"{key}: {raw[:100]} is no range; write LOW..HIGH, like 1e-4..1e-2")
+    return key, [
+        functools.reduce(dict.__getitem__, key.split("."), parse_assignment(f"{key}={part}"))
+        for part in parts
+    ]
+
+
+def _parts(raw: str) -> list[str]:
+    """Return what stands between commas that no bracket or quote holds."""
+    parts, depth, quote = [""], 0, ""
+    for letter in raw:
+        quote = "" if letter == quote else letter if not quote and letter in "\"'" else quote
+        depth += 0 if quote else (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part for part in parts if part.strip()] or [raw]
+
+
+def ends(values: Range) -> list[Any]:
+    """Return the least and the greatest of a range."""
+    return [int(v) if values.whole else v for v in (values.low, values.high)]
+
+
 @functools.cache
-def known() -> dict[str, Any]:
-    """Return each section's options: a list, or of slots a list by type."""
+def known() -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Return each section's types with their options and what these may be; training has one without a name."""
     return json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))
 
 
+def options_in(section: str) -> list[str]:
+    """Return the options of a section, of all its types."""
+    return [*dict.fromkeys(option for options in known()[section].values() for option in options)]
+
+
 def mistakes(choices: Options) -> Iterator[Mistake]:
-    """Yield what is named and does not exist."""
+    """Yield what is named and does not exist, and values that cannot be meant."""
     sections = known()
     for section, value in choices.items():
         if section not in sections:
             yield _mistake(f"there is no section {section!r}", section, section, sections)
+        elif section == "latent":
+            if isinstance(value, int) and value < 1:
+                message = f"latent is the number of latent dimensions, a positive integer; got {value}"
+                yield Mistake(message, "", None)
         elif not isinstance(value, Mapping):
-            if isinstance(sections[section], dict) and isinstance(value, str):
+            if "" not in sections[section] and isinstance(value, str):
                 yield from _of_type(section, {"type": value})
         elif section == "condition":
-            every = _every(sections[section])
+            every = options_in(section)
             for name, entry in value.items():
                 for option in entry if isinstance(entry, Mapping) else ():
-                    if option not in every:
+                    if option not in [*every, "type"]:
                         where = f"{section}.{name}"
                         yield _mistake(
                             f"{where} has no option {option!r}", f"{where}.{option}", option, every
                         )
-        elif isinstance(sections[section], list):
-            for option in value:
-                if option not in sections[section]:
-                    message = f"{section} has no option {option!r}"
-                    yield _mistake(message, f"{section}.{option}", option, sections[section], section)
         else:
-            yield from _of_type(section, value)
+            found = [*_of_type(section, value)]
+            yield from found or (_of_settings(value) if section == "training" else ())
 
 
 def _of_type(section: str, options: Options) -> Iterator[Mistake]:
     types = known()[section]
-    kind = options.get("type")
+    kind = options.get("type", "" if "" in types else None)
     if kind is not None and (not isinstance(kind, str) or kind not in types):
         if isinstance(kind, str):
-            right = closest(kind, types)
-            message = f"there is no {section} {brief(kind)}; {suggest(kind, types)}"
-            yield Mistake(message, kind, right)
+            yield _no_word(f"there is no {section} {brief(kind)}", kind, types)
         return
-    there = _every(types) if kind is None else types[kind]
-    for option in options:
-        if option not in there and option != "type":
-            of = section if kind is None else f"{section} {kind!r}"
+    there = options_in(section) if kind is None else [*types[kind]]
+    for option, value in options.items():
+        if option not in there and (option != "type" or kind == ""):
+            of = f"{section} {kind!r}" if kind else section
             yield _mistake(f"{of} has no option {option!r}", f"{section}.{option}", option, there, section)
+        elif option in there:
+            yield from _of_value(
+                f"{section}.{option}",
+                value,
+                [t[option] for name, t in types.items() if option in t and kind in (None, name)],
+            )
 
 
-def _every(types: Mapping[str, list[str]]) -> list[str]:
-    return [*dict.fromkeys(option for options in types.values() for option in options)]
+def _of_value(name: str, value: Any, wanted: list[list[str]]) -> Iterator[Mistake]:
+    """Yield what is wrong with a value that no type of its section takes."""
+    if any(not one or any(_fits(value, words) for words in one) for one in wanted):
+        return
+    every = [*dict.fromkeys(words for one in wanted for words in one)]
+    if isinstance(value, str) and (choices := [words[1:-1] for words in every if words[0] == "'"]):
+        yield _no_word(f"{name} cannot be {brief(value)}", value, choices)
+    else:
+        yield Mistake(f"{name} must be {' or '.join(every)}; got {brief(value)}", "", None)
+
+
+def _fits(value: Any, words: str) -> bool:
+    """Whether a value is what words say; nothing, and words for no plain type, always are."""
+    if words[0] == "'" or value is None:
+        return value in (None, words[1:-1])
+    kinds: dict[str, Any] = {
+        "true or false": bool, "a whole number": int, "a number": int | float, "a word": str, "a list": list
+    }  # fmt: skip
+    kind = kinds.get("a list" if words.startswith("a list of ") else words)
+    return kind is None or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool))
+
+
+def _of_settings(options: Options) -> Iterator[Mistake]:
+    from .settings import Settings
+
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        Settings(**({} if {"epochs", "minutes"} & given.keys() else {"epochs": 1}), **given)
+    except ConfigError as error:
+        yield Mistake(str(error), "", None)
+
+
+def _no_word(message: str, value: str, choices: Any) -> Mistake:
+    return Mistake(f"{message}; {suggest(value, choices)}", value, closest(value, choices))
 
 
 def _mistake(message: str, wrong: str, name: str, there: Any, section: str = "") -> Mistake:
@@ -170,8 +284,6 @@ def find(name: str, cutoff: float = 0.8) -> str | None:
     sections = known()
     # The parts of a model before what trains it: "hidden" is meant of the networks, and not of a critic.
     for section in sorted(sections, key=lambda section: section == "objective"):
-        options = sections[section]
-        there = _every(options) if isinstance(options, dict) else options
-        if (near := closest(name, [*there, section], cutoff)) is not None:
+        if (near := closest(name, [*options_in(section), section], cutoff)) is not None:
             return near if near == section else f"{section}.{near}"
     return None

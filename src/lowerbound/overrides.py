@@ -33,6 +33,7 @@ from .registry import (
     plain,
     shown,
     unknown_option,
+    wanted,
 )
 from .shapes import event_shape_of
 from .training import Settings
@@ -207,13 +208,20 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     return plain(asdict(settings))
 
 
-def all_names() -> dict[str, Any]:
-    """Return what ``names.json`` holds: the options of every section, of slots by type."""
+def all_names() -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Return what ``names.json`` holds: of every section its types, with their options and what these may be.
+
+    Sections without types have one of no name.
+    """
     kinds = ("network", *SLOTS, "objective")
-    registered = {kind: REGISTRY["decoder" if kind == "network" else kind] for kind in kinds}
-    slots = {
-        kind: {name: list(options_of(kind, cls)) for name, cls in classes.items()}
-        for kind, classes in registered.items()
+    owners: dict[str, dict[str, Any]] = {"training": {"": Settings}, "data": {"": load_data}}
+    owners |= {kind: REGISTRY["decoder" if kind == "network" else kind] for kind in kinds}
+    names = {Settings: [field.name for field in fields(Settings)], load_data: DATA_OPTIONS}
+    return {"latent": {}} | {
+        section: {
+            name: {option: wanted(owner, option) for option in names.get(owner) or options_of(kind, owner)}
+            for name, owner in types.items()
+        }
+        for section, types in owners.items()
+        for kind in ["decoder" if section == "network" else section]
     }
-    settings = [field.name for field in fields(Settings)]
-    return {"latent": [], "training": settings, "data": list(DATA_OPTIONS), "objective": {}} | slots

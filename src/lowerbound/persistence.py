@@ -74,7 +74,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu", **slots: nn.Mo
     Args:
         path: The folder.
         device: Where the model goes.
-        **slots: Modules for the slots that were of the user's own making, for example ``encoder=MyNet()``.
+        **slots: Modules for the parts that were of the user's own making, for example ``encoder=MyNet()``.
 
     Raises:
         RunError: the folder is missing, damaged, from a newer version, or its weights do not fit.
@@ -94,7 +94,7 @@ def build_stored(folder: RunFolder, config: Mapping[str, Any], **slots: nn.Modul
     Args:
         folder: Where the configuration was read, for messages.
         config: What ``read_config`` gives.
-        **slots: Modules for the slots that were of the user's own making.
+        **slots: Modules for the parts that were of the user's own making.
 
     Raises:
         RunError: the configuration describes no model.
@@ -145,7 +145,7 @@ class _Slot:
 
 @dataclass
 class _Model:
-    """What a configuration says of the model, beside the options of each slot."""
+    """What a configuration says of the model, beside the options of each part."""
 
     latent: int | list[int]
     encoder: _Slot

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
+from .display import clock
+
 _REDRAW = 0.1  # seconds between two looks of a bar
 _SOON = 2.0  # seconds before a line tells the time left
 
@@ -76,19 +78,11 @@ def progress_bar(
                 tenth = int(10 * reached / whole)
                 count = f"{reached:,.0f} of {whole:,.0f} {unit}" if unit else f"{reached / whole:.0%}"
                 left = (now - began) * (whole - reached) / reached
-                rest = f"{_spoken(left)} left" if left >= 1 and now - began >= _SOON else ""
-                print(
-                    " ".join(f"{description}: {count} {beside} {rest}".split()), file=sys.stderr, flush=True
-                )
+                rest = f"{clock(left)} left" if left >= 1 and now - began >= _SOON else ""
+                parts = filter(None, (f"{description}: {count}", beside, rest))
+                print(" · ".join(parts), file=sys.stderr, flush=True)
 
         yield advance
-
-
-def _spoken(seconds: float) -> str:
-    """Return a time as h:mm:ss, or m:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
-"""Names and classes: what a file can name, with which options, and how a slot is read back.
+"""Names and classes: what a file can name, with which options, and how a part is read back.
 
-A slot is chosen by a registered name with options, ``{"type": "gaussian", "scale": "learned"}``; its options are
-its constructor's arguments, less those that follow from the data and the other slots (``DERIVED``). What is saved of
-a slot is every option, read from the attribute of the same name. A file can name nothing but what stands in
+A part of a model is chosen by a registered name with options, ``{"type": "gaussian", "scale": "learned"}``; these are
+its constructor's arguments, less those that follow from the data and the other parts (``DERIVED``). What is saved of
+a part is every option, read from the attribute of the same name. A file can name nothing but what stands in
 ``REGISTRY``: no import path, no code. A class of your own is added by ``register``.
 """
 
@@ -192,7 +192,7 @@ def register(kind: str, name: str, cls: type) -> None:
     """Give a class a name, by which options, files and saved runs know it.
 
     Args:
-        kind: A kind of slot, "prior" for one, or "objective" or "schedule".
+        kind: A kind of part, "prior" for one, or "objective" or "schedule".
         name: Its name.
         cls: The class. Its options are the arguments of its constructor that neither ``DERIVED`` has for the kind
             nor its class attribute ``derived`` names; each is kept as an attribute of the same name, as it was given.
@@ -286,7 +286,7 @@ def options_of(kind: str, cls: type) -> dict[str, inspect.Parameter]:
 
 
 def lookup(kind: str, name: Any) -> type:
-    """Return the class registered for a kind of slot.
+    """Return the class registered for a kind of part.
 
     Raises:
         ConfigError: there is no such name; the nearest one is given.
@@ -305,7 +305,7 @@ def unknown_option(of: str, name: Any, known: Collection[str]) -> ConfigError:
 
 
 def as_options(kind: str, value: Any) -> dict[str, Any]:
-    """Return a slot's choice as a dict: a bare name stands for that type with its default options.
+    """Return a part's choice as a dict: a bare name stands for that type with its default options.
 
     Raises:
         ConfigError: it is no choice.
@@ -322,7 +322,7 @@ def as_options(kind: str, value: Any) -> dict[str, Any]:
 
 
 def build(kind: str, options: Options, **derived: Any) -> Any:
-    """Build one slot from its type and options.
+    """Build one part from its type and options.
 
     Args:
         kind: A key of ``REGISTRY``.
@@ -440,7 +440,7 @@ def check_all(
 def check_value(
     kind: str, owner: Callable[..., Any], name: str, value: Any, derived: Options = types.MappingProxyType({})
 ) -> Any:
-    """Return ``value`` as the type that the annotation of ``owner`` asks for; nested slots are built.
+    """Return ``value`` as the type that the annotation of ``owner`` asks for; nested parts are built.
 
     Args:
         kind: Of ``owner``, for messages.
@@ -472,7 +472,13 @@ def check_value(
         words = list(_words(hint))
         if isinstance(value, str) and words:
             raise ConfigError(f"{kind}.{name} cannot be {shown(value)}; {suggest(value, words)}") from None
-        raise ConfigError(f"{kind}.{name} must be {_wanted(hint)}; got {shown(value)}") from None
+        raise ConfigError(f"{kind}.{name} must be {' or '.join(_wanted(hint))}; got {shown(value)}") from None
+
+
+def wanted(owner: Callable[..., Any], name: str) -> list[str]:
+    """Return what an argument may be, in words; nothing if not all of it can be said."""
+    hint = _hints(owner).get(name, Any)
+    return [] if _nested(hint) else [*_wanted(hint)]
 
 
 def _one(kind: str, nested: str, name: str, value: Any) -> Any:
@@ -514,7 +520,7 @@ def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _nested(hint: Any) -> str | None:
-    """Return the kind of slot that an annotation admits, if it does."""
+    """Return the kind of part that an annotation admits, if it does."""
     return next((k for k in _NESTED if _BASES[k] is hint or _BASES[k] in typing.get_args(hint)), None)
 
 
@@ -527,17 +533,19 @@ def _words(hint: Any) -> Iterator[str]:
             yield argument
 
 
-def _wanted(hint: Any) -> str:
-    """Return an annotation in words, for messages."""
+def _wanted(hint: Any) -> Iterator[str]:
+    """Yield what an annotation admits, in words, for messages."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_wanted(argument) for argument in arguments if argument is not types.NoneType)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, arguments))
-    if origin in (tuple, list, collections.abc.Sequence):
+        for argument in arguments:
+            yield from _wanted(argument) if argument is not types.NoneType else ()
+    elif origin is typing.Literal:
+        yield from map(repr, arguments)
+    elif origin in (tuple, list, collections.abc.Sequence):
         each = {int: "whole numbers, like [400, 400]", float: "numbers", str: "names"}
         many = each.get(arguments[0], "values")
         fixed = origin is tuple and Ellipsis not in arguments
-        return f"a list of {len(arguments)} {many}" if fixed else f"a list of {many}"
-    plain_types = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-    return plain_types.get(hint, "a path" if "Path" in str(hint) else f"a {hint}")
+        yield f"a list of {len(arguments)} {many}" if fixed else f"a list of {many}"
+    else:
+        plain_types = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        yield plain_types.get(hint, "a path" if "Path" in str(hint) else f"a {hint}")

@@ -1,6 +1,6 @@
-"""What all slots of a model have in common: how they start from data; and a family, from numbers to a distribution.
+"""What all parts of a model have in common: how they start from data; and a family, from numbers to a distribution.
 
-To add a slot, write a class in a file of its own under ``priors/``, ``posteriors/``, ``likelihoods/`` or
+To add a part, write a class in a file of its own under ``priors/``, ``posteriors/``, ``likelihoods/`` or
 ``conditions/`` and register it; ``docs/how-to/extend.md`` has one of each kind. The constructor's arguments are
 kept as attributes of the same names: from these a saved model is built again.
 """
@@ -114,7 +114,7 @@ class Slot(nn.Module):
     """Base of the parts of a model.
 
     Attributes:
-        partners: Registered names that other slots must have beside this one, by kind.
+        partners: Registered names that other parts must have next to this one, by kind.
         agree: Options on which it and its partners must agree.
         derived: Arguments beside those of its kind that follow from the data and the other slots.
     """
@@ -124,17 +124,17 @@ class Slot(nn.Module):
     derived: ClassVar[frozenset[str]] = frozenset()
 
     def start(self, u: Tensor, model: VAE) -> Tensor | None:
-        """Take from a sample of the training data what the slot should begin with; ``VAE.for_data`` calls it once.
+        """Take from a sample of the training data what the part should begin with; ``VAE.for_data`` calls it once.
 
         Called in the order encoder, posterior, prior, decoder, likelihood, so that each finds the ones before it
         started. It draws from torch's global generator where it needs chance.
 
         Args:
             u: Examples (N, *event), as the model sees them: after its transform.
-            model: The model that the slot is a part of.
+            model: The model that it is a part of.
 
         Returns:
-            The output, (*input_shape), at which the network that feeds the slot should begin; None if any will do.
+            The output, (*input_shape), at which the network that feeds the part should begin; None if any will do.
         """
         return None
 

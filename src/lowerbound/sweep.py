@@ -11,7 +11,6 @@ import functools
 import itertools
 import json
 import math
-import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,38 +23,23 @@ from . import data as sources
 from .comparison import Comparison, compare
 from .data import Data
 from .defaults import model_for_data
-from .display import needed
+from .display import needed, signed
 from .errors import ConfigError, LowerboundError, NonFiniteError, RunError
-from .overrides import build_settings, check_overrides, merge, parse_assignment
+from .names import Range, ends, merge, nested, parse_axis
+from .overrides import build_settings, check_overrides
 from .persistence import fit
 from .training import Run, RunFolder, write_atomically
+
+__all__ = ["FORMAT", "Range", "Sweep", "Trial", "parse_axis", "with_choices"]
 
 FORMAT = 1
 _USUAL_TRIALS = 20
 _MOST_COMBINATIONS = 1000
 _SHOWN = 10  # runs in the table
+_SEED = "training.seed"
 _FEWEST = 3  # trials that a trial is judged by,
 _GRACE = 0.2  # and only after this share of its run
-_RANGE = re.compile(r"(?P<low>[-+.\de]+)\.\.(?P<high>[-+.\de]+)(?::(?P<scale>log|linear))?", re.I)
-_LISTS = tuple(f"data.{name}" for name in ("columns", "condition", "observed", "split", "image_size"))
 _SAME = ("training.validation_samples", "training.keep")  # or validation bounds could not be compared
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers between two others, both included.
-
-    Attributes:
-        low: The least.
-        high: The greatest.
-        log: Drawn evenly by their logarithm.
-        whole: Whole numbers only.
-    """
-
-    low: float
-    high: float
-    log: bool
-    whole: bool
 
 
 @dataclass
@@ -84,61 +68,10 @@ class _Pruned(Exception):
 
 
 # -------------------------------------------------------------------------------------------------- what is tried
-def parse_axis(text: str) -> tuple[str, list[Any] | Range]:
-    """Return a key and its values, of ``objective.beta=1,2,4`` or ``training.learning_rate=1e-4..1e-2``.
-
-    A range is logarithmic if its ends have a ratio of 10 or more; ``:log`` or ``:linear`` behind it says else.
-    What is one value is a list of one, and so is a list that an option of the data takes.
-
-    Raises:
-        ConfigError: a value cannot be read, or a range is empty.
-    """
-    key, equals, raw = text.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise ConfigError(f"--set needs KEY=VALUES, like objective.beta=1,2,4; got {text[:100]!r}")
-    if match := _RANGE.fullmatch(raw.strip()):
-        try:
-            low, high = float(match["low"]), float(match["high"])
-        except ValueError:
-            raise ConfigError(f"{key}: {raw} is no range; write LOW..HIGH, like 1e-4..1e-2") from None
-        if not (low < high and math.isfinite(high - low)):
-            raise ConfigError(f"{key}: the range {raw} is empty; write the smaller number first")
-        log = match["scale"] == "log" if match["scale"] else low > 0 and high >= 10 * low
-        if log and low <= 0:
-            raise ConfigError(f"{key}: a logarithmic range begins above 0; got {raw}")
-        return key, Range(low, high, log, not re.search(r"[.e]", match["low"] + match["high"], re.I))
-    parts = [raw] if key in _LISTS else _parts(raw)
-    if ".." in raw and not key.startswith("data."):
-        raise ConfigError(f"{key}: {raw[:100]} is no range; write LOW..HIGH, like 1e-4..1e-2")
-    return key, [_value(parse_assignment(f"{key}={part}"), key) for part in parts]
-
-
-def _parts(raw: str) -> list[str]:
-    """Return what stands between commas that no bracket or quote holds."""
-    parts, depth, quote = [""], 0, ""
-    for letter in raw:
-        quote = "" if letter == quote else letter if not quote and letter in "\"'" else quote
-        depth += 0 if quote else (letter in "[{") - (letter in "]}")
-        if letter == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part for part in parts if part.strip()] or [raw]
-
-
-def _value(nested: Any, key: str) -> Any:
-    return functools.reduce(lambda table, part: table[part], key.split("."), nested)
-
-
-def _nested(key: str, value: Any) -> Any:
-    return functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), value)
-
-
 def with_choices(base: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
     """Return choices of sections with others, by their keys, laid on them; types first, for they drop options."""
     keys = sorted(choices, key=lambda key: not key.endswith(".type") and "." in key)
-    return functools.reduce(merge, (_nested(key, choices[key]) for key in keys), dict(base))
+    return functools.reduce(merge, (nested(key, choices[key]) for key in keys), dict(base))
 
 
 # ------------------------------------------------------------------------------------------------------- the sweep
@@ -195,8 +128,8 @@ class Sweep:
                 raise ConfigError(
                     f"{key} cannot be swept: the validation bounds of the runs could not be compared"
                 )
-            for value in _ends(values) if isinstance(values, Range) else values:
-                check_overrides(_nested(key, value), "--set")
+            for value in ends(values) if isinstance(values, Range) else values:
+                check_overrides(nested(key, value), "--set")
                 choices = with_choices(self.base, {key: value})
                 check_overrides(choices, "--set")
                 build_settings(choices.get("training", {}))
@@ -255,9 +188,11 @@ class Sweep:
 
         Args:
             progress: Show that of each run.
-            prune: End runs early whose validation bound stays below the median of the others at the same epoch.
+            prune: End runs early whose validation bound stays below the median of the others at the same epoch; not
+                where seeds are tried, of whose mean each is a part.
             tell: Is given a line for each trial.
         """
+        prune = prune and _SEED not in self.space
         data = sources.load(self.source, **self.base.get("data", {}))
         self.write()
         while True:
@@ -273,7 +208,7 @@ class Sweep:
                 return False
             self.write()
             said = ", ".join(f"{key.split('.')[-1]} {_short(value)}" for key, value in trial.choices.items())
-            end = f"validation bound {trial.bound:.2f}".replace("-", "−") if trial.bound is not None else ""
+            end = f"validation bound {signed(trial.bound)}" if trial.bound is not None else ""
             why = trial.why or (trial.state if trial.state != "finished" else "")
             tell(
                 f"{trial.name} ({len(self.trials)} of {self.wanted})  {said}: {', '.join(filter(None, (end, why)))}"
@@ -327,23 +262,34 @@ class Sweep:
             return dict(zip(self.space, next(made), strict=True))
         return _ask(self.space, self.trials)
 
-    def best(self) -> list[Trial]:
-        """Return the trials that have finished, the highest validation bound first."""
-        ended = [t for t in self.trials if t.state == "finished" and t.bound is not None]
-        return sorted(ended, key=lambda trial: -(trial.bound or -math.inf))
+    def settings(self) -> list[list[Trial]]:
+        """Return the trials that have finished, those of all seeds of a setting together, the best setting first."""
+        alike: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            if trial.state == "finished" and trial.bound is not None:
+                setting = {key: value for key, value in trial.choices.items() if key != _SEED}
+                alike.setdefault(json.dumps(setting), []).append(trial)
+        return sorted(
+            alike.values(), key=lambda trials: -statistics.fmean(trial.bound or 0 for trial in trials)
+        )
+
+    def shown(self) -> list[list[Trial]]:
+        """Return the best settings, as many as the table has room for."""
+        found = self.settings()
+        return [trials for i, trials in enumerate(found) if not i or sum(map(len, found[: i + 1])) <= _SHOWN]
 
     def compared(self, samples: int = 100, **options: Any) -> Comparison | None:
-        """Compare the best runs on the validation split; None if there are fewer than two. Test is not read.
+        """Compare the best runs on the validation split, one row for all seeds of a setting.
+
+        It is None if there are fewer than two runs. The test split is not read.
 
         Raises:
             LowerboundError: their numbers cannot stand in one column.
         """
-        runs = {trial.name: self.folder / trial.name for trial in self.best()[:_SHOWN]}
-        return compare(runs, samples=samples, split="valid", **options) if len(runs) > 1 else None
-
-
-def _ends(values: Range) -> list[Any]:
-    return [int(v) if values.whole else v for v in (values.low, values.high)]
+        runs = {trial.name: self.folder / trial.name for trials in self.shown() for trial in trials}
+        if len(runs) < 2:
+            return None
+        return compare(runs, samples=samples, split="valid", **options).over_seeds()
 
 
 def _short(value: Any) -> str:
@@ -375,7 +321,7 @@ def _ask(space: Mapping[str, list[Any] | Range], trials: Iterable[Trial]) -> dic
                 if values.whole
                 else optuna.distributions.FloatDistribution
             )
-            low, high = _ends(values)
+            low, high = ends(values)
             distributions[key] = kind(low, high, log=values.log)
         else:  # by their places, for a value may be a list
             distributions[key] = optuna.distributions.CategoricalDistribution(list(range(len(values))))

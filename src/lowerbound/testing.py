@@ -1,6 +1,6 @@
-r"""The contract of each kind of slot, as checks for our classes and for a third party's.
+r"""The contract of each kind of part, as checks for our classes and for a third party's.
 
-Each check builds the slot anew from a function of no arguments (a likelihood: of its event shape) and raises
+Each check builds the part again from a function of no arguments (a likelihood: of its event shape) and raises
 AssertionError with a sentence that says what is broken. What the checks ask, for a distribution p:
 
 .. math::

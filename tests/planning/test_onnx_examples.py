@@ -1,5 +1,6 @@
 """The programs of examples/onnx, in Python and in C++, give what the library gives, without the library."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -91,36 +92,45 @@ def test_python(graph):
     ]
 
 
-def test_cpp(graph):
+def official_header():
+    """Return the folder of ONNX Runtime's own header, where it is installed."""
+    named = os.environ.get("ONNXRUNTIME_INCLUDE")
+    usual = (f"{root}/include{below}" for root in ("/usr", "/usr/local") for below in ("/onnxruntime", ""))
+    places = [Path(named)] if named else map(Path, usual)
+    return next((place for place in places if (place / "onnxruntime_c_api.h").is_file()), None)
+
+
+@pytest.mark.parametrize("header", ["official", "stand-in"])
+def test_cpp(graph, tmp_path, header):
     folder, truth, _, _ = graph
     compiler = shutil.which("g++") or shutil.which("clang++")
     libraries = sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*"))
     if compiler is None or not libraries:
         pytest.skip("needs a C++ compiler, and an onnxruntime whose wheel has the shared library")
+    include = official_header() if header == "official" else Path(__file__).parent / "ort_stand_in"
+    if include is None:
+        pytest.skip("needs onnxruntime_c_api.h: of Debian's libonnxruntime-dev, or in $ONNXRUNTIME_INCLUDE")
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
-        (folder / name).symlink_to(libraries[0])
-    # A real header, where there is one, is found first.
-    stand_in = Path(__file__).parent / "ort_stand_in"
+        (tmp_path / name).symlink_to(libraries[0])
+    program = tmp_path / "sample"
     command = [
         compiler,
-        "-std=c++17",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
+        *"-std=c++17 -Wall -Wextra -Werror -I".split(),
+        include,
         PROGRAMS / "sample.cpp",
-        "-idirafter",
-        stand_in,
+        "-o",
+        program,
     ]
-    command += ["-L", folder, "-lonnxruntime", f"-Wl,-rpath,{folder}", "-o", folder / "sample"]
+    command += ["-L", tmp_path, "-lonnxruntime", f"-Wl,-rpath,{tmp_path}"]
     built = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    states = run(folder / "sample", folder / "graph.onnx", PROGRAMS / "problem.txt", N)
+    states = run(program, folder / "graph.onnx", PROGRAMS / "problem.txt", N)
     np.testing.assert_allclose(states, truth, atol=1e-5)
     for arguments, words in (
         (["none.onnx", "x", "3"], "none.onnx failed"),
         ([folder / "graph.onnx", "x", "3"], "there is no file x"),
         ([], "usage: sample"),
     ):
-        done = subprocess.run([folder / "sample", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr

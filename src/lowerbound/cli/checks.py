@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, closest
-from ..names import Mistake, known, mistakes, nested, words
+from ..names import Mistake, Range, ends, mistakes, nested, options_in, parse_axis, words
 from .options import DATASETS
 
 # What each of train's own options stands for in a configuration, as --set and files name it.
@@ -158,10 +158,38 @@ def of_train(given: Mapping[str, Any]) -> Iterator[Mistake]:
         if given["config"] is None or Path(given["config"]).is_file():  # else it has been told
             yield Mistake(str(error), "", None)
         return
-    for where, layer in found:
-        # Names of the user's own are known when the plugin has been run.
-        for mistake in () if given.get("plugin") else mistakes(layer):
-            yield mistake._replace(message=f"{where}: {mistake.message}")
+    flags = {
+        name: value for name, value in found.pop()[1].items() if name == "network"
+    }  # others were checked one by one
+    yield from _in_layers([*found, ("the command line", flags)], given)
+
+
+def of_sweep(given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what is wrong with what a sweep is to try, as far as it can be told without the data."""
+    from .train import from_file
+
+    try:
+        axes = dict(map(parse_axis, given["set_"] or ()))
+        tried = [
+            ("--set", nested(key, value))
+            for key, values in axes.items()
+            for value in (ends(values) if isinstance(values, Range) else values)
+        ]
+        layers = [*from_file(given["config"]), *tried]
+    except ConfigError as error:
+        if given["config"] is None or Path(given["config"]).is_file():  # else it has been told
+            yield Mistake(str(error), "", None)
+        return
+    yield from _in_layers(layers, given)
+
+
+def _in_layers(layers: Sequence[tuple[str, Any]], given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield what is wrong in choices by where they stand, once each."""
+    if not given.get("plugin"):  # whose names are known when it has been run
+        found = (
+            m._replace(message=f"{where}: {m.message}") for where, layer in layers for m in mistakes(layer)
+        )
+        yield from dict.fromkeys(found)
 
 
 def layer_of_flags(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +226,7 @@ def _without(dropped: Sequence[str], schema: str | None) -> Any:
 
 def in_flags(message: str) -> str:
     """Return a message in which options of data and training are named as on the command line, not as in Python."""
-    sections = {name: section for section in ("training", "data") for name in known()[section]}
+    sections = {name: section for section in ("training", "data") for name in options_in(section)}
     value = r"""'[^']*'|"[^"]*"|\[[^\]]*\]|\([^)]*\)|[\w.+-]*\w"""
     return re.sub(
         rf"(?<![\w.-])({'|'.join(sections)})=({value})?",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect as signatures
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from . import (
     sweep,
     train,
 )
-from .options import MISTAKES, PluginOption, note
+from .options import MISTAKES, PluginOption, note, parameter, parameters_of, shaped
 from .plugins import run_plugin
 
 
@@ -96,26 +95,20 @@ def _whole(name: str, function: Callable[..., None]) -> Callable[..., None]:
         if following and sys.stderr.isatty() and not (given.get("quiet") or given.get("as_json")):
             print(f"next: {following}", file=sys.stderr)
 
-    own = [
-        parameter.replace(kind=parameter.KEYWORD_ONLY)
-        for parameter in signatures.signature(function, eval_str=True).parameters.values()
+    parameters = [
+        parameter("ctx", typer.Context),
+        *parameters_of(function),
+        parameter("plugin", PluginOption, None),
     ]
-    more = {"ctx": (typer.Context, signatures.Parameter.empty), "plugin": (PluginOption, None)}
-    added = [
-        signatures.Parameter(word, signatures.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-        for word, (annotation, default) in more.items()
-    ]
-    parameters = [added[0], *own, added[1]]
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    command.__signature__ = signatures.Signature(parameters)  # type: ignore[attr-defined]
-    return command
+    return shaped(command, function, parameters)
 
 
 def _mistakes(name: str, given: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from checks.of_files(given)
     if name == "train":
         yield from checks.of_train(given)
+    if name == "sweep":
+        yield from checks.of_sweep(given)
 
 
 app = typer.Typer(

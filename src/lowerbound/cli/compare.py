@@ -52,6 +52,9 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output.")
     ] = False,
+    each: Annotated[
+        bool, typer.Option("--each", help="A row for each run, also where only the seed differs.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the values with their intervals into a .png.")
     ] = None,
@@ -62,6 +65,8 @@ def compare(
     quiet: QuietOption = False,
 ) -> None:
     """Compare runs on the same examples: log p(x), the paired difference to the best one, and their configurations.
+
+    Runs that differ in the seed alone are one row: their mean, with its standard error over the seeds.
 
     What may not stand in one column is refused: A bound next to an estimate, other binarisations, proposals, units,
     or test examples.
@@ -86,6 +91,7 @@ def compare(
         progress=not quiet,
         **given,
     )
+    found = found if each else found.over_seeds()
     show(found, forms[0] if forms else None)
     if out is not None:
         from ..training import write_atomically

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import signed, wrapped
 from ..errors import ConfigError, DataError, RunError, listed
 from .options import QuietOption, SamplesOption, number, one_of
 from .task import Task, on_run
-from .writing import wrapped
 
 if TYPE_CHECKING:
     from ..data import Split
@@ -90,7 +90,7 @@ def evaluate(
         _keep(numbers, task.run)
     for warning in numbers["warnings"]:
         if _worth_it(warning, task.run):
-            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
+            print("", *wrapped(f"warning: {warning}"), sep="\n", file=sys.stderr)
     if not quiet and not as_json and (there > most or samples < _PAPERS):
         source = f" {task.source}" if task.source else ""
         more = f"lowerbound evaluate {task.run}{source} --samples {_PAPERS} --all"
@@ -100,12 +100,11 @@ def evaluate(
 def _headline(numbers: dict[str, Any]) -> list[str]:
     """Return the value with its error, and the verdict with its reason."""
     x = "x|c" if numbers["condition"] else "x"
-    value = "not finite" if numbers["nll"] is None else _signed(-numbers["nll"], 2)
-    error = "" if numbers["nll_stderr"] is None else f" ± {numbers['nll_stderr']:.2f}"
+    value = "not finite" if numbers["nll"] is None else signed(-numbers["nll"], 2, numbers["nll_stderr"])
     bits = "" if numbers["bits_per_dim"] is None else f"; {numbers['bits_per_dim']:.3f} bits/dim"
     how = f"({numbers['proposal']}, S = {numbers['samples']}{bits})"
-    said = f"log p({x}) = {value}{error} nats {how}; {numbers['verdict']}: {numbers['reason']}"
-    return wrapped(said).splitlines()
+    said = f"log p({x}) = {value} nats {how}; {numbers['verdict']}: {numbers['reason']}"
+    return wrapped(said)
 
 
 def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
@@ -127,7 +126,7 @@ def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
         lines.append(
             f"given {own}: the density is p(x | {own}), at each example's own {own}, the sum of its counts"
         )
-    return [row for line in lines for row in wrapped(line).splitlines()]
+    return [row for line in lines for row in wrapped(line)]
 
 
 def _worth_it(warning: str, run: Path) -> bool:
@@ -178,10 +177,6 @@ def _keep(numbers: dict[str, Any], run: Path) -> None:
         print(f"warning: the numbers are not kept: {error}", file=sys.stderr)
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
 def _given(text: str, condition: bool, own: str | None) -> str:
     """Return a text whose formulas are given c, and x something of its own."""
     c = ["c"] if condition else []
@@ -218,6 +213,6 @@ def _table(numbers: dict[str, Any]) -> list[str]:
             error = numbers.get(f"{key}_stderr")
             spread = "" if error is None else f" ± {error:.{digits}f}"
             value = -numbers[key] if key.endswith("nll") else numbers[key]
-            shown.append((name, _signed(value, digits), spread, meaning))
+            shown.append((name, signed(value, digits), spread, meaning))
     names, values, spreads = (max(len(row[i]) for row in shown) for i in range(3))
     return [f"{n:{names}}  {v:>{values}}{s:{spreads}}  {meaning}" for n, v, s, meaning in shown]

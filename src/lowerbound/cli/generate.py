@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import signed
 from ..errors import ConfigError, LowerboundError
 from .given import example_given, only_label, read_given
 from .options import GivenOption, NumberOption, SamplesOption, how_many, number, one_of
@@ -235,6 +236,7 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
 
     result = nll(task.model, task.part, samples, seed=task.seed)
     rows = torch.stack([result.per_example, result.ess], 1)
+    words: dict[str, Any] = {}
     if task.path.suffix == ".csv":
         columns = None if task.model.data_spec is None else task.model.data_spec.columns
         odd = oddest(task.model, task.part, seed=task.seed) if columns else None
@@ -250,8 +252,13 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     print(task.path)
     given = [*([] if task.model.condition is None else ["c"]), *filter(None, [task.model.likelihood.given])]
     x = "|".join(["x", *([",".join(given)] if given else [])])
-    spread = f" ± {result.stderr:.3f}" if len(rows) > 1 else ""
-    print(f"mean log p({x}) {-result.value:.3f}{spread} nats", file=sys.stderr)
+    value = signed(-result.value, 3, result.stderr if len(rows) > 1 else None)
+    print(f"mean log p({x}) {value} nats", file=sys.stderr)
+    least = int(result.per_example.argmin())
+    named = f"row {task.numbers[least]}" + "".join(
+        f", {words[name][least]}" for name in ("file", "odd_column") if name in words
+    )
+    print(f"lowest: {signed(result.per_example[least].item())} nats, {named}", file=sys.stderr)
 
 
 def _write_pairs(path: Path, x: Tensor, back: Tensor, model: VAE) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import wrapped
 from ..errors import ConfigError
 from .checks import layer_of_flags
 from .options import (
@@ -108,7 +108,7 @@ def described(data: Data) -> list[str]:
     width = min(110, shutil.get_terminal_size().columns)
     spec, sizes = data.spec, [len(split) for split in (data.train, data.valid, data.test)]
     count = sizes[0] if data.whole else sum(sizes)
-    lines = _wrapped(f"{spec.source}: {count:,} {_what(data)}", width)
+    lines = wrapped(f"{spec.source}: {count:,} {_what(data)}", width)
     if spec.table is not None:
         lines += _columns(spec.table, width)
     if spec.classes is not None:
@@ -117,11 +117,7 @@ def described(data: Data) -> list[str]:
     lines += [f"conditioned on {entry}" for entry in spec.conditions or ()]
     if not data.whole:
         lines.append("split: {:,} train, {:,} valid, {:,} test".format(*sizes))
-    return lines + [line for note in data.notes for line in _wrapped(f"note: {note}", width)]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines + [line for note in data.notes for line in wrapped(f"note: {note}", width)]
 
 
 def _what(data: Data) -> str:

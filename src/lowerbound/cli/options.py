@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError, brief, closest, suggest
-from ..names import Mistake, known
+from ..names import Mistake, known, options_in
 
 MISTAKES = "lowerbound.mistakes"  # what a command line's context keeps them under
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "privateuseone")
@@ -92,10 +93,9 @@ def sources_here(incomplete: str) -> list[str]:
 def settings_like(incomplete: str) -> list[str]:
     """Return what may stand before the equals sign of --set."""
     every = ["latent="]
-    for section, options in known().items():
-        of_types = isinstance(options, dict)
-        names = ["type", *(o for each in options.values() for o in each)] if of_types else options
-        every += [f"{section}.{name}=" for name in dict.fromkeys(names)]
+    for section, types in known().items():
+        names = [*([] if "" in types else ["type"]), *options_in(section)]
+        every += [f"{section}.{name}=" for name in names if types]
     return [name for name in every if name.startswith(incomplete)]
 
 
@@ -183,6 +183,27 @@ PluginOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """Return a parameter of a command."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def parameters_of(function: Callable[..., None]) -> list[inspect.Parameter]:
+    """Return the parameters of a function as those of a command."""
+    of = inspect.signature(function, eval_str=True).parameters.values()
+    return [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in of]
+
+
+def shaped(
+    command: Callable[..., None], function: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Give a command the name and words of a function, and parameters of its own, and return it."""
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
 
 
 def check_memory(option: str, count: int, each: int) -> None:

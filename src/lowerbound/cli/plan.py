@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import aligned
 from ..errors import ConfigError
 from ..progress import progress_bar
 from .export import told
@@ -460,12 +461,10 @@ def _drawn(family: Family, split: str, n: int, shown: bool) -> list[Problem]:
 
 
 def _print_table(table: dict[str, list[dict[str, Any]]], problems: int) -> None:
-    ns = [point["n"] for point in next(iter(table.values()))]
     print(f"problems solved of {problems}, by number of samples")
-    wide = 2 + max(map(len, table))
-    print(" " * wide + "".join(f"{n:>8d}" for n in ns))
-    for name, points in table.items():
-        print(f"{name:{wide}s}" + "".join(f"{point['success']:8.2f}" for point in points))
+    heads = ["", *(f"{point['n']:6d}" for point in next(iter(table.values())))]
+    rows = [[name, *(f"{point['success']:.2f}" for point in points)] for name, points in table.items()]
+    print("\n".join(aligned(heads, rows)))
 
 
 def _family(name: str, assignments: list[str] | None) -> Family:

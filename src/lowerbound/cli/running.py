@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..display import wrapped
 from ..errors import LowerboundError, NonFiniteError
 from .checks import Mistakes, in_flags, told
 from .commands import app, command_among
-from .writing import wrapped
 
 # What allocators of torch, CUDA and numpy say; torch has no class for that of the processor's memory.
 _NO_MEMORY = re.compile(
@@ -31,7 +31,9 @@ def run(arguments: list[str]) -> int:
         KeyboardInterrupt: the user has stopped it.
     """
     language = _language(arguments)
-    warnings.formatwarning = lambda message, *_, **__: wrapped(f"warning: {language(str(message))}") + "\n"
+    warnings.formatwarning = lambda message, *_, **__: "\n".join(
+        [*wrapped(f"warning: {language(str(message))}"), ""]
+    )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without σ shows a question mark instead

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigError, LowerboundError, RunError
+from ..presets import preset as preset_overrides
 from .compare import show
 from .options import QuietOption, RootOption, SamplesOption, number
+from .train import from_file, laid_over
 
 if TYPE_CHECKING:
     from ..sweep import Sweep
@@ -21,11 +23,17 @@ def sweep(
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="What `lowerbound train` takes.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A TOML or JSON file of what all runs share, as `train --config` takes it."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="SLOT.OPTION=VALUES",
+            metavar="PART.OPTION=VALUES",
             help="What to try: a list like 1,2,4, or a range like 1e-4..1e-2; one value is for all runs. May be "
             "repeated.",
         ),
@@ -70,14 +78,13 @@ def sweep(
     """Train many runs over lists and ranges of options, and compare the best on the validation split.
 
     Lists give all their combinations; with a range Optuna proposes each trial from those before it. A trial is a
-    run's folder in --out. The test split is not looked at: evaluate the run that you choose on it, once.
+    run's folder in --out. With several --set training.seed=0,1,2 the table has means over them, with their standard
+    errors, and no trial is ended early. The test split is not looked at: evaluate your choice on it, once.
     """
-    from ..overrides import merge
-    from ..presets import preset as preset_overrides
     from ..sweep import Sweep, parse_axis
 
     if resume:
-        if out is None or source or set_:
+        if out is None or source or set_ or config:
             raise ConfigError(
                 "--resume takes everything but --trials from the sweep in --out; name that alone"
             )
@@ -93,8 +100,8 @@ def sweep(
         own = {"epochs": epochs, "minutes": minutes, "device": device}
         base = {"training": {k: v for k, v in own.items() if v is not None}}
         base |= {"data": {"root": str(root)}} if root else {}
-        space = dict(map(parse_axis, set_ or []))
-        found = Sweep(folder, source, space, merge(preset_overrides(preset), base), trials)
+        layers = [("--preset", preset_overrides(preset)), *from_file(config), ("the command line", base)]
+        found = Sweep(folder, source, dict(map(parse_axis, set_ or [])), laid_over(layers), trials)
 
     def tell(line: str) -> None:
         if not quiet:
@@ -114,21 +121,22 @@ def sweep(
     if table is not None:
         show(table)
     if not quiet:
-        print("\n".join(_outcome(found, done, table.best if table else None)), file=sys.stderr)
+        print("\n".join(_outcome(found, done)), file=sys.stderr)
     if not done:
         sys.exit(130)
 
 
-def _outcome(found: Sweep, done: bool, best: str | None) -> list[str]:
+def _outcome(found: Sweep, done: bool) -> list[str]:
     """Return how many trials have ended in what way, and what to do next."""
     counts = Counter(trial.state for trial in found.trials)
-    ended = found.best()
+    settings = found.settings()
     lines = ["", ", ".join(f"{counts[state]} {state}" for state in sorted(counts))] if counts else []
-    if len(ended) > 10 and done:
-        lines[-1] += "; the table has the 10 best by their validation bounds"
+    if len(found.shown()) < len(settings) and done:
+        lines[-1] += f"; the table has the {len(found.shown())} best settings by their validation bounds"
     if not done:
         return [*lines, f"continue:  lowerbound sweep --resume --out {found.folder}"]
-    if not ended:
+    if not settings:
         why = next((trial.why for trial in found.trials if trial.why), "all were pruned")
         return [*lines, f"no trial has finished: {why}"]
-    return [*lines, f"test it, once:  lowerbound evaluate {found.folder / (best or ended[0].name)}"]
+    best = " ".join(str(found.folder / trial.name) for trial in settings[0])
+    return [*lines, f"test it, once:  lowerbound {'compare' if len(settings[0]) > 1 else 'evaluate'} {best}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from collections.abc import Callable
@@ -23,6 +22,9 @@ from .options import (
     SourceArgument,
     SplitOption,
     check_memory,
+    parameter,
+    parameters_of,
+    shaped,
 )
 from .writing import check_out
 
@@ -175,34 +177,27 @@ def on_run(
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        own = parameters_of(function)[1:]
         parameters = [
-            _parameter("run", RunArgument, inspect.Parameter.empty),
-            *([_parameter("source", SourceArgument, None)] if source else []),
-            *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
-            *([_parameter("split", SplitOption, None)] if split else []),
-            _parameter("seed", SeedOption, 0),
-            *([_parameter("root", RootOption, None)] if source else []),
-            *([_parameter("changed_data", ChangedDataOption, False)] if source else []),
-            *([_parameter("out", OutOption, None)] if writes else []),
-            *([_parameter("device", DeviceOption, "auto")] if device else []),
-            *([_parameter("overwrite", OverwriteOption, False)] if writes else []),
+            parameter("run", RunArgument),
+            *([parameter("source", SourceArgument, None)] if source else []),
+            *own,
+            *([parameter("split", SplitOption, None)] if split else []),
+            parameter("seed", SeedOption, 0),
+            *([parameter("root", RootOption, None)] if source else []),
+            *([parameter("changed_data", ChangedDataOption, False)] if source else []),
+            *([parameter("out", OutOption, None)] if writes else []),
+            *([parameter("device", DeviceOption, "auto")] if device else []),
+            *([parameter("overwrite", OverwriteOption, False)] if writes else []),
         ]
 
         def command(**given: Any) -> None:
-            mine = {parameter.name: given.pop(parameter.name) for parameter in own}
+            mine = {one.name: given.pop(one.name) for one in own}
             function(_open(function.__name__, writes, **given), **mine)
 
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return command
+        return shaped(command, function, parameters)
 
     return decorate
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _open(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..display import signed, wrapped
 from ..errors import ConfigError
 from ..names import merge, parse_assignment, words
 from ..presets import PRESETS
@@ -35,7 +36,6 @@ from .options import (
     settings_like,
     sources_here,
 )
-from .writing import wrapped
 
 _FLAGS = "the command line"
 
@@ -70,7 +70,7 @@ def train(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="SLOT.OPTION=VALUE",
+            metavar="PART.OPTION=VALUE",
             help="Override one choice; a list is written a,b. May be repeated.",
             autocompletion=settings_like,
         ),
@@ -192,7 +192,7 @@ def train(
     from ..training.loggers import make_loggers
 
     make_loggers(log, Path("."))  # names and packages, before any work starts
-    choices = _choices(found)
+    choices = laid_over(found)
     quiet = quiet or not _first_process()
     begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
@@ -212,9 +212,10 @@ def train(
     )
     pictures = write_pictures(folder, run.model, data, run.history) if _first_process() else []
     if not quiet:
-        print("\n".join(map(wrapped, _outcome(run, folder, pictures))), file=sys.stderr)
+        for line in _outcome(run, folder, pictures):
+            print(*wrapped(line), sep="\n", file=sys.stderr)
         for warning in _warnings(run, data) if run.stopped != "interrupted" else ():
-            print("\n" + wrapped(f"warning: {warning}"), file=sys.stderr)
+            print("", *wrapped(f"warning: {warning}"), sep="\n", file=sys.stderr)
     _leave_the_group()
     if run.stopped == "interrupted":
         sys.exit(130)
@@ -248,19 +249,16 @@ def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     }
     found = [
         ("--preset", preset_overrides(given["preset"])),
-        (str(given["config"]), {} if given["config"] is None else _read_file(given["config"])),
+        *from_file(given["config"]),
         ("--set", functools.reduce(merge, map(parse_assignment, given["set_"] or []), {})),
         (_FLAGS, layer_of_flags({**given, **lists})),
     ]
-    for where, layer in found:
-        if not isinstance(layer, dict):
-            raise ConfigError(f"{where}: a configuration is a table of sections; got {layer!r}")
-        if where != _FLAGS:  # whose numbers have been checked one by one
-            _check_sizes(layer, where)
+    for where, layer in found[:-1]:  # the numbers of flags have been checked one by one
+        _check_sizes(layer, where)
     return found
 
 
-def _choices(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def laid_over(layers: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Return all that the user chose: each layer is laid over the ones before, and then all are checked."""
     from ..overrides import check_overrides
 
@@ -351,19 +349,28 @@ def _continue(
     return out, data, model, build_objective(config["objective"]), choices.get("training", {})
 
 
-def _read_file(path: Path) -> dict[str, Any]:
-    """Return the sections of a TOML or JSON file."""
+def from_file(path: Path | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the sections of a TOML or JSON file by its name; nothing without a file.
+
+    Raises:
+        ConfigError: it cannot be read, or has no sections.
+    """
     import json
     import tomllib
 
+    if path is None:
+        return []
     kind = "JSON" if path.suffix == ".json" else "TOML"
     try:
         text = path.read_text(encoding="utf-8")
-        return json.loads(text) if kind == "JSON" else tomllib.loads(text)
+        layer = json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no valid {kind}: {error}") from None
+    if not isinstance(layer, dict):
+        raise ConfigError(f"{path}: a configuration is a table of sections; got {layer!r}")
+    return [(str(path), layer)]
 
 
 def _free_folder(source: str, overwrite: bool) -> Path:
@@ -403,9 +410,8 @@ def _outcome(run: Run, folder: Path, pictures: Sequence[Path]) -> list[str]:
         if run.stopped == "early":
             lines[0] += f": no better validation in the last {len(valid) - number} evaluations"
         bits = f", {run.best['bits_per_dim']:.3f} bits/dim" if "bits_per_dim" in run.best else ""
-        value = f"{run.best['bound']:.2f}".replace("-", "−")
-        kept = f"evaluation {number} of {len(valid)} (epoch {run.best['epoch']:.4g})"
-        lines.append(f"best validation bound on log p(x): {value} nats{bits}, at {kept}")
+        when = f"epoch {run.best['epoch']:.4g} (evaluation {number} of {len(valid)})"
+        lines.append(f"best validation bound: {signed(run.best['bound'])} nats{bits}, at {when}")
     if run.stopped == "interrupted":
         return [*lines, f"next:    lowerbound train --resume --out {folder}"]
     shown = next((path for path in pictures if path.name == "samples.png"), None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,6 @@ if TYPE_CHECKING:
 
     from ..data import DataSpec
     from ..data.forms import FileForm, Form
-
-
-def wrapped(text: str) -> str:
-    """Return a text as wide as the terminal, at most 100 columns, broken between words."""
-    width = min(100, shutil.get_terminal_size().columns)
-    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def check_out(out: Path, overwrite: bool, formats: tuple[str, ...]) -> Path:

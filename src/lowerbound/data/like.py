@@ -65,13 +65,14 @@ def load_like(
         if entry.kind == "label":
             stored = [split.condition(name) for split in splits]
             classes = wanted[name].classes or ()
-            strange = _unseen(stored, entry.classes or (), classes)
+            came_as = _as_then(entry.classes, classes)
+            strange = _unseen(stored, came_as, classes)
             if strange and unseen == "refuse":
                 raise DataError(
                     f"condition {name!r} of {own.source} has {listed([*map(repr, strange)])}, which was never "
                     f"seen in training; the classes are {listed(classes)}"
                 )
-            numbers = _renumbered(stored, entry.classes or (), classes)
+            numbers = _renumbered(stored, came_as, classes)
             splits = [
                 replace(split, conditions={**split.conditions, name: new})
                 for split, new in zip(splits, numbers, strict=True)
@@ -87,8 +88,9 @@ def load_like(
                 )
     # A model of data without classes, or of others, leaves the labels as they are.
     labels = [split.labels for split in splits if split.labels is not None]
-    if own.classes and spec.classes and not _unseen(labels, own.classes, spec.classes):
-        numbers = _renumbered(labels, own.classes, spec.classes)
+    came_as = _as_then(own.classes, spec.classes or ())
+    if came_as and spec.classes and not _unseen(labels, came_as, spec.classes):
+        numbers = _renumbered(labels, came_as, spec.classes)
         splits = [replace(split, labels=new) for split, new in zip(splits, numbers, strict=True)]
         own = replace(own, classes=spec.classes)
     conditions = tuple(replace(entry, classes=wanted[name].classes) for name, entry in came.items())
@@ -144,6 +146,12 @@ def read_examples(x: Any, spec: DataSpec | None) -> Tensor:
 
 def _is_float(found: Any) -> bool:
     return isinstance(found, np.ndarray) and found.dtype in (np.float16, np.float32, np.float64)
+
+
+def _as_then(own: tuple[str, ...] | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of classes, with true and false in the letters that they had in training."""
+    truths = {name.lower(): name for name in classes if name.lower() in ("true", "false")}
+    return tuple(name if name in classes else truths.get(name.lower(), name) for name in own or ())
 
 
 def _check_entry(came: ConditionSpec | None, wanted: ConditionSpec | None, name: str, source: str) -> None:

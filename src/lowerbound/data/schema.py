@@ -624,9 +624,9 @@ def _value_words(column: ColumnSpec, value: float | None) -> str:
 def words(column: ColumnSpec) -> tuple[str, str, str]:
     """Kind and meaning of a column, and what must not be cut off at its end, as `inspect` prints them."""
     gaps = "; some empty" if column.missing and column.kind != "empty" else ""
-    known = column.categories or ()
+    known = column.words
     if column.kind in ("category", "ordered"):
-        shown = (" < " if column.kind == "ordered" else ", ").join(str(value) for value in known[:20])
+        shown = (" < " if column.kind == "ordered" else ", ").join(known[:20])
         return column.kind, shown, (f" ({len(known)})" if len(known) > 4 else "") + gaps
     if column.is_number:
         span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"

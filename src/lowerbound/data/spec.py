@@ -122,6 +122,12 @@ class ColumnSpec:
         """Whether x is the number itself, and not the place of a category."""
         return self.kind in ("real", "integer", "date")
 
+    @property
+    def words(self) -> list[str]:
+        """The categories as the file writes them."""
+        own = (self.form or "").split("/")
+        return [own[v] if isinstance(v, bool) and len(own) == 2 else str(v) for v in self.categories or ()]
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ColumnSpec:
         """The column whose attributes these are.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, listed, suggest
+from .forms import as_written
 from .schema import check_columns, edited, encode, look
 from .source import Source, check_names
 from .spec import ColumnSpec
@@ -170,7 +171,16 @@ def read_frame(
 def _labels(frame: DataFrame, label: str, name: str) -> np.ndarray:
     if label not in frame.columns:
         raise ConfigError(f"{name} has no column {label!r}; {suggest(label, frame.columns)}")
-    return frame[label].to_numpy()
+    return _in_words(frame, label).to_numpy()
+
+
+def _in_words(frame: DataFrame, name: str) -> Any:
+    """A column; true and false, which become names of classes, as the file writes them."""
+    form, _ = frame.attrs.get("forms", {}).get(name, (None, ""))
+    column = frame.loc[:, [name]]
+    return (as_written(column, {name: (form, "")}) if form and column[name].dtype.kind == "b" else column)[
+        name
+    ]
 
 
 def check_unique(there: Sequence[str], name: str) -> None:
@@ -219,7 +229,7 @@ def read_condition(frame: DataFrame, name: str) -> np.ndarray:
     Raises:
         DataError: It holds dates.
     """
-    column, types = frame[name], import_pandas().api.types
+    column, types = _in_words(frame, name), import_pandas().api.types
     if types.is_datetime64_any_dtype(column.dtype):
         raise DataError(
             f"column {name!r} to condition on holds dates; give whole numbers or strings, like their months, or "

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split
+from ..display import signed
 from ..errors import ConfigError, suggest
 from ..model import VAE
 from ..progress import progress_bar
@@ -92,7 +93,7 @@ class Annealed:
 
     def __repr__(self) -> str:
         """A line: ``NLL 81.60 ± 1.70 nats (n = 9, AIS from laplace, 100 temperatures x 8 chains, 76% accepted)``."""
-        value = f"{self.value:.2f} ± {self.stderr:.2f}".replace("-", "−")
+        value = signed(self.value, 2, self.stderr)
         how = f"{self.temperatures} temperatures x {self.chains} chains, {self.acceptance:.0%} accepted"
         return f"NLL {value} nats (n = {self.n}, AIS from {self.start}, {how})"
 
@@ -121,9 +122,8 @@ class Sandwich:
 
     def __repr__(self) -> str:
         """A line: ``log p(x) in [−81.62, −81.58], gap 0.04 ± 0.01 nats (n = 100)``."""
-        inside = f"[{self.lower:.2f}, {self.upper:.2f}]"
-        line = f"log p(x) in {inside}, gap {self.gap:.3f} ± {self.stderr:.3f} nats (n = {self.n})"
-        return line.replace("-", "−")
+        inside = f"[{signed(self.lower)}, {signed(self.upper)}]"
+        return f"log p(x) in {inside}, gap {signed(self.gap, 3, self.stderr)} nats (n = {self.n})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -148,10 +148,8 @@ class Gaps:
 
     def __repr__(self) -> str:
         """A line: ``log p(x) −81.6 = ELBO −85.0 + approximation 2.1 + amortisation 1.3 nats (n = 200)``."""
-        gaps = f"approximation {self.approximation:.2f} + amortisation {self.amortisation:.2f}"
-        return f"log p(x) {self.log_p:.2f} = ELBO {self.elbo:.2f} + {gaps} nats (n = {self.n})".replace(
-            "-", "−"
-        )
+        gaps = f"approximation {signed(self.approximation)} + amortisation {signed(self.amortisation)}"
+        return f"log p(x) {signed(self.log_p)} = ELBO {signed(self.elbo)} + {gaps} nats (n = {self.n})"
 
 
 def ais(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split
+from ..display import signed
 from ..distributions import NO_DENSITY
 from ..errors import ConfigError
 from ..model import VAE
@@ -46,8 +47,8 @@ class Bound:
 
     def __repr__(self) -> str:
         """A line: ``ELBO −24.40 ± 0.27 (reconstruction −20.10, KL 4.30) nats (n = 180)``."""
-        terms = f"reconstruction {self.reconstruction:.2f}, KL {self.kl:.2f}"
-        return f"ELBO {self.elbo:.2f} ± {self.stderr:.2f} ({terms}) nats (n = {self.n})".replace("-", "−")
+        terms = f"reconstruction {signed(self.reconstruction)}, KL {signed(self.kl)}"
+        return f"ELBO {signed(self.elbo, 2, self.stderr)} ({terms}) nats (n = {self.n})"
 
 
 def bound(

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from ..data import Split
+from ..display import signed
 from ..model import VAE
 from ..progress import Advance
 from .pareto import THRESHOLD, fewest_samples, pareto_khat, tail_length
@@ -75,7 +76,7 @@ class NLL:
         bad = self.khat_share_bad
         khat = "unknown" if math.isnan(bad) else f"above {THRESHOLD} for {bad:.0%}" if bad > 0 else "fine"
         other = "" if self.proposal == "posterior" else f", z from {self.proposal}"
-        value = f"{self.value:.2f} ± {self.stderr:.2f}".replace("-", "−")
+        value = signed(self.value, 2, self.stderr)
         return f"NLL {value} nats (n = {self.n}, S = {self.samples}, k-hat {khat}{other})"
 
     @property

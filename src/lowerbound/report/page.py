@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..data import Data
+from ..display import digits_of, signed
 from ..errors import RunError
 from ..model import VAE
 from ..training import write_atomically
@@ -349,14 +350,10 @@ def _quantity(key: str, numbers: Mapping[str, Any]) -> str:
         total = f" of {_value(numbers[_OUT_OF[key]])}" if numbers.get(_OUT_OF[key]) is not None else ""
         return f"{round(value):,}{total}"
     value = -value if key in _NEGATIVE else value
-    text = f"{value:.2f}" if key != "bits_per_dim" else f"{value:.4f}"
-    if error is not None and math.isfinite(error) and error > 0:
-        # Two digits of the error say how many of the value mean anything.
-        digits = max(0, 1 - math.floor(math.log10(error)))
-        text = f"{value:.{digits}f} ± {error:.{digits}f}"
-    if key in _NATS:
-        text += f" {numbers.get('units', 'nats')}"
-    return text.replace("-", "−")
+    known = error is not None and math.isfinite(error) and error > 0
+    digits = digits_of([error]) if known else 4 if key == "bits_per_dim" else 2
+    text = signed(value, digits, error if known else None)
+    return f"{text} {numbers.get('units', 'nats')}" if key in _NATS else text
 
 
 def _value(value: Any) -> str:

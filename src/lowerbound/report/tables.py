@@ -56,7 +56,7 @@ def cell(column: ColumnSpec, x: float, digits: int | None = None) -> str:
     if np.isnan(x):
         return "empty"
     if not column.is_number:
-        return str((column.categories or ())[round(x)])
+        return column.words[round(x)]
     v = float(values_of(column, np.array(x)))
     if column.stored == "date":
         return str(np.datetime64(round(v * 86400), "s")).removesuffix("T00:00:00").replace("T", " ")

@@ -1,9 +1,9 @@
 """Training: the loop, its settings, checkpoints and the run folder."""
 
+from ..settings import Settings
 from .checkpoint import load_module, load_tensors, save_tensors, write_atomically
 from .folder import RunFolder
 from .loop import Run, train
-from .settings import Settings
 
 __all__ = [
     "Run",

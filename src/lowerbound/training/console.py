@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..display import clock, signed
 from ..progress import Advance, progress_bar
 
 _SILENCE = 8.0  # seconds without a line after which there is one, with or without an evaluation
@@ -46,20 +47,20 @@ class Console:
             self._from, self._began = fraction, now
         if self._lines and now - self._said > (60 * _SILENCE if self._bound else _SILENCE):
             mean = bound()
-            self._say(["" if mean is None else f"train {_signed(mean)}", f"{_short(rate)} examples/s"])
+            self._say(["" if mean is None else f"train {_value(mean)}", f"{_short(rate)} examples/s"])
 
     def evaluated(self, fraction: float, train: dict[str, Any], valid: dict[str, Any], best: bool) -> None:
         """Report one evaluation."""
         bits = f" ({valid['bits_per_dim']:.2f} bits/dim)" if "bits_per_dim" in valid else ""
         mark = " best" if best else ""
-        self._bound = f"valid {_signed(valid['bound'])}{mark} · "
+        self._bound = f"valid {_value(valid['bound'])}{mark} · "
         self._advance(fraction - self._done, note=f"{self._bound}{_short(train['images_per_second'])}/s")
         self._done = fraction
         if self._lines:
             # With bits/dim beside it, both bounds would not fit into 80 columns.
-            known = f"train {_signed(train['bound'])} · " if "bound" in train and not bits else ""
+            known = f"train {_value(train['bound'])} · " if "bound" in train and not bits else ""
             rate = f"{_short(train['images_per_second'])}/s"
-            self._say([f"{known}valid {_signed(valid['bound'])}{bits}{mark}", rate], valid["epoch"])
+            self._say([f"{known}valid {_value(valid['bound'])}{bits}{mark}", rate], valid["epoch"])
 
     def _say(self, parts: list[str], epoch: float | None = None) -> None:
         """Print a line about where the run stands."""
@@ -67,7 +68,7 @@ class Console:
         done = self._done - (self._from or 0.0)
         left = (now - self._began) * (1 - self._done) / done if done > 0 else None
         where = f"{self._done:4.0%}" + ("" if epoch is None else f" · epoch {epoch:.4g}")
-        ends = [] if left is None or self._done >= 1 else [f"{_time(left)} left"]
+        ends = [] if left is None or self._done >= 1 else [f"{clock(left)} left"]
         print(" · ".join([where, *filter(None, parts), *ends]), file=sys.stderr, flush=True)
 
 
@@ -95,16 +96,9 @@ def length_in_words(epochs: float | None, minutes: float | None, steps: int | No
     return length if steps is None or (epochs or 0) <= 100 else f"{steps:,} steps ({length})"
 
 
-def _signed(value: float) -> str:
-    digits = 2 if abs(value) < 1000 else 1
-    return f"{value:.{digits}f}".replace("-", "−")
+def _value(value: float) -> str:
+    return signed(value, 2 if abs(value) < 1000 else 1)
 
 
 def _short(rate: float) -> str:
     return f"{rate / 1000:.3g}k" if rate >= 1000 else f"{rate:.0f}"
-
-
-def _time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed
 
+from ..settings import Settings
 from .checkpoint import write_atomically
 from .devices import choose_device
 from .folder import RunFolder
-from .settings import Settings
 
 if TYPE_CHECKING:  # it takes seconds to import, and only training needs it
     from lightning_fabric import Fabric

@@ -14,17 +14,17 @@ import torch
 
 from ..data import Data
 from ..data.tables import import_pandas
-from ..display import Picture, html_table
+from ..display import Picture, html_table, signed
 from ..errors import ConfigError
 from ..model import VAE
 from ..objectives import ELBO, Objective
+from ..settings import Settings
 from .console import console, length_in_words
 from .engine import make_fabric
 from .folder import RunFolder
 from .heap import kept_heap
 from .loggers import logging_to
 from .session import Callback, Session
-from .settings import Settings
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -59,7 +59,7 @@ class Run:
 
     def __repr__(self) -> str:
         """A line: ``Run(runs/x, 20 epochs, best −24.40)``, the bound in nats."""
-        best = None if self.best is None else f"best {self.best['bound']:.2f}".replace("-", "−")
+        best = None if self.best is None else f"best {signed(self.best['bound'])}"
         ended = {"early": "stopped early", "interrupted": "interrupted"}.get(self.stopped)
         parts = (self.folder, f"{self.epochs:.4g} epochs", best, ended)
         return f"Run({', '.join(str(part) for part in parts if part is not None)})"

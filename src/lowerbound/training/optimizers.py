@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .settings import Settings
+from ..settings import Settings
 
 _PACE = 0.05  # by which share the running median of norms moves
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..objectives import Progress
-from .settings import Settings
+from ..settings import Settings
 
 _BETWEEN_LOOKS = 0.05  # seconds; what a look costs is far less
 _MOST_STEPS = 64  # between two looks

@@ -27,6 +27,7 @@ from ..evaluation import bits_per_dim
 from ..evaluation.stream import log_volume
 from ..model import VAE
 from ..objectives import Move, Objective, Progress
+from ..settings import Settings
 from . import checkpoint
 from .checkpoint import seed_for
 from .console import Console
@@ -38,7 +39,6 @@ from .health import diagnose
 from .means import Means
 from .optimizers import Guard, make_optimizer
 from .pace import Pace
-from .settings import Settings
 from .validation import of_original, seed_all, validate
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from ..errors import ConfigError
 from ..evaluation.stream import log_volume
 from ..model import VAE
 from ..objectives import Objective
+from ..settings import Settings
 from .checkpoint import seed_for
 from .means import Means
-from .settings import Settings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -1,4 +1,4 @@
-"""The numbers of a training run, in one frozen table that ``config.json`` repeats."""
+"""The numbers of a training run, in one frozen table that ``config.json`` repeats; known without torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import ConfigError
+from .errors import ConfigError
 
 
 @dataclass(frozen=True)
