@@ -334,7 +334,7 @@ def test_a_header_that_does_not_fit_is_refused(call, head, said):
 
 def test_classes_that_look_like_numbers_are_known_again_as_words():
     known = load(_file("a.csv", "y,x\n" + "".join(f"{i}.25,{'2' if i % 2 else 'two'}\n" for i in range(30))))
-    x = values(load_like(_file("b.csv", "y,x\n3.25,2\n4.5,2\n"), known.spec).all)
+    x = values(load_like(_file("b.csv", "y,x\n3.25,2\n4.25,2\n"), known.spec).all)
     assert x[:, 1].tolist() == [known.spec.table[1].categories.index("2")] * 2
 
 
@@ -1036,7 +1036,8 @@ def test_quoted_decimal_commas_of_a_file_with_commas():
     text = "a,b\n" + "".join(f'"{i},5","{i % 7},25"\n' for i in range(40))
     x, spec = first(_file("q.csv", text))
     assert [column.kind for column in spec.table] == ["real", "real"]
-    assert values(x)[3].tolist() == [3.5, 3.25]
+    offsets = [column.offset for column in spec.table]
+    assert np.allclose(values(x)[3].numpy() + offsets, [3.5, 3.25])
 
 
 def test_numbers_of_categories_get_a_hint():

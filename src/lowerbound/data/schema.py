@@ -4,7 +4,7 @@
     numbers of more than six decimals            real         v - offset                    density, but for spikes
     the same, many of which repeat               real         v - offset                    probability, by a cell
     numbers of up to six decimals                real         v - offset                    probability, by their step
-    whole numbers                                integer      v - offset                    probability
+    whole numbers                                integer      v - offset                    probability, by their step
     words; true and false; two different numbers category     place among the categories    probability
     categories that have an order                ordered      place among the categories    probability
     dates and times                              date         days since the first          probability, if by a step
@@ -17,8 +17,9 @@
 
 A density exists only where values hardly ever repeat: of a column that is rounded, or holds some values often, it
 could grow without a bound, and −log p(x) had none below. What is rounded shows in its decimals, however many values
-differ. Where values repeat and are no decimals, like thirds, the closest two tell how wide a cell is that holds
-one of them; so it is where a step is too small beside its column for float32 to know the multiple.
+differ, and in what divides them: weights to 25 grams have steps of 25. Where values repeat and are no decimals, like
+thirds, the closest two tell how wide a cell is that holds one of them; so it is where a step is too small beside its
+column for float32 to know the multiple.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _SAMPLE_VALUES = 2**21
 MOST_CATEGORIES = 1000
 _DISTINCT = 10_000  # words that are counted
 _FEW = 20  # rows below which nothing is taken for an identifier
+_DIFFERENT = 20  # values that lie on one grid by chance once in 2**19 columns at most
 _TIES = 0.1  # share of rows with a value that others have too, from which on values repeat
 _SPIKE = 0.02  # share of rows that makes a value of a real column one of its own
 _MOST_SPIKES = 8
@@ -74,7 +76,9 @@ class ColumnFacts:
         low: Smallest number.
         high: Largest number.
         integral: All numbers are whole.
-        digits: Most decimal places of a number; more than 6 if it has more.
+        digits: Most decimal places of a number, or of dates of their seconds; more than 6 if it has more.
+        first: The first number.
+        divisor: What divides all differences from it, in units of the last place (of dates, in seconds).
         counting: Each number is the one before plus 1.
         words: Different words or booleans, up to some thousands.
         sample: Numbers of rows spread over the table.
@@ -90,6 +94,8 @@ class ColumnFacts:
     high: float = -math.inf
     integral: bool = True
     digits: int = 0
+    first: float = math.nan
+    divisor: int = 0
     counting: bool = True
     last: float = math.nan
     words: set[Any] = field(default_factory=set)
@@ -126,13 +132,36 @@ class ColumnFacts:
                 )
             self.low, self.high = min(self.low, float(present.min())), max(self.high, float(present.max()))
             self.integral = self.integral and bool((present == np.floor(present)).all())
-            if self.stored == "float" and not self.integral and self.digits <= _MOST_DIGITS:
-                self.digits = max(self.digits, _decimals(present))
+            if self.digits <= _MOST_DIGITS:
+                self._divide(present)
             steps = np.diff(np.concatenate([[self.last], present]))
             self.counting = self.counting and bool((steps[np.isfinite(steps)] == 1).all())
             self.last = float(present[-1])
         start = -first % every
         self.sample.append(values[start::every].copy())  # a view would keep all of them
+
+    @property
+    def unit(self) -> float:
+        """How many of the smallest steps that are looked for make up 1."""
+        return _DAY if self.stored == "date" else 10.0**self.digits
+
+    def _divide(self, present: np.ndarray) -> None:
+        """Take some numbers into account in `digits`, `first` and `divisor`."""
+        before = self.digits
+        if self.stored == "date":
+            seconds = present * _DAY
+            self.digits = 0 if (np.abs(seconds - np.round(seconds)) < 1e-4).all() else _MOST_DIGITS + 1
+        elif self.stored == "float" and not self.integral:
+            self.digits = max(before, _decimals(present))
+        if self.digits > _MOST_DIGITS:
+            return
+        self.divisor *= 10 ** (self.digits - before)
+        if math.isnan(self.first):
+            self.first = float(present[0])
+        for some in (present[:1000], present):  # most columns are told by their first numbers
+            if self.divisor != 1:
+                steps = np.clip(np.round((some - self.first) * self.unit), -(2.0**62), 2.0**62)
+                self.divisor = math.gcd(self.divisor, int(np.gcd.reduce(steps.astype(np.int64))))
 
     def values(self) -> list[Any]:
         """Different values, in order: of numbers those of the sample."""
@@ -334,10 +363,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
     ):
         return replace(base, kind="category", categories=tuple(_plain(v, facts.stored) for v in values))
     digits = None if facts.digits > _MOST_DIGITS or facts.stored == "date" else 0 if whole else facts.digits
-    if facts.stored == "date":
-        unit = next((s for s in (1.0, 1 / 24, 1 / 1440, 1 / _DAY) if _on_grid(seen, s)), None)
-    else:
-        unit = None if digits is None else float(f"1e-{digits}")
+    unit = _unit(facts, len(values))
     # Of multiples that float32 does not tell apart, only their distance is known.
     step = unit if unit is not None and (high - low) / unit < _EXACT else None
     spikes, cell = _repeated(values, counts) if step is None else (_frequent(values, counts), None)
@@ -346,7 +372,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         kind="date" if facts.stored == "date" else "integer" if whole else "real",
         low=low,
         high=high,
-        offset=math.floor(low) if facts.stored == "date" else _offset(low, high, step),
+        offset=_offset(low, high, step, facts.stored == "date"),
         digits=digits,
         step=step,
         cell=unit if step is None and cell is None else cell,
@@ -354,17 +380,31 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
     )
 
 
-def _on_grid(values: np.ndarray, step: float) -> bool:
-    scaled = values / step
-    return bool((np.abs(scaled - np.round(scaled)) < 1e-4).all())
+def _unit(facts: ColumnFacts, different: int) -> float | None:
+    """The widest steps between all values: what divides them, if that many different ones can hardly do by chance.
+
+    Of fewer, the last decimal place is one, or of dates the day, hour, minute or second.
+    """
+    if facts.digits > _MOST_DIGITS:
+        return None
+    divisor = facts.divisor
+    if different < _DIFFERENT:
+        whole = math.gcd(divisor, round(facts.first * facts.unit))
+        usual = (86400, 3600, 60, 1) if facts.stored == "date" else (1,)
+        divisor = next(seconds for seconds in usual if whole % seconds == 0)
+    return divisor / _DAY if facts.stored == "date" else float(f"{divisor}e-{facts.digits}")
 
 
-def _offset(low: float, high: float, step: float | None) -> float:
-    """What is subtracted for float32 to keep the digits of values between two bounds; 0 if it keeps them anyway."""
+def _offset(low: float, high: float, step: float | None, date: bool) -> float:
+    """What is subtracted for float32 to keep the digits of values between two bounds; 0 if it keeps them anyway.
+
+    Of values in steps it is one of them, or they are multiples of the step themselves.
+    """
     largest = max(abs(low), abs(high))
-    if step is not None:
-        return 0.0 if largest / step < _EXACT else float(low)
-    return 0.0 if largest <= 100 * (high - low) else float(low)
+    if step is None:
+        return math.floor(low) if date else 0.0 if largest <= 100 * (high - low) else float(low)
+    multiple = abs(low / step - round(low / step)) < 1e-3
+    return 0.0 if multiple and largest / step < _EXACT and not date else float(low)
 
 
 def _repeated(values: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, ...], float | None]:
@@ -493,14 +533,15 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
         return np.full(len(cells), math.nan)
     v = numbers(cells, column.stored)
     if column.step is not None:
-        scaled = v / column.step
-        off = np.abs(scaled - np.round(scaled)) > 1e-3 + 4 * np.finfo(float).eps * np.abs(scaled)
+        place = 1 / _DAY if column.stored == "date" else 10.0 ** -(column.digits or 0)  # of what is written
+        slack = 1e-3 * min(place, column.step) + 4 * np.finfo(float).eps * np.abs(v)
+        off = np.abs(v - column.on_grid(v)) > slack
         if off.any():
             row = int(off.argmax())
             raise DataError(
                 f"column {column.name!r} has {v[row]:.10g} in row {row}, counted from 0, and {int(off.sum())} such "
                 f"cells; the model knows it in steps of {_step_words(column)}: round it, or train with a schema "
-                "whose column has no step"
+                "that gives the column a smaller step, or none"
             )
     x = v - column.offset
     beyond = np.abs(x) > np.finfo(np.float32).max
@@ -568,7 +609,7 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
         return values.astype("float64") if column.stored == "float" else values
     v = _without_noise(x, column.offset)
     if column.step is not None:
-        v = np.round(v / column.step) * column.step
+        v = column.on_grid(v)
     if column.stored == "date":
         days = np.floor(np.nan_to_num(v))
         # To a microsecond, which is what a sum in float64 keeps of a day of this century.
@@ -586,9 +627,9 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
         v = np.where(np.abs(v - near) <= 1e-6 * np.abs(near), near, v)
     if column.stored == "integer":
         return (
-            pd.Series(np.where(empty, 0, v).astype(np.int64)).astype("Int64").mask(empty)
+            pd.Series(np.where(empty, 0, np.round(v)).astype(np.int64)).astype("Int64").mask(empty)
             if empty.any()
-            else (pd.Series(np.round(v).astype(np.int64)))
+            else pd.Series(np.round(v).astype(np.int64))
         )
     return pd.Series(v)
 
@@ -607,10 +648,17 @@ def _without_noise(x: np.ndarray, offset: float) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------- said
 def _step_words(column: ColumnSpec) -> str:
-    if column.stored == "date" and column.step is not None:
-        seconds = round(column.step * _DAY)
-        return {86400: "a day", 3600: "an hour", 60: "a minute", 1: "a second"}.get(seconds, f"{seconds} s")
-    return f"{column.step:g}"
+    step = column.step or 0.0
+    away = abs(column.offset / step - round(column.offset / step)) > 1e-3
+    start = f" from {_value_words(column, column.offset)}" if away else ""
+    if column.stored != "date":
+        return f"{step:g}{start}"
+    seconds = round(step * _DAY)
+    size, name = next(
+        (s, n) for s, n in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")) if seconds % s == 0
+    )
+    count = seconds // size
+    return (f"{count} {name}s" if count > 1 else f"{'an' if name == 'hour' else 'a'} {name}") + start
 
 
 def _value_words(column: ColumnSpec, value: float | None) -> str:
@@ -630,7 +678,7 @@ def words(column: ColumnSpec) -> tuple[str, str, str]:
         return column.kind, shown, (f" ({len(known)})" if len(known) > 4 else "") + gaps
     if column.is_number:
         span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"
-        if column.step is not None and column.kind != "integer":
+        if column.step is not None and (column.kind != "integer" or column.step != 1):
             span += f", in steps of {_step_words(column)}"
         if often := [_value_words(column, spike) for spike in column.spikes]:
             span += f", often {', '.join(often[:4])}" + (f", ... ({len(often)})" if often[4:] else "")
