@@ -43,7 +43,7 @@ _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .ta
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar", "columns")
 _TABLES = ("table", "parquet", "columns")
-_ARRAYS = (None, "npy")
+_ARRAYS = (None, "npy", "parquet", "tar", "columns")
 _LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
     "image_size": (None, _PICTURES),
@@ -66,7 +66,7 @@ _FORMS = {
     _TABLES: "tables (.csv and other text, .xlsx, .parquet, DataFrame)",
     _LABELLED: "tables (.csv, .parquet, DataFrame), tar shards, and folders of images with a list of labels",
     ("npy", "parquet", "tar"): _STREAMED,
-    _ARRAYS: "arrays, in memory and in .npy and .npz files",
+    _ARRAYS: "arrays, in memory, in .npy, .npz and .parquet files and tar shards",
 }
 
 
@@ -245,7 +245,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     known = _schema_of(given["schema"]) if like is None else _table_of(like)
     # A list of names and labels is for the reader of the folder, which knows the names.
     beside = None if _is_list(options["labels"]) else labels
-    how = options | streaming | {"schema": known, "axes": given["axes"]}
+    how = options | streaming | {"schema": known, "axes": given["axes"] or (like and like.event_shape)}
     found = _joined(_open(source, how), beside, arrays_given, name)
     cap = cap_of(given["memory"])
     if found.streams:
@@ -255,12 +255,11 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     if found.own_split and tuple(options["split"]) != _FRACTIONS:
         raise ConfigError(f"split={options['split']}: {name} has a split of its own; leave split out")
     # Blocks have the axes of data already.
-    axes, said = given["axes"], list(found.notes)
-    if axes is None and isinstance(found.parts[0], np.ndarray) and arrays.is_unclear(found.parts[0]):
-        said.append(f"{found.parts[0].shape} is taken as (N, C, H, W); axes='NHWC' takes it otherwise")
     found = found.with_parts(
         [
-            arrays.check_array(part, name, axes=axes) if isinstance(part, np.ndarray) else part
+            arrays.check_array(part, name, axes=how["axes"])
+            if isinstance(part, np.ndarray) and not found.settled
+            else part
             for part in found.parts
         ]
     )
@@ -312,7 +311,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     splits = make_splits(found, cuts, numbered, entries, spec, meaning.reading, seed, int(cap * MIB))
     order = None if found.own_split or whole else np.concatenate(cuts)
     options["binarize"] = spec.binarize
-    notes = [*said, *facts.notes(meaning, found.table is not None)]
+    notes = [*found.notes, *facts.notes(meaning, found.table is not None)]
     if not whole and len(splits[0]) < _FEW:
         notes.append(f"only {len(splits[0])} examples to train on; of so few nothing can be learned")
     return Data(*splits, options=options, order=order, whole=whole, notes=notes, names=found.names)

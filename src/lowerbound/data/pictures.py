@@ -93,6 +93,7 @@ class PictureForm:
         background: The colour that shows through transparent parts: a name, or "#rrggbb".
         strict: Let no picture in colour become grey, for nobody has asked for that.
         depth: Type of the values, as the first picture has them.
+        axes: Of arrays where there are no pictures, see `arrays.check_array`.
     """
 
     size: tuple[int, int] | None = None
@@ -102,16 +103,24 @@ class PictureForm:
     background: str = "white"
     strict: bool = False
     depth: str | None = None
+    axes: str | tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> PictureForm:
         """The form that the options of `load` ask for; their size may be one number."""
         size = options["image_size"]
         size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
-        return cls(size, options["crop"], options["channels"], options["frames"], options["background"])
+        asked = (options[name] for name in ("crop", "channels", "frames", "background"))
+        return cls(size, *asked, axes=options.get("axes"))
 
-    def check_unused(self, what: str) -> None:
-        """Raise a ConfigError if something was asked of pictures, where there are none."""
+    def check_unused(self, what: str, kind: str) -> None:
+        """Raise a ConfigError if something was asked that is not for what is there: "pictures", "lists", "table"."""
+        if isinstance(self.axes, str) and kind != "lists":
+            raise ConfigError(f"axes={self.axes!r} is for arrays, but {what} holds {kind}; leave it out")
+        if isinstance(self.axes, str) and self.axes[0] != "N":
+            raise ConfigError(f"axes={self.axes!r}: each example of {what} is by itself, so N comes first")
+        if kind == "pictures":
+            return
         if self.size is not None or self.channels is not None:
             raise ConfigError(
                 f"image_size= and channels= are for pictures, but {what} holds none; leave them out"
