@@ -159,8 +159,8 @@ def test_floats_of_grey_levels_are_refused_with_both_readings(call, made):
             getattr(lb.load(made / "run-bytes"), use)(np.load("x.npy")[:, None])
 
 
-U = np.random.default_rng(2).random((30, 5, 6)).astype("f4")
-K = np.random.default_rng(3).integers(0, 4, (30, 5, 6))
+U = np.random.default_rng(2).random((30, 6, 6)).astype("f4")
+K = np.random.default_rng(3).integers(0, 4, (30, 6, 6))
 D = np.floor(U * 17).astype("u1")
 # What a model was made for, what comes, and what x is then; None if it has no meaning.
 MEANINGS = {

@@ -42,7 +42,7 @@ _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .ta
 
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar", "columns")
-_TABLES = ("table", "parquet", "columns")
+_TABLES = ("table", "file", "parquet", "columns")
 _ARRAYS = (None, "npy", "parquet", "tar", "columns")
 _LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
@@ -57,7 +57,7 @@ _ONLY = {
     "schema": (None, _TABLES),
     "unknown": ("refuse", _TABLES),
     "axes": (None, _ARRAYS),
-    "stream": (None, ("npy", "parquet", "tar")),
+    "stream": (None, ("npy", "parquet", "tar", "file")),
     "memory": (None, ("npy", "parquet", "tar")),
 }
 _FORMS = {
@@ -66,6 +66,7 @@ _FORMS = {
     _TABLES: "tables (.csv and other text, .xlsx, .parquet, DataFrame)",
     _LABELLED: "tables (.csv, .parquet, DataFrame), tar shards, and folders of images with a list of labels",
     ("npy", "parquet", "tar"): _STREAMED,
+    ("npy", "parquet", "tar", "file"): f"a table of text, {_STREAMED}",
     _ARRAYS: "arrays, in memory, in .npy, .npz and .parquet files and tar shards",
 }
 
@@ -178,8 +179,9 @@ def load(
             missing.
         groups: One number or word per example, or the path of a .npy with them: examples of a group stay in one
             split, so that nothing of a test group was seen in training. `split` then gives the shares of the groups.
-        stream: Whether to leave the examples of .npy, .parquet and .tar files on disk and read them by blocks; None
-            if they would take more than a quarter of the memory that is available.
+        stream: Whether to leave the examples of .npy, .parquet and .tar files on disk and read them by blocks; and
+            those of tables of text, of which a copy is mapped that lies in the folder for temporary files. None if
+            they would take more than a quarter of the memory that is available.
         memory: MiB of decoded blocks that are kept of what is streamed, by each process; the order of an epoch
             depends on it. None for 512, or an eighth of the machine's memory if that is less.
 
@@ -489,8 +491,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             f"{name} is compressed, and samples of a shard are read by their place; unpack it to a .tar"
         )
     if path.name.lower().endswith(TABLE_SUFFIXES):
-        _check_use(options, "table")
-        return tables.read_table(path, reading_of(options, _parts(options)))
+        _check_use(options, "file")
+        return tables.read_table(path, reading_of(options, _parts(options)), options["stream"])
     _check_use(options, None)
     if suffix == ".npz" and sparse.is_sparse_npz(path):
         return sparse.read_sparse_npz(path)
@@ -506,8 +508,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             "scipy.sparse.save_npz('cells.npz', adata.X)"
         )
     if is_table(path):
-        _check_use(options, "table")
-        found = tables.read_table(path, reading_of(options, _parts(options)))
+        _check_use(options, "file")
+        found = tables.read_table(path, reading_of(options, _parts(options)), options["stream"])
         said = (
             f"{suffix or 'no ending'} is no known type of file: read as a table, which its content looks like"
         )
