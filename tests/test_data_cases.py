@@ -4,6 +4,8 @@ A, meaning by the type and not the range. B, text as it stands. C, digits. D, na
 data. F, no picture is lost. G, few examples. H, no density of what repeats. I, rare classes. J, gaps.
 """
 
+import datetime
+import decimal
 import gzip
 import io
 import json
@@ -1224,3 +1226,82 @@ def test_scores_and_codes_of_pictures_carry_their_files(call):
         status, _, err = call(command, "RUN-bytes", "new", "--out", out)
         assert status == 0, err
         assert pd.read_csv(out)["file"].tolist() == ["a/2.png", "a/9.png", "a/10.png"]
+
+
+# ------------------------------------------------------------------------------------------------ found by an audit
+Y = R.normal(size=60)
+I = np.arange(60)  # noqa: E741
+COLUMNS = {  # cells, the kind of their column, the smallest value or a word of what is said
+    "decimals": ([decimal.Decimal(int(i)) / 8 for i in I], "real", 0.0),
+    "decimals and gaps": ([None, *(decimal.Decimal(int(i)) / 8 for i in I[1:])], "real", 0.125),
+    "days before 1677": ([datetime.datetime(1600, 1, 1) + datetime.timedelta(int(i)) for i in I], "date", -135140.0),
+    "days after 2262": ([datetime.datetime(2600, 1, 1) + datetime.timedelta(int(i)) for i in I], "date", 230103.0),
+    "large whole numbers": (np.array([2**64 - 1 - int(i) for i in I], "u8"), None, "hardly tells apart"),
+    "numbers and words": ([1, "a"] * 30, None, "int and str"),
+    "an infinity": (np.where(I == 3, np.inf, Y), None, "t: column 'a' has an infinite number in row 3"),
+    "a zone": (pd.date_range("2020-01-01", periods=60, tz="Europe/Berlin"), "date", "dates in UTC: a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+@pytest.mark.parametrize("form", ["frame", "parquet", "streamed"])
+def test_types_of_databases_are_read_or_refused_for_what_they_are(case, form):
+    cells, kind, right = COLUMNS[case]
+    source, options = pd.DataFrame({"y": Y, "a": cells}), {}
+    if form != "frame":
+        if case in ("numbers and words",):
+            return  # Arrow has no such columns
+        pq.write_table(pa.Table.from_pandas(source), "t.parquet", row_group_size=5)
+        source, options = "t.parquet", {"stream": form == "streamed"}
+    if kind is None:
+        with pytest.raises(DataError, match=right.replace("t:", ".*:")):
+            load(source, **options)
+        return
+    data = load(source, **options)
+    column = next(c for c in data.spec.table if c.name == "a")
+    assert column.kind == kind
+    if isinstance(right, str):
+        assert any(right in note for note in data.notes)
+    else:
+        assert column.low == right
+        x = values(data.all)[:, 1].double() + column.offset
+        assert x.nan_to_num(-np.inf).max() == pytest.approx(column.high)
+
+
+WRITTEN = {  # how cells are written, the kind of their column, and a word of what is said
+    "blanks between thousands": ([f"{1 + i} {i:03}" for i in range(60)], "integer", "between thousands"),
+    "narrow blanks, commas": ([f"{1 + i}\u202f{i:03},5" for i in range(60)], "real", "between thousands"),
+    "apostrophes": ([f"{1 + i}'{i:03}.25" for i in range(60)], "real", "between thousands"),
+    "telephones": ([f"0{1 + i} {i:03}" for i in range(60)], "identifier", None),
+    "short years": (
+        [f"{1 + i % 12}/{1 + i % 28}/20" for i in range(60)],
+        "identifier",
+        "like dates or times",
+    ),
+    "names of months": ([f"{1 + i % 28} Jan 2020" for i in range(60)], "category", "like dates or times"),
+    "times of the day": ([f"{i % 24:02}:{i % 6}5" for i in range(60)], "category", "like dates or times"),
+    "Italian numbers of pages": ([f"p. {i % 9}" for i in range(60)], "category", None),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_what_numbers_and_dates_can_look_like_is_read_or_said(case):
+    cells, kind, said = WRITTEN[case]
+    lines = (f"{y};{cell}\n" for y, cell in zip(Y, cells, strict=True))
+    data = load(_file("w.csv", "y;a\n" + "".join(lines)))
+    column = next(c for c in data.spec.table if c.name == "a")
+    assert column.kind == kind
+    notes = " ".join(note for note in data.notes if "'a'" in note)
+    assert (said or "") in notes
+    assert said or not any(word in notes for word in ("thousands", "dates"))
+    if kind in ("integer", "real"):
+        decimals = {"narrow blanks, commas": 0.5, "apostrophes": 0.25}.get(case, 0)
+        assert values(data.all)[:, 1].double().sum() + 60 * column.offset == pytest.approx(
+            sum(1000 * (1 + i) + i + decimals for i in range(60))
+        )
+
+
+def test_a_row_of_units_is_pointed_out():
+    lines = "".join(f"{y},{i / 7}\n" for i, y in enumerate(Y))
+    with pytest.raises(DataError, match="among its numbers are words, first 'm' in row 0"):
+        load(_file("u.csv", "y,a\nm,kg\n" + lines))

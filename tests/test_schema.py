@@ -10,7 +10,8 @@ from pandas.testing import assert_frame_equal
 
 import lowerbound as lb
 from lowerbound.data import load, load_like
-from lowerbound.data.schema import decide, decode, look, words
+from lowerbound.data.facts import look
+from lowerbound.data.schema import decide, decode, words
 from lowerbound.data.spec import DataSpec
 from lowerbound.errors import ConfigError, DataError
 from lowerbound.likelihoods import Columns
@@ -77,6 +78,7 @@ KINDS = [
     ("integer", lambda r: 25 * r.integers(100, 250, N), {"step": 25.0, "offset": 0.0}),
     ("integer", lambda r: 5 + 10 * r.integers(0, 90, N), {"step": 10.0}),
     ("integer", lambda r: -4 + 6 * r.integers(-50, 90, N), {"step": 6.0}),
+    ("integer", lambda r: 1000 + 1001 * r.integers(0, 99, N), {"step": 1001.0, "offset": 1000.0}),
     ("integer", lambda r: 25 * r.integers(0, 8, N), {"step": 1.0}),  # eight values: that may be chance
     ("integer", lambda r: np.append(25 * r.integers(0, 250, N - 1), 7), {"step": 1.0}),
     ("real", lambda r: (5 * r.integers(0, 900, N)) / 100, {"step": 0.05}),

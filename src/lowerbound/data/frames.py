@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -60,12 +60,7 @@ TABLE_SUFFIXES = (
 _INSTALL = "which is missing: pip install lowerbound[tables]"
 
 
-def read_frame_file(
-    path: Path,
-    like: Mapping[str, str] | None = None,
-    stream: bool | None = False,
-    folder: Path | None = None,
-) -> tuple[DataFrame | Spilled, list[str]]:
+def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[DataFrame, list[str]]:
     """The table in a file, and what is to be known of how it was read.
 
     Text files have `, ; tab |` or runs of blanks between cells, a header or none (columns are "0", "1", ... then),
@@ -79,9 +74,6 @@ def read_frame_file(
         like: Types of columns by name, "float64", "int64", "bool", "text" or "datetime", as they were in training.
             A column with such a name is read so whatever its cells suggest; "int64" gives floats where some are not
             whole.
-        stream: Whether the columns of a file of text stay on disk, in a folder for the time being; None if they are
-            more than a quarter of the memory.
-        folder: Where that is.
 
     Returns:
         The table, whose ``attrs`` say how the file writes its cells (see `forms`), and one sentence for each thing
@@ -91,6 +83,21 @@ def read_frame_file(
         ConfigError: A package that reads such files is missing, or `like` has an unknown type.
         DataError: The file is no table of that kind, damaged, empty, larger than memory allows, its lines have other
             numbers of cells than its header, two columns have one name, or a cell is not of the type in `like`.
+    """
+    frame, notes = read_columns(path, like, False)
+    return cast("DataFrame", frame), notes
+
+
+def read_columns(
+    path: Path, like: Mapping[str, str] | None, stream: bool | None, folder: Path | None = None
+) -> tuple[DataFrame | Spilled, list[str]]:
+    """As `read_frame_file`, but the columns of a file of text can stay on disk, in a folder for the time being.
+
+    Args:
+        path: The file.
+        like: Types of columns by name.
+        stream: Whether they do; None if they are more than a quarter of the memory.
+        folder: Where that is.
     """
     for kind in set((like or {}).values()):
         check_like(kind)
@@ -111,7 +118,10 @@ def read_frame_file(
         ) from error
     if not len(frame.columns) or not len(frame):
         raise DataError(f"{name} is empty: {len(frame)} rows, {len(frame.columns)} columns")
-    frame.attrs = {"forms": notes.forms, "file": replace(notes.file, columns=tuple(frame.columns))}
+    frame.attrs = {  # pyright: ignore[reportAttributeAccessIssue]
+        "forms": notes.forms,
+        "file": replace(notes.file, columns=tuple(frame.columns)),
+    }
     return frame, notes.sentences()
 
 

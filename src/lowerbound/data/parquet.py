@@ -313,7 +313,9 @@ def table_of(paths: Sequence[Path], reading: Reading, name: str) -> tuple[Column
 
 def notes_of(path: Path, reading: Reading, table: Sequence[ColumnSpec]) -> list[str]:
     """What of a file's columns is no part of x."""
-    return reading.notes(table, _column_names(_open(path).schema_arrow, path))
+    schema = _open(path).schema_arrow
+    zoned = [field.name for field in schema if getattr(field.type, "tz", None) is not None]
+    return reading.notes(table, _column_names(schema, path), zoned)
 
 
 def _columns_of(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ConfigError, DataError, listed, suggest
-from .schema import check_columns, edited, encode, look
+from .facts import look
+from .schema import check_columns, edited, encode
 from .source import Source, check_names
 from .spec import ColumnSpec
 from .spill import Spilled
@@ -96,9 +97,12 @@ class Reading:
             )
         return table
 
-    def notes(self, table: Sequence[ColumnSpec], there: Sequence[str]) -> list[str]:
-        """What is not a part of x, or not of this model, a sentence for each reason."""
-        said = []
+    def notes(
+        self, table: Sequence[ColumnSpec], there: Sequence[str], zoned: Sequence[str] = ()
+    ) -> list[str]:
+        """What is not a part of x, or not of this model, and which columns had a zone, a sentence for each."""
+        dates = [column.name for column in table if column.kind == "date" and column.name in zoned]
+        said = [f"read as dates in UTC: {listed(dates, 6)}"] if dates else []
         for kind, what in _ASIDE.items() if self.known is None else ():
             if names := [column.name for column in table if column.kind == kind]:
                 said.append(f"no part of x: {listed(names, 6)} ({what})")
@@ -137,13 +141,13 @@ def read_table(path: Path, reading: Reading, stream: bool | None = None) -> Sour
         stream: Whether a file of text is read by way of others on disk, where the examples stay; None if it is larger
             than memory allows.
     """
-    from .frames import read_frame_file
+    from .frames import read_columns
 
     import_pandas()
     stored = {column.name: _TYPES[column.stored] for column in reading.known or ()}
     # What is mapped stays when its name is gone.
     with TemporaryDirectory(prefix="lowerbound-", ignore_cleanup_errors=True) as folder:
-        frame, notes = read_frame_file(path, stored or None, stream, Path(folder))
+        frame, notes = read_columns(path, stored or None, stream, Path(folder))
         return _source(frame, reading, str(path), notes)
 
 
@@ -167,7 +171,12 @@ def read_frame(frame: DataFrame, reading: Reading, name: str = "the DataFrame") 
 def _source(frame: Any, reading: Reading, name: str, notes: Sequence[str]) -> Source:
     """Examples, labels and conditions of a DataFrame whose columns have names of their own, or of one on disk."""
     there = list(frame.columns)
-    table = reading.decided(lambda chosen: [frame[list(chosen)]], there, len(frame), name)
+    try:
+        table = reading.decided(lambda chosen: [frame[list(chosen)]], there, len(frame), name)
+    except DataError as error:  # for which what was noticed in reading may be the reason
+        raise DataError(f"{error}{''.join(f' ({note})' for note in notes[:2])}") from None
+    held = isinstance(frame, Spilled)
+    zoned = [c for c in there if not held and getattr(frame[c].dtype, "tz", None) is not None]
     label, x = reading.label_column, [column.name for column in table if column.is_modelled]
     return Source(
         (_examples(frame, table, x, name, reading.unknown),),
@@ -175,7 +184,7 @@ def _source(frame: Any, reading: Reading, name: str, notes: Sequence[str]) -> So
         columns=tuple(x),
         conditions={column: (read_condition(frame, column),) for column in reading.conditions},
         table=table,
-        notes=(*notes, *reading.notes(table, there)),
+        notes=(*notes, *reading.notes(table, there, zoned)),
         file=frame.attrs.get("file"),
     )
 
