@@ -221,7 +221,7 @@ def test_data_do_not_change_with_the_array_they_came_from(grey):
 def test_storage_type_is_kept_and_indexing_takes_any_order(grey):
     train = load(grey, dequantize=False).train
     assert train.rows.tensor.dtype == torch.uint8
-    assert load(grey.astype(np.float64) / 255).train.rows.tensor.dtype == torch.float32
+    assert load(grey.astype(np.float64) / 255, axes="NHW").train.rows.tensor.dtype == torch.float32
     whole = everything(train)
     index = torch.tensor([5, 1, 1, 30])
     assert torch.equal(train.batch(index)[0], whole[index])

@@ -6,17 +6,23 @@ import io
 import json
 import lzma
 import math
+import tempfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lowerbound.data import frames
+import lowerbound as lb
+from lowerbound.data import frames, load, load_like, spill, texts
 from lowerbound.data.frames import TABLE_SUFFIXES, read_frame_file
+from lowerbound.data.identity import difference, fingerprint
+from lowerbound.data.rows import MappedRows
 from lowerbound.errors import ConfigError, DataError
 
 
@@ -359,7 +365,7 @@ def test_numbers_at_the_front_do_not_hide_what_comes_later(read, monkeypatch):
         assert [str(t) for t in frame.dtypes] == dtypes
         assert len(frame) == 30_002
     refused(read, "\n".join([*rows, "1", "1,2"]), "line 30002")
-    monkeypatch.setattr(frames, "_parse", None)  # the short way does without
+    monkeypatch.setattr(texts, "_parse", None)  # the short way does without
     pd.testing.assert_frame_equal(read("\n".join(rows))[0], plain)
 
 
@@ -389,7 +395,7 @@ def test_many_columns_that_are_wrong_have_a_short_message(read):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["", "gz", "bz2", "xz", "zip", "zst"])
 def test_files_larger_than_memory_end_early(read, kind, monkeypatch):
-    monkeypatch.setattr(frames, "available_memory", lambda: 40 * 2**20)
+    monkeypatch.setattr(texts, "available_memory", lambda: 40 * 2**20)
     refused(read, packed(b"1,2\n" * (6 * 2**20), kind), "10 can be read here", name="t.csv.gz")
 
 
@@ -648,7 +654,7 @@ def test_a_random_table_comes_back(
 @pytest.mark.parametrize("odd", ["007", "00", "01.5"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_zero_in_front_is_kept_in_a_long_table_of_numbers(tmp_path, monkeypatch, separator, odd, place):
-    monkeypatch.setattr(frames, "_LOOK", 512)  # from here on a table is long
+    monkeypatch.setattr(frames, "LOOK", 512)  # from here on a table is long
     rows = [[str(i % 50), str(i % 7)] for i in range(3000)]
     rows[2500][place] = odd
     path = tmp_path / "t.csv"
@@ -658,3 +664,126 @@ def test_a_zero_in_front_is_kept_in_a_long_table_of_numbers(tmp_path, monkeypatc
     assert column.dtype == (object if "." not in odd else "float64")
     assert len(frame) == len(rows)
     assert (column[2500] == odd) == ("." not in odd)
+
+
+# ------------------------------------------------------------------ larger than memory
+def both(path, **options):
+    """A table read in memory and by way of disk, without the sentence that says so."""
+    held, streamed = (load(path, stream=stream, **options) for stream in (False, True))
+    where, *notes = streamed.notes
+    assert "temporary files in" in where
+    return held, streamed, notes
+
+
+def rows_of(split):
+    return next(split.batches(len(split)))[0]
+
+
+R = np.random.default_rng(0)
+LINES = [f"{i},{w},{x:.2f},{d}" for i, w, x, d in zip(
+    R.integers(0, 99, 300), R.choice(["a b", "NA", "größe", ""], 300), R.normal(size=300), R.integers(1, 28, 300),
+    strict=True,
+)]  # fmt: skip
+BODY = "\n".join(LINES)
+DAYS = "x,day\n" + "\n".join(
+    f"{x:.3f},{1 + i % 9}/{1 + i % 12}/2024" for i, x in enumerate(R.normal(size=300))
+)
+LONG = {
+    "plain": "i,w,x,d\n" + BODY,
+    "no header": BODY,
+    "windows": ("i,w,x,d\r\n" + BODY.replace("\n", "\r\n")).encode("cp1252"),
+    "latin": ("i,w,x,d\n" + BODY + "\n1,\x81,0.50,3\n").encode("latin-1"),
+    "mark": ("i,w,x,d\n" + BODY).encode("utf-8-sig"),
+    "utf-16": ("i,w,x,d\n" + BODY).encode("utf-16"),
+    "packed": gzip.compress(("i,w,x,d\n" + BODY).encode()),
+    "blanks": "i  w   x d\n" + "\n".join(f" {i}   'q'  {i / 8}  {i % 5} " for i in range(300)),
+    "quoted blanks": 'i w x\n' + "\n".join(f'{i % 50}  "a \n b{i % 3}"   {i / 8}' for i in range(300)),
+    "quotes": "i,w\n" + "\n".join(f'{i % 50},"a ""b"", \n{i % 3}"' for i in range(300)),
+    "spaced": "i, w, x\n" + "\n".join(f'{i % 50}, "a,  b{i % 3}", {i / 8}' for i in range(300)),
+    "commas at the end": "i,w,x\n" + "\n".join(f"{i % 50},{i % 7},{i / 8}," for i in range(300)),
+    "comment": "# by a program\n# i,w,x,d\n" + BODY,
+    "index": ",w,x\n" + "\n".join(f"{i},{i % 7},{i / 8}" for i in range(300)),
+    "month first late": DAYS + "\n0.5,9/28/2024",
+    "unclear days": DAYS,
+    "no such day": DAYS + "\n0.5,9/28/2024\n0.25,2/31/2024",
+    "words late": "a,b\n" + "\n".join(f"{i % 40},{i / 8}" for i in range(300)) + "\nx,1.5",
+    "zero late": "a,b\n" + "\n".join(f"{i % 40},{i / 8}" for i in range(300)) + "\n007,1.5",
+    "decimal comma": "a;b\n" + "\n".join(f"{i % 40};{i},{i % 9}5" for i in range(300)),
+    "blank lines": "a,b\n" + "\n\n".join(f"{i % 40},{i / 8}" for i in range(300)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("block", [64, 4 * 2**20])
+def test_a_table_by_way_of_disk_is_the_one_in_memory(tmp_path, monkeypatch, name, block):
+    """However it is written, and wherever it is cut; what decides of a column may stand in its last row."""
+    content = LONG[name] if isinstance(LONG[name], bytes) else LONG[name].encode()
+    monkeypatch.setattr(texts, "_BLOCK", block)
+    monkeypatch.setattr(spill, "_ROWS", 7)
+    path = tmp_path / ("t.csv.gz" if name == "packed" else "t.csv")
+    path.write_bytes(content)
+    held, streamed, notes = both(path)
+    assert isinstance(streamed.train.rows, MappedRows)
+    assert streamed.spec == held.spec
+    assert notes == list(held.notes)
+    for part in ("train", "valid", "test"):
+        ours, theirs = rows_of(getattr(streamed, part)), rows_of(getattr(held, part))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+    like = load_like(path, held.spec, stream=True).all
+    torch.testing.assert_close(
+        rows_of(like), rows_of(load_like(path, held.spec).all), rtol=0, atol=0, equal_nan=True
+    )
+
+
+def test_labels_and_conditions_by_way_of_disk(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("i,w,x,d\n" + BODY)
+    held, streamed, _ = both(path, label_column="w", condition=["label", "d"], schema={"i": "category"})
+    assert streamed.spec == held.spec
+    for ours, theirs in zip(streamed.train.batches(50), held.train.batches(50), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+    model = lb.VAE.for_data(held, latent=2, network={"hidden": [4]})
+    scores = [lb.evaluate.nll(model, data.test, samples=5).value for data in (held, streamed)]
+    assert scores[0] == scores[1]
+    assert difference(fingerprint(held), fingerprint(streamed)) is None
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_a_table_larger_than_memory_goes_by_way_of_disk(tmp_path, monkeypatch, name):
+    """Of what is packed nobody knows how large it becomes: that must be asked for."""
+    monkeypatch.setattr(texts, "available_memory", lambda: 4 * 2**10)
+    (tmp_path / "for a time").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "for a time"))
+    path = tmp_path / name
+    content = ("i,w,x,d\n" + BODY).encode()
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    if name.endswith("gz"):
+        with pytest.raises(DataError, match="stream=True reads it by way of a copy on disk"):
+            load(path)
+    assert isinstance(load(path, stream=True if name.endswith("gz") else None).train.rows, MappedRows)
+    with pytest.raises(DataError, match="MiB or more, unpacked"):
+        load(path, stream=False)
+    monkeypatch.setattr(texts.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**12))
+    with pytest.raises(DataError, match="MiB or more"):
+        load(path, stream=True)
+    assert not [*(tmp_path / "for a time").iterdir()]
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n3,4,5\n" + "6,7\n" * 300, 'a,b\n1,"2\n' + "6,7\n" * 300])
+def test_damage_is_named_by_its_line_by_way_of_disk_too(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    said = []
+    for stream in (False, True):
+        with pytest.raises(DataError) as caught:
+            load(path, stream=stream)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+def test_what_is_no_table_of_text_is_not_streamed(tmp_path):
+    pd.DataFrame({"a": [1, 2, 3]}).to_json(tmp_path / "t.json", orient="records")
+    with pytest.raises(ConfigError, match="is for tables of text"):
+        load(tmp_path / "t.json", stream=True)
+    with pytest.raises(ConfigError, match="which this source is not"):
+        load(pd.DataFrame({"a": [1.5, 2.5, 3.5]}), stream=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lowerbound.data import images, load, pictures
 from lowerbound.data.images import natural, part_of
@@ -665,3 +665,40 @@ def test_options_are_checked(numbered, options, match):
 def test_natural_keys_compare_whatever_the_names_are():
     names = ["", "1", "a", "1a", "a1", "²", "٣", "A1", "a01", "1.5"]
     assert sorted(names, key=natural) == sorted(names[::-1], key=natural)
+
+
+JPEGS = {
+    "plain": {},
+    "grey": {"mode": "L"},
+    "progressive": {"progressive": True},
+    "full colour": {"subsampling": 0, "quality": 95},
+    "optimised, restarts": {"optimize": True, "restart_marker_rows": 1},
+    "comment": {"comment": b"\xff\xc0 in a comment"},
+    "four inks": {"mode": "CMYK"},
+    "profile": {"icc_profile": b"x" * 400},
+    "large tables": {"quality": 100},
+}
+
+
+@pytest.mark.parametrize("case", JPEGS)
+@pytest.mark.parametrize("turned", [False, True])
+def test_jpegs_are_decoded_as_pil_decodes_them(tmp_path, rng, case, turned):
+    options = dict(JPEGS[case])
+    colours = rng.integers(0, 256, (9, 17, 3), dtype=np.uint8)
+    picture = Image.fromarray(colours).convert(options.pop("mode", "RGB"))
+    if turned:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options["exif"] = exif
+    picture.save(tmp_path / "x.jpg", **options)
+    with Image.open(tmp_path / "x.jpg") as opened:
+        right = np.asarray(ImageOps.exif_transpose(opened).convert("L" if opened.mode == "L" else "RGB"))
+    (found,) = pictures.decode(str(tmp_path / "x.jpg"), pictures.PictureForm())
+    values = found.values if found.values.ndim == 2 else np.moveaxis(found.values, 0, 2)
+    assert np.array_equal(values, right)
+    assert found.grey == (case == "grey")
+    content = (tmp_path / "x.jpg").read_bytes()
+    for end in (3, 30, 200, len(content) // 2):
+        (tmp_path / "cut.jpg").write_bytes(content[:end])
+        with pytest.raises((OSError, ValueError, SyntaxError)):
+            pictures.decode(str(tmp_path / "cut.jpg"), pictures.PictureForm())

@@ -380,12 +380,14 @@ def test_unclear_folders_are_refused(photos, tmp_path):
     ("shape", "event", "kind"),
     [
         ((9, 7), (7,), "vector"),
-        ((9, 7, 5), (1, 7, 5), "image"),
+        ((9, 7, 7), (1, 7, 7), "image"),
         ((9, 3, 7, 5), (3, 7, 5), "image"),
         ((9, 7, 5, 3), (3, 7, 5), "image"),
         ((9, 7, 5, 4), (4, 7, 5), "image"),
         ((9, 7, 5, 1), (1, 7, 5), "image"),
-        ((9, 1, 5, 3), (1, 5, 3), "image"),  # the second axis goes first
+        ((9, 3, 4, 4), (3, 4, 4), "image"),  # squares
+        ((9, 4, 4, 3), (3, 4, 4), "image"),
+        ((9, 1, 5, 1), (1, 5, 1), "image"),  # the same numbers either way
     ],
 )
 @pytest.mark.parametrize("mapped", [True, False])

@@ -10,9 +10,11 @@ from pandas.testing import assert_frame_equal
 
 import lowerbound as lb
 from lowerbound.data import load, load_like
-from lowerbound.data.schema import decode, words
+from lowerbound.data.facts import look
+from lowerbound.data.schema import decide, decode, words
 from lowerbound.data.spec import DataSpec
 from lowerbound.errors import ConfigError, DataError
+from lowerbound.likelihoods import Columns
 
 N = 200
 
@@ -73,6 +75,29 @@ KINDS = [
         lambda r: pd.Timestamp("2024-01-01") + pd.to_timedelta(r.integers(0, 99, N), "s"),
         {"step": 1 / 86400},
     ),
+    ("integer", lambda r: 25 * r.integers(100, 250, N), {"step": 25.0, "offset": 0.0}),
+    ("integer", lambda r: 5 + 10 * r.integers(0, 90, N), {"step": 10.0}),
+    ("integer", lambda r: -4 + 6 * r.integers(-50, 90, N), {"step": 6.0}),
+    ("integer", lambda r: 1000 + 1001 * r.integers(0, 99, N), {"step": 1001.0, "offset": 1000.0}),
+    ("integer", lambda r: 25 * r.integers(0, 8, N), {"step": 1.0}),  # eight values: that may be chance
+    ("integer", lambda r: np.append(25 * r.integers(0, 250, N - 1), 7), {"step": 1.0}),
+    ("real", lambda r: (5 * r.integers(0, 900, N)) / 100, {"step": 0.05}),
+    ("real", lambda r: r.integers(0, 900, N) + 0.25, {"step": 1.0}),
+    (
+        "date",
+        lambda r: pd.Timestamp("2024-01-01") + pd.to_timedelta(7 * r.integers(0, 99, N), "D"),
+        {"step": 7.0},
+    ),
+    (
+        "date",
+        lambda r: pd.Timestamp("2024-01-01 06:07") + pd.to_timedelta(15 * r.integers(0, 9999, N), "min"),
+        {"step": 1 / 96},
+    ),
+    (
+        "date",
+        lambda r: pd.Timestamp("2024-01-01") + pd.to_timedelta(7 * r.integers(0, 9, N), "D"),
+        {"step": 1.0},
+    ),
     ("constant", lambda r: np.full(N, 7.0), {"categories": (7,)}),
     ("constant", lambda r: ["x"] * N, {"categories": ("x",)}),
     ("identifier", lambda r: np.arange(5, 5 + N), {}),
@@ -115,6 +140,45 @@ def test_large_numbers_keep_their_digits(rng, low):
     assert len(x[:, 0].unique()) == len(np.unique(values))
     assert x[:, 0].double().std().item() == pytest.approx(values.std(ddof=1), rel=1e-5)
     assert np.abs(decode(data.spec.table, x.numpy())["time"].to_numpy() - values).max() < 2e-3
+
+
+def test_steps_are_of_all_values_however_they_are_cut_and_said(rng):
+    """A single value off the grid counts in a row that no sample has, and so does one of more decimals."""
+    values = 25.0 * rng.integers(0, 999, 250_000)
+    cases = {25.0: (), 1.0: (7.0,), 0.5: (7.0, 0.5), 12.5: (12.5,), 0.01: (1.01,)}
+    for step, odd in cases.items():
+        changed = values.copy()
+        changed[100_001 : 100_001 + len(odd)] = odd
+        frame = pd.DataFrame({"a": changed})
+        chunks = [frame.iloc[i : i + 70_000] for i in range(0, len(frame), 70_000)]
+        (cut,), (whole,) = look(chunks, len(frame), "t"), look([frame], len(frame), "t")
+        assert decide(cut).step == decide(whole).step == step, odd
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 99, 250_000), "D").to_series()
+    times.iloc[100_001] += pd.Timedelta(90, "s")
+    times = pd.DataFrame({"t": times.to_numpy()})
+    assert decide(look([times], len(times), "t")[0]).step == pytest.approx(90 / 86400)
+    column = of(5 + 25 * rng.integers(100, 250, N))
+    assert words(column)[1].endswith("in steps of 25 from " + str(int(column.offset)))
+
+
+@pytest.mark.parametrize("make", [lambda k: 25 * k, lambda k: 5 + 10 * k, lambda k: k / 20 + 0.01])
+def test_probabilities_of_steps_sum_to_one(rng, make):
+    frame = pd.DataFrame(
+        {"a": make(rng.poisson(3, 4000) + rng.integers(0, 30, 4000)), "y": rng.normal(size=4000)}
+    )
+    data = load(frame, columns=["a"])
+    column = data.spec.table[0]
+    grid = make(np.arange(-3, 80))
+    grid = grid[grid >= 0]  # the data have nothing below 0
+    x = torch.tensor(grid - column.offset, dtype=torch.float32)[:, None]
+    likelihood = Columns((1,), data.spec.parts)
+    head = likelihood.start(data.train.batch(torch.arange(len(data.train)))[0], None)
+    p = likelihood(head.expand(len(grid), -1))
+    assert p.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-4)
+    drawn = decode(data.spec.table, p.sample((20,)).flatten(0, 1).numpy())["a"]
+    assert set(drawn.round(9)) <= set(frame["a"].round(9))
+    with pytest.raises(DataError, match=r"steps of .*round it"):
+        load_like(frame.assign(a=frame["a"] + 0.004), data.spec)
 
 
 def test_a_name_alone_makes_no_identifier_and_asking_for_a_column_keeps_it(rng):

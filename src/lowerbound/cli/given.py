@@ -65,7 +65,7 @@ def _read_value(entry: Any, text: str, value: str) -> Any:
     image = np.array(open_npy(Path(value)))  # in memory, for torch wants to be able to write
     if isinstance(entry, PointSet):
         return image
-    image = check_array(image[None] if image.ndim < 4 else image, value)
+    image = check_array(image[None] if image.ndim < 4 else image, value, axes=())
     return image / np.float32(255) if image.dtype == np.uint8 and image.max() > 1 else image
 
 

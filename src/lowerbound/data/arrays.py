@@ -3,11 +3,12 @@
 Axes of an array, N examples first:
 
     (N, D)          vectors
-    (N, H, W)       grey images
-    (N, C, H, W)    images; taken so whenever the second axis has length 1, 3 or 4
-    (N, H, W, C)    images; taken so when the last has and the second has not, or H = W beside another C
+    (N, H, W)       grey images, if they are squares, or stored as bytes, 16-bit levels or booleans
+    (N, C, H, W)    images; taken so when the second axis has length 1, 3 or 4 and the last has not
+    (N, H, W, C)    images; taken so when the last has and the second has not
 
-Other orders, and what these rules mistake, `axes` says: "NHWC", or "HWN" for pictures one behind the other.
+Where both ends could be channels, squares decide: (N, 3, 4, 4), (N, 4, 4, 3). What is left, as (N, 3, 7, 4), and
+(N, 60, 3), which may be sequences, is refused until `axes` says it: "NHWC", or "HWN" for pictures behind each other.
 """
 
 from __future__ import annotations
@@ -51,14 +52,8 @@ def check_axes(axes: Any) -> None:
     )
 
 
-def is_unclear(array: np.ndarray) -> bool:
-    """Whether pictures could have their channels at either end."""
-    ends = array.ndim == 4 and array.shape[1] in _CHANNELS and array.shape[3] in _CHANNELS
-    return ends and array.shape[1] != array.shape[2] != array.shape[3] and array.shape[1] != array.shape[3]
-
-
 def check_array(
-    array: np.ndarray, name: str, any_channels: bool = False, axes: str | None = None
+    array: np.ndarray, name: str, any_channels: bool = False, axes: str | tuple[int, ...] | None = None
 ) -> np.ndarray:
     """The array with axes (N, D) or (N, C, H, W), as a view.
 
@@ -66,10 +61,11 @@ def check_array(
         array: What came.
         name: What it is called in messages.
         any_channels: Take any C for (N, C, H, W) where neither end is 1, 3 or 4: of what is known to be images.
-        axes: What its axes are, a letter each, if that is known.
+        axes: What its axes are, a letter each; or the shape of an example that is expected, by which of several
+            readings that one is taken which gives it, and else the first; None if nothing is known.
 
     Raises:
-        DataError: It is empty, not numeric, or its axes are none of the module's table.
+        DataError: It is empty, not numeric, or its axes are none of the module's table, or unclear.
     """
     if array.dtype.kind not in "buif":
         raise DataError(
@@ -78,24 +74,44 @@ def check_array(
         )
     if array.size == 0:
         raise DataError(f"{name} is empty: shape {array.shape}")
-    if axes is not None:
-        if array.ndim != len(axes):
-            raise DataError(f"{name} has shape {array.shape}, which axes={axes!r} do not fit")
-        usual = next(order for order in _AXES if set(order) == set(axes))
-        array = array.transpose([axes.index(letter) for letter in usual])
-        return array if array.ndim != 3 else array[:, None]
+    axes = axes if isinstance(axes, str) else _axes_of(array, name, any_channels, axes)
+    if array.ndim != len(axes):
+        raise DataError(f"{name} has shape {array.shape}, which axes={axes!r} do not fit")
+    usual = next(order for order in _AXES if set(order) == set(axes))
+    array = array.transpose([axes.index(letter) for letter in usual])
+    return array if array.ndim != 3 else array[:, None]
+
+
+def _axes_of(array: np.ndarray, name: str, any_channels: bool, event: tuple[int, ...] | None) -> str:
+    """What the axes of an array are, by the module's table, or as examples of this shape have them."""
     if array.ndim == 2:
-        return array
+        return "ND"
     if array.ndim == 3:
-        return array[:, None]
+        _, a, b = array.shape
+        if event is None and a != b and not (array.dtype.kind in "bu" and array.dtype.itemsize <= 2):
+            raise DataError(
+                f"{name} has shape {array.shape}: grey pictures of {a} x {b}, or sequences of {a} steps? For "
+                f"pictures pass axes='NHW'; no network here goes along time: reshape sequences to (N, {a * b}), to "
+                "learn all steps together"
+            )
+        return "NHW"
     _, a, b, last = array.shape if array.ndim == 4 else (0, 0, 0, 0)
-    small = last in _CHANNELS and a == b != last and a > 1  # (N, 4, 4, 3) are squares in colour
-    if a in _CHANNELS and not small:
-        return array
-    if last in _CHANNELS:
-        return array.transpose(0, 3, 1, 2)
-    if array.ndim == 4 and any_channels:
-        return array
+    first_ends = [("NCHW", a in _CHANNELS, b == last), ("NHWC", last in _CHANNELS, a == b)]
+    fitting = [axes for axes, fits, _ in first_ends if fits] or ["NCHW"] * (array.ndim == 4 and any_channels)
+    if len(fitting) > 1 and not a == last == 1:  # else both are the same numbers in the same order
+        squares = [axes for axes, _, square in first_ends if square]
+        shapes = {"NCHW": (a, b, last), "NHWC": (last, a, b)}
+        if event is not None:
+            fitting = [axes for axes in fitting if shapes[axes] == event] or fitting
+        elif len(squares) == 1:
+            fitting = squares
+        else:
+            raise DataError(
+                f"{name} has shape {array.shape}, which is (N, C, H, W), C = {a}, or (N, H, W, C), C = {last}: "
+                "pass axes='NCHW' or axes='NHWC'"
+            )
+    if fitting:
+        return fitting[0]
     raise DataError(
         f"{name} has shape {array.shape}; give (N, D) for vectors, (N, 1) if an example is one number, "
         "and (N, H, W), (N, C, H, W) or (N, H, W, C) for images with 1, 3 or 4 channels; axes='NCHW' takes others, "
@@ -198,7 +214,7 @@ class ArrayBlocks(Blocks):
         DataError: The file is damaged, holds Python objects, or its axes are those of no data.
     """
 
-    def __init__(self, path: Path, memory: int, axes: str | None = None):
+    def __init__(self, path: Path, memory: int, axes: str | tuple[int, ...] | None = None):
         self._axes = axes
         array = check_array(open_npy(path), str(path), axes=axes)
         rows = block_rows(len(array), array.dtype.itemsize * math.prod(array.shape[1:]), memory)

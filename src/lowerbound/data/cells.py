@@ -43,8 +43,14 @@ _EXPONENT = r"([eE][+-]?\d+)?"
 NUMBER = rf"^[+-]?(\d+\.?\d*|\.\d+){_EXPONENT}$"
 DECIMAL_COMMA = rf"^[+-]?(\d+,?\d*|,\d+){_EXPONENT}$"
 GROUPED = r"[+-]?[1-9]\d{{0,2}}[{}]\d{{3}}"  # a number with one mark that may part thousands or decimals
+_THOUSANDS = (" ", "\u00a0", "\u202f", "\u2009", "'", "’")
 _CLOCK = r"([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 DATE = rf"^\d{{4}}-\d{{2}}-\d{{2}}{_CLOCK}( ?(Z|[+-]\d{{2}}:?\d{{2}}))?$"
+# Short years, months by name, times of the day, and what else may be dates and is not read.
+_LIKE_DATES = (
+    r"^(\d{1,2}[ ./-]\w{1,9}[ ./,-]+\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4}|\d{4}[/.-]\d{1,2}[/.-]\d{1,2})"
+    r"([ T].*)?$|^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?$"
+)
 _UNIT = r"^([$€£] ?[+-]?\d[\d.,]*|[+-]?\d[\d.,]* ?(%|€|\$|£|°?[A-Za-zµ]{1,4}))$"
 
 
@@ -372,6 +378,12 @@ def _marked(
             cells, rf"^[+-]?(\d{{1,3}}({t}\d{{3}})+|\d+)({d}\d*)?$"
         ):
             return read(marks, decimal, f"{marks!r} between thousands")
+    for marks in _THOUSANDS:  # which never are decimal signs
+        for decimal in (".", ","):
+            if _any_match(cells, rf"\d{marks}\d{{3}}") and _all_match(
+                cells, rf"^[+-]?([1-9]\d{{0,2}}({marks}\d{{3}})+|\d{{1,3}})([{decimal}]\d*)?$"
+            ):
+                return read(marks, decimal, f"{marks!r} between thousands")
     if not _all_match(cells, DECIMAL_COMMA):
         return None
     if not _any_match(cells, ","):
@@ -416,6 +428,9 @@ def _words(
         elif 2 * (pc.sum(unit).as_py() or 0) >= filled > 0:
             row = int(pc.index(unit, True).as_py())
             notes.of(name, f"numbers with a unit ({cut(clean[row].as_py(), 40)!r}), kept as words")
+        elif clean[0].as_py() is not None and _all_match(clean, _LIKE_DATES):
+            told = f"like dates or times ({cut(clean[0].as_py(), 40)!r}), kept as words"
+            notes.of(name, f"{told}: write 2024-01-31 12:30, or a number")
     notes.forms[name] = (None, _usual_gap(cells, {"?": marks}))
     if pc.any(empty).as_py():
         cells = pc.if_else(empty, pa.scalar(None, cells.type), cells)

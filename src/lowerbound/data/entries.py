@@ -210,7 +210,9 @@ def _read_values(
     if kind is None and values.ndim == 1 and (values.dtype.kind in "biuUO" or empty):
         values, classes = _number(values, None, what)
         return ConditionSpec(name, "label", (), classes), values
-    values = check_array(values[:, None] if values.ndim == 1 else values, what, any_channels=kind == "image")
+    expected = () if like is None else like.event_shape
+    values = values[:, None] if values.ndim == 1 else values
+    values = check_array(values, what, any_channels=kind == "image", axes=expected)
     spec = ConditionSpec(name, "vector" if values.ndim == 2 else "image", values.shape[1:])
     white = None if like is None else like.white
     if white == 255 and values.dtype.kind in "iu" and 0 <= values.min() <= values.max() <= 255:

@@ -152,7 +152,7 @@ def _read(files: Files, options: Mapping[str, Any], conditions: Sequence[str]) -
     if files.suffix == ".npy":
         return Source((arrays.open_npy(first),))
     check_fits(size, f"{parts[0].name}, with {sum(map(len, parts))} examples,", "leave stream=False out")
-    return source.with_parts([part.whole() for part in parts])
+    return replace(source, parts=tuple(part.whole() for part in parts), settled=True)
 
 
 def reading_of(options: Mapping[str, Any], conditions: Sequence[str]) -> Reading:
@@ -186,9 +186,6 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
         part = ParquetBlocks(paths, form, reading, table)
         parts.append(part)
         form = part.form  # its channels are those of the first picture of all
-    kind = parts[0].kind
-    if kind != "pictures":
-        form.check_unused(parts[0].name)
     beside = [part.read_beside() for part in parts]
     labels = tuple(part for part, _ in beside if part is not None)
     return Source(
@@ -197,7 +194,7 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
         columns=tuple(parts[0].columns) if table is not None else None,
         table=table,
         notes=() if table is None else tuple(notes_of(every[0], reading, table)),
-        white=parts[0].form.white if kind == "pictures" else None,
+        white=parts[0].form.white if parts[0].kind == "pictures" else None,
         conditions={name: tuple(entries[name] for _, entries in beside) for name in conditions},
     )
 
@@ -209,8 +206,6 @@ def _open_shards(files: Files, options: Mapping[str, Any], conditions: Sequence[
         part = ShardBlocks(paths, form, _cap(options), options["label_column"], conditions)
         parts.append(part)
         form = part.form or form  # its channels are those of the first picture of all
-    if parts[0].form is None:
-        form.check_unused(parts[0].name)
     labels = [part.labels for part in parts]
     known = tuple(part for part in labels if part is not None)
     if known and len(known) < len(labels):

@@ -131,6 +131,7 @@ def read_folder(
         tuple(array[rows] for rows in slices),
         None if labelled is None else tuple(labelled[rows] for rows in slices),
         white=WHITE[array.dtype.name],
+        settled=True,
         names=tuple(file.path for file in kept),
     )
 

@@ -43,8 +43,8 @@ _STREAMED = "a .npy or .parquet file, tar shards, or a folder of .parquet or .ta
 
 # Options that mean something for some sources only: the value for "not used", and where they are.
 _PICTURES = ("folder", "parquet", "tar", "columns")
-_TABLES = ("table", "parquet", "columns")
-_ARRAYS = (None, "npy")
+_TABLES = ("table", "file", "parquet", "columns")
+_ARRAYS = (None, "npy", "parquet", "tar", "columns")
 _LABELLED = (*_TABLES, "tar", "folder")
 _ONLY = {
     "image_size": (None, _PICTURES),
@@ -58,7 +58,7 @@ _ONLY = {
     "schema": (None, _TABLES),
     "unknown": ("refuse", _TABLES),
     "axes": (None, _ARRAYS),
-    "stream": (None, ("npy", "parquet", "tar")),
+    "stream": (None, ("npy", "parquet", "tar", "file")),
     "memory": (None, ("npy", "parquet", "tar")),
 }
 _FORMS = {
@@ -67,7 +67,8 @@ _FORMS = {
     _TABLES: "tables (.csv and other text, .xlsx, .parquet, DataFrame)",
     _LABELLED: "tables (.csv, .parquet, DataFrame), tar shards, and folders of images with a list of labels",
     ("npy", "parquet", "tar"): _STREAMED,
-    _ARRAYS: "arrays, in memory and in .npy and .npz files",
+    ("npy", "parquet", "tar", "file"): f"a table of text, {_STREAMED}",
+    _ARRAYS: "arrays, in memory, in .npy, .npz and .parquet files and tar shards",
 }
 
 
@@ -183,8 +184,9 @@ def load(
             missing.
         groups: One number or word per example, or the path of a .npy with them: examples of a group stay in one
             split, so that nothing of a test group was seen in training. `split` then gives the shares of the groups.
-        stream: Whether to leave the examples of .npy, .parquet and .tar files on disk and read them by blocks; None
-            if they would take more than a quarter of the memory that is available.
+        stream: Whether to leave the examples of .npy, .parquet and .tar files on disk and read them by blocks; and
+            those of tables of text, of which a copy is mapped that lies in the folder for temporary files. None if
+            they would take more than a quarter of the memory that is available.
         memory: MiB of decoded blocks that are kept of what is streamed, by each process; the order of an epoch
             depends on it. None for 512, or an eighth of the machine's memory if that is less.
 
@@ -259,7 +261,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     known = _schema_of(given["schema"]) if like is None else _table_of(like)
     # A list of names and labels is for the reader of the folder, which knows the names.
     beside = None if _is_list(options["labels"]) else labels
-    how = options | streaming | {"schema": known, "axes": given["axes"]}
+    how = options | streaming | {"schema": known, "axes": given["axes"] or (like and like.event_shape)}
     found = _joined(_open(source, how), beside, arrays_given, name)
     cap = cap_of(given["memory"])
     if found.streams:
@@ -269,12 +271,11 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     if found.own_split and tuple(options["split"]) != _FRACTIONS:
         raise ConfigError(f"split={options['split']}: {name} has a split of its own; leave split out")
     # Blocks have the axes of data already.
-    axes, said = given["axes"], list(found.notes)
-    if axes is None and isinstance(found.parts[0], np.ndarray) and arrays.is_unclear(found.parts[0]):
-        said.append(f"{found.parts[0].shape} is taken as (N, C, H, W); axes='NHWC' takes it otherwise")
     found = found.with_parts(
         [
-            arrays.check_array(part, name, axes=axes) if isinstance(part, np.ndarray) else part
+            arrays.check_array(part, name, axes=how["axes"])
+            if isinstance(part, np.ndarray) and not found.settled
+            else part
             for part in found.parts
         ]
     )
@@ -336,7 +337,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
     order = None if found.own_split or whole else np.concatenate(cuts)
     if named is None:
         options["binarize"] = spec.binarize
-    notes = [*said, *facts.notes(meaning, found.table is not None)]
+    notes = [*found.notes, *facts.notes(meaning, found.table is not None)]
     if not whole and len(splits[0]) < _FEW:
         notes.append(f"only {len(splits[0])} examples to train on; of so few nothing can be learned")
     return Data(*splits, options=options, order=order, whole=whole, notes=notes, names=found.names)
@@ -517,8 +518,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             f"{name} is compressed, and samples of a shard are read by their place; unpack it to a .tar"
         )
     if path.name.lower().endswith(TABLE_SUFFIXES):
-        _check_use(options, "table")
-        return tables.read_table(path, reading_of(options, _parts(options)))
+        _check_use(options, "file")
+        return tables.read_table(path, reading_of(options, _parts(options)), options["stream"])
     _check_use(options, None)
     if suffix == ".npz" and sparse.is_sparse_npz(path):
         return sparse.read_sparse_npz(path)
@@ -534,8 +535,8 @@ def _open_path(name: str, options: dict[str, Any]) -> Source:
             "scipy.sparse.save_npz('cells.npz', adata.X)"
         )
     if is_table(path):
-        _check_use(options, "table")
-        found = tables.read_table(path, reading_of(options, _parts(options)))
+        _check_use(options, "file")
+        found = tables.read_table(path, reading_of(options, _parts(options)), options["stream"])
         said = (
             f"{suffix or 'no ending'} is no known type of file: read as a table, which its content looks like"
         )

@@ -135,7 +135,7 @@ def _read(plain: Any, form: PictureForm, reading: Reading) -> Source:
     if isinstance(plain, tuple):
         return Source((plain[0],), (plain[1],))
     if isinstance(plain, dict):
-        form.check_unused(listed(plain))
+        form.check_unused(listed(plain), "lists")
         return _read_columns(plain, reading)
     return read_arrow(plain, form, reading) if _in_columns(plain) else read_frame(plain, reading)
 

@@ -66,6 +66,7 @@ class ParquetBlocks(Blocks):
         self.columns, self.kind = _columns_of(paths[0], reading, table)
         self.table, self.unknown = table, reading.unknown
         self._struct = self.kind == "pictures" and _is_struct(schema.field(self.columns[0]).type)
+        form.check_unused(name, self.kind)
         self.form = form
         self._label, self._conditions = reading.label_column, reading.conditions
         self._paths = paths
@@ -147,7 +148,8 @@ class ParquetBlocks(Blocks):
 
     def _examples(self, columns: Sequence[Array | ChunkedArray], where: str) -> np.ndarray:
         if self.kind == "lists":
-            return check_array(_tried(lambda: _nested(columns[0], where), where), where)
+            lists = _tried(lambda: _nested(columns[0], where), where)
+            return check_array(lists, where, axes=self.form.axes)
         return _all_decoded(self.form, _tried(lambda: _pictures(columns[0], where), where), where)
 
 
@@ -178,13 +180,12 @@ def read_arrow(table: Any, form: PictureForm, reading: Reading, name: str = "the
         ]
     else:
         columns, kind, over = [], "table", []
-    if kind != "pictures":
-        form.check_unused(name)
+    form.check_unused(name, kind)
     if kind == "table":
         return read_frame(_tried(lambda: _cells(table), name), reading, name)
     column, white = table.column(columns[0]), None
     if kind == "lists":
-        x = check_array(_tried(lambda: _nested(column, name), name), name)
+        x = check_array(_tried(lambda: _nested(column, name), name), name, axes=form.axes)
     else:
         contents = _tried(lambda: _pictures(column, name), name)
         form = _decoded(lambda: form.settled(contents[0]), name, 0)
@@ -197,6 +198,7 @@ def read_arrow(table: Any, form: PictureForm, reading: Reading, name: str = "the
         if reading.label_column is None
         else (frame[reading.label_column].to_numpy(object, na_value=None),),
         white=white,
+        settled=True,
         conditions={c: (read_condition(frame, c),) for c in reading.conditions},
         notes=(f"passed over: {listed(over, 6)}, next to {columns[0]!r}",) if over else (),
     )
@@ -311,7 +313,9 @@ def table_of(paths: Sequence[Path], reading: Reading, name: str) -> tuple[Column
 
 def notes_of(path: Path, reading: Reading, table: Sequence[ColumnSpec]) -> list[str]:
     """What of a file's columns is no part of x."""
-    return reading.notes(table, _column_names(_open(path).schema_arrow, path))
+    schema = _open(path).schema_arrow
+    zoned = [field.name for field in schema if getattr(field.type, "tz", None) is not None]
+    return reading.notes(table, _column_names(schema, path), zoned)
 
 
 def _columns_of(

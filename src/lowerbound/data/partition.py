@@ -138,7 +138,8 @@ def cut_by_identity(
     assert not isinstance(array, Blocks)
     of_values = hashes(array, seed)
     if at is None:
-        different = len(np.unique(of_values))
+        ordered = np.sort(of_values)
+        different = 1 + int((ordered[1:] != ordered[:-1]).sum())
         together = _TOGETHER if different > len(NAMES) and 2 * different >= len(of_values) else 1
         identity = _bunched(of_values, together)
         kept, bounds = _thresholds(identity, shares, list(_classes(source, names)))
@@ -157,7 +158,8 @@ def cut_by_identity(
         )
     identity = _bunched(of_values, at["together"])
     split_of = np.sum([identity >= _number(at[part]) for part in NAMES[1:]], axis=0)
-    split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
+    if at["train"]:
+        split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
     order = np.argsort(identity, kind="stable")
     cuts = [order[split_of[order] == i] for i in range(len(NAMES))]
     for part, index in zip(NAMES, cuts, strict=True):
@@ -195,6 +197,9 @@ def _number(word: str) -> np.uint64:
 
 def _bunched(identity: np.ndarray, together: int) -> np.ndarray:
     """Hashes (N,) in which equal ones, past the first so many, get others."""
+    ordered = np.sort(identity)
+    if not (ordered[together:] == ordered[:-together]).any():
+        return identity
     order = np.argsort(identity, kind="stable")
     ordered = identity[order]
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
@@ -209,13 +214,13 @@ def _thresholds(
     identity: np.ndarray, shares: Sequence[float], classes: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, tuple[np.uint64, np.uint64]]:
     """Hashes from which on examples are in valid and in test, and those above that are in train for their class."""
-    order = np.argsort(identity, kind="stable")
+    order = np.argsort(identity, kind="stable") if classes else np.empty(0, int)
     firsts = [identity[order[np.unique(numbers[order], return_index=True)[1]]] for numbers in classes]
     kept = np.unique(np.concatenate(firsts)) if firsts else np.empty(0, np.uint64)
     groups, counts = np.unique(identity, return_counts=True)
     if len(groups) - len(kept) < 2:  # then a class more can be in train alone only if a split is empty
         kept = kept[:0]
-    free = ~np.isin(groups, kept)
+    free = ~np.isin(groups, kept) if len(kept) else np.ones(len(groups), bool)
     _, valid, test = _sizes(len(identity), shares)
     middle = np.cumsum(counts[free]) - counts[free] / 2
     total, count = counts[free].sum(), int(free.sum())

@@ -51,6 +51,8 @@ _GREY = ("1", "L", "LA", "La")
 _EIGHT_BITS = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 WHITE = {"uint8": 255, "uint16": 65535, "float32": None}
 _FINER = 3  # a JPEG is decoded at no less than so many times the size that is asked for
+_SMALL_FILE = 2**16
+_PLAIN_MARKS = (0xC4, 0xDB, 0xDD, 0xE0, 0xFE)  # tables, JFIF and comments
 _LARGE = 64 * MIB  # what takes less is never too much
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _one_large = threading.Lock()
@@ -93,6 +95,7 @@ class PictureForm:
         background: The colour that shows through transparent parts: a name, or "#rrggbb".
         strict: Let no picture in colour become grey, for nobody has asked for that.
         depth: Type of the values, as the first picture has them.
+        axes: Of arrays where there are no pictures, see `arrays.check_array`.
     """
 
     size: tuple[int, int] | None = None
@@ -102,16 +105,24 @@ class PictureForm:
     background: str = "white"
     strict: bool = False
     depth: str | None = None
+    axes: str | tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> PictureForm:
         """The form that the options of `load` ask for; their size may be one number."""
         size = options["image_size"]
         size = None if size is None else (size, size) if isinstance(size, int) else tuple(size)
-        return cls(size, options["crop"], options["channels"], options["frames"], options["background"])
+        asked = (options[name] for name in ("crop", "channels", "frames", "background"))
+        return cls(size, *asked, axes=options.get("axes"))
 
-    def check_unused(self, what: str) -> None:
-        """Raise a ConfigError if something was asked of pictures, where there are none."""
+    def check_unused(self, what: str, kind: str) -> None:
+        """Raise a ConfigError if something was asked that is not for what is there: "pictures", "lists", "table"."""
+        if isinstance(self.axes, str) and kind != "lists":
+            raise ConfigError(f"axes={self.axes!r} is for arrays, but {what} holds {kind}; leave it out")
+        if isinstance(self.axes, str) and self.axes[0] != "N":
+            raise ConfigError(f"axes={self.axes!r}: each example of {what} is by itself, so N comes first")
+        if kind == "pictures":
+            return
         if self.size is not None or self.channels is not None:
             raise ConfigError(
                 f"image_size= and channels= are for pictures, but {what} holds none; leave them out"
@@ -160,6 +171,8 @@ def decode(file: str | IO[bytes], form: PictureForm) -> list[Picture]:
         ValueError: It is of no known format, or takes too much memory. Decoders raise nearly anything where it is
             damaged.
     """
+    if isinstance(file, str) and form.size is None and (image := _plain_jpeg(file)) is not None:
+        return [_picture(image, form)]
     with _opened(file) as image:
         count = frames_in(image)
         if count > 1 and form.frames is None:
@@ -179,6 +192,32 @@ def decode(file: str | IO[bytes], form: PictureForm) -> list[Picture]:
                 image.seek(number)
                 pictures.append(_picture(image, form))
             return pictures
+
+
+def _plain_jpeg(file: str) -> Image | None:
+    """A small JPEG of one frame and 8 bits, grey or coloured as usual, without the rotation of a camera.
+
+    PIL's way of opening a file takes longer than decoding one of a few kilobytes; None for all that is not plain.
+    """
+    from PIL import Image
+
+    with open(file, "rb", 0) as stream:
+        data = stream.read(_SMALL_FILE)
+    if len(data) == _SMALL_FILE or data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while data[at : at + 1] == b"\xff" and len(data) > at + 9:
+        mark, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if mark in (0xC0, 0xC2):  # baseline and progressive
+            mode = {1: "L", 3: "RGB"}.get(data[at + 9])
+            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            if mode is None or data[at + 4] != 8 or not 0 < height * width * 16 < _LARGE:
+                return None
+            return Image.frombytes(mode, (width, height), data, "jpeg", mode, "")
+        if mark not in _PLAIN_MARKS:  # Exif, XMP, several pictures, the colours of Adobe, ...
+            return None
+        at += 2 + length
+    return None
 
 
 def count_frames(file: str) -> int:
@@ -267,7 +306,7 @@ def _is_large(image: Image) -> bool:
     return needed * torch.get_num_threads() > free // 2
 
 
-def _picture(image: ImageFile, form: PictureForm) -> Picture:
+def _picture(image: Image, form: PictureForm) -> Picture:
     """The frame at which an open picture stands."""
     from PIL import Image, ImageOps
 
@@ -298,11 +337,11 @@ def _planes(image: Image) -> np.ndarray:
     return flat.reshape(image.height, image.width, -1).transpose(2, 0, 1)
 
 
-def _is_cut(image: ImageFile) -> bool:
+def _is_cut(image: Image) -> bool:
     """Whether colours of 16 bits are about to become 8, which PIL says nowhere."""
-    if image.format not in ("PNG", "TIFF", "PPM") or not image.tile:
+    if image.format not in ("PNG", "TIFF", "PPM") or not getattr(image, "tile", None):
         return False
-    rule = image.tile[0][3]
+    rule = image.tile[0][3]  # pyright: ignore[reportAttributeAccessIssue]
     return ";16" in str(rule) or (image.format == "PPM" and isinstance(rule, tuple) and rule[-1] > 255)
 
 

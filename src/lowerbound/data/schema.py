@@ -4,7 +4,7 @@
     numbers of more than six decimals            real         v - offset                    density, but for spikes
     the same, many of which repeat               real         v - offset                    probability, by a cell
     numbers of up to six decimals                real         v - offset                    probability, by their step
-    whole numbers                                integer      v - offset                    probability
+    whole numbers                                integer      v - offset                    probability, by their step
     words; true and false; two different numbers category     place among the categories    probability
     categories that have an order                ordered      place among the categories    probability
     dates and times                              date         days since the first          probability, if by a step
@@ -17,8 +17,9 @@
 
 A density exists only where values hardly ever repeat: of a column that is rounded, or holds some values often, it
 could grow without a bound, and −log p(x) had none below. What is rounded shows in its decimals, however many values
-differ. Where values repeat and are no decimals, like thirds, the closest two tell how wide a cell is that holds
-one of them; so it is where a step is too small beside its column for float32 to know the multiple.
+differ, and in what divides them: weights to 25 grams have steps of 25. Where values repeat and are no decimals, like
+thirds, the closest two tell how wide a cell is that holds one of them; so it is where a step is too small beside its
+column for float32 to know the multiple.
 """
 
 from __future__ import annotations
@@ -26,23 +27,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..errors import ConfigError, DataError, brief, listed, suggest
-from .forms import Form
+from .facts import DAY, MOST_DIGITS, ColumnFacts, numbers, storage_of
 from .spec import ColumnSpec, Storage
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-SAMPLE = 100_000  # rows that tell of repeated values, evenly spread over the table; fewer of many columns
-_SAMPLE_VALUES = 2**21
 MOST_CATEGORIES = 1000
-_DISTINCT = 10_000  # words that are counted
 _FEW = 20  # rows below which nothing is taken for an identifier
+_DIFFERENT = 20  # values that lie on one grid by chance once in 2**19 columns at most
 _TIES = 0.1  # share of rows with a value that others have too, from which on values repeat
 _SPIKE = 0.02  # share of rows that makes a value of a real column one of its own
 _MOST_SPIKES = 8
@@ -54,205 +53,8 @@ _STANDS_OUT = 0.05  # share of rows that makes one of many steps a value of its 
 _MOST_REPEATED = 100  # values of a column whose values repeat that are spikes
 _CLOSE_TO_RARE = 0.005  # share of rows that makes one of them such
 _CLOSE = 1e-9  # of the range: what is closer is one value
-_MOST_DIGITS = 6
 _EXACT = 2**23  # multiples of a step that float32 tells apart, with room for their halves
-_DAY = 86400.0
 _NAMES = re.compile(r"(.*[ _-])?(id|uuid|guid|index|key|row|nr|no)([ _-].*)?|unnamed: \d+", re.IGNORECASE)
-
-
-# ---------------------------------------------------------------------------------------- a look at the cells
-@dataclass
-class ColumnFacts:
-    """What a pass over all cells of a column finds; the same, however the rows are cut into chunks.
-
-    Attributes:
-        name: The column's name.
-        stored: What its cells are.
-        order: Categories in their order, if they have one.
-        rows: Number of cells.
-        empty: Number of empty ones.
-        low: Smallest number.
-        high: Largest number.
-        integral: All numbers are whole.
-        digits: Most decimal places of a number; more than 6 if it has more.
-        counting: Each number is the one before plus 1.
-        words: Different words or booleans, up to some thousands.
-        sample: Numbers of rows spread over the table.
-        written: How the file writes the cells, and an empty one.
-    """
-
-    name: str
-    stored: Storage
-    order: tuple[Any, ...] | None = None
-    rows: int = 0
-    empty: int = 0
-    low: float = math.inf
-    high: float = -math.inf
-    integral: bool = True
-    digits: int = 0
-    counting: bool = True
-    last: float = math.nan
-    words: set[Any] = field(default_factory=set)
-    sample: list[np.ndarray] = field(default_factory=list)
-    written: Form = (None, "")
-
-    def add(self, column: Series, every: int) -> None:
-        """Look at the next rows.
-
-        Args:
-            column: Their cells.
-            every: One of so many rows is taken into the sample.
-
-        Raises:
-            DataError: A number is infinite.
-        """
-        first = self.rows
-        self.rows += len(column)
-        if self.stored in ("text", "boolean"):
-            present = column.dropna()
-            self.empty += len(column) - len(present)
-            if len(self.words) <= _DISTINCT:
-                self.words.update(present.unique().tolist())
-            return
-        values = numbers(column, self.stored)
-        present = values[~np.isnan(values)]
-        self.empty += len(values) - len(present)
-        if len(present):
-            if np.isinf(present).any():
-                row = first + int(np.isinf(values).argmax())
-                raise DataError(
-                    f"column {self.name!r} has an infinite number in row {row}, counted from 0; correct it, or leave "
-                    "the cell empty if it is missing"
-                )
-            self.low, self.high = min(self.low, float(present.min())), max(self.high, float(present.max()))
-            self.integral = self.integral and bool((present == np.floor(present)).all())
-            if self.stored == "float" and not self.integral and self.digits <= _MOST_DIGITS:
-                self.digits = max(self.digits, _decimals(present))
-            steps = np.diff(np.concatenate([[self.last], present]))
-            self.counting = self.counting and bool((steps[np.isfinite(steps)] == 1).all())
-            self.last = float(present[-1])
-        start = -first % every
-        self.sample.append(values[start::every].copy())  # a view would keep all of them
-
-    def values(self) -> list[Any]:
-        """Different values, in order: of numbers those of the sample."""
-        return sorted(self.words) or np.unique(self.numbers_seen()).tolist()
-
-    def numbers_seen(self) -> np.ndarray:
-        """The sample's numbers that are there, in their order."""
-        values = np.concatenate(self.sample) if self.sample else np.empty(0)
-        return np.sort(values[~np.isnan(values)])
-
-
-def _decimals(values: np.ndarray) -> int:
-    """Most decimal places that a value needs; more than is looked for if that cannot be told.
-
-    Of values that come from float32, 2.1 is 2.0999999046: they are known to its last place.
-    """
-    # Most columns are told by their first numbers.
-    few = _decimals(values[:1000]) if len(values) > 1000 else 0
-    with np.errstate(over="ignore"):
-        single = np.all(np.abs(values - values.astype(np.float32)) <= 1e-9 * np.abs(values))
-    known = 1e-7 if single else 4 * np.finfo(float).eps
-    for places in range(few, _MOST_DIGITS + 1):
-        scaled = values * 10.0**places
-        slack = np.maximum(1e-9, known * np.abs(scaled))
-        if (slack > 0.1).any():
-            break
-        if (np.abs(scaled - np.round(scaled)) <= slack).all():
-            return places
-    return _MOST_DIGITS + 1
-
-
-def storage_of(column: Series) -> Storage | None:
-    """What the cells of a column are; None if they are nothing that is known."""
-    from pandas.api import types
-
-    dtype = column.dtype
-    if isinstance(dtype, _category_type()):
-        return storage_of(column.cat.categories.to_series())
-    if types.is_bool_dtype(dtype):
-        return "boolean"
-    if types.is_datetime64_any_dtype(dtype):
-        return "date"
-    if types.is_complex_dtype(dtype):
-        return None
-    if types.is_numeric_dtype(dtype):
-        return "integer" if types.is_integer_dtype(dtype) else "float"
-    if types.is_string_dtype(dtype) or dtype == np.dtype(object):
-        present = column.dropna()
-        kinds = {type(value) for value in present}
-        if kinds <= {str}:
-            return "text"
-        if kinds <= {bool, np.bool_}:
-            return "boolean"
-        if kinds <= {int, float, bool, np.bool_} or all(
-            issubclass(kind, np.number | int | float) for kind in kinds
-        ):
-            return "float"
-        if all(hasattr(value, "year") for value in present):
-            return "date"
-    return None
-
-
-def _category_type() -> type:
-    from pandas import CategoricalDtype
-
-    return CategoricalDtype
-
-
-def numbers(column: Series, stored: Storage) -> np.ndarray:
-    """The cells of numbers or dates in float64, NaN where empty; dates in days from 1970-01-01."""
-    if isinstance(column.dtype, _category_type()):
-        column = column.astype(column.cat.categories.dtype if not column.isna().any() else "float64")
-    if stored == "date":
-        from pandas import to_datetime
-
-        times = to_datetime(column, utc=True).dt.tz_localize(None)
-        whole = times.to_numpy("datetime64[ns]")
-        days = whole.astype("datetime64[D]")
-        rest = (whole - days).astype(np.int64) / (_DAY * 1e9)
-        values = days.astype(np.int64) + rest
-        values[np.isnat(whole)] = np.nan
-        return values
-    return column.to_numpy("float64", na_value=np.nan)
-
-
-def look(chunks: Iterable[DataFrame], rows: int, name: str) -> list[ColumnFacts]:
-    """Pass over a table once.
-
-    Args:
-        chunks: Its rows, part by part.
-        rows: How many there are.
-        name: What the table is called in messages.
-
-    Raises:
-        DataError: A column holds what is no number, word, boolean or date.
-    """
-    every, facts = 1, None
-    for chunk in chunks:
-        if facts is None:
-            most = max(2000, min(SAMPLE, _SAMPLE_VALUES // max(1, len(chunk.columns))))
-            every = max(1, math.ceil(rows / most))
-            facts = [_begun(cast("Series", chunk[column]), name) for column in chunk.columns]
-            for fact in facts:
-                fact.written = chunk.attrs.get("forms", {}).get(fact.name, (None, ""))
-        for fact in facts:
-            fact.add(cast("Series", chunk[fact.name]), every)
-    return facts or []
-
-
-def _begun(column: Series, name: str) -> ColumnFacts:
-    stored = storage_of(column)
-    if stored is None:
-        some = next((value for value in column if value is not None), None)
-        raise DataError(
-            f"{name}: column {column.name!r} holds {str(column.dtype)[:40]}, for example {brief(some, 60)}; columns "
-            "are numbers, words, booleans or dates: choose others with columns=, or convert it"
-        )
-    if isinstance(column.dtype, _category_type()) and column.cat.ordered:
-        return ColumnFacts(str(column.name), stored, tuple(column.cat.categories.tolist()))
-    return ColumnFacts(str(column.name), stored)
 
 
 # ---------------------------------------------------------------------------------------- what they mean
@@ -311,7 +113,7 @@ def _numbered(base: ColumnSpec, facts: ColumnFacts) -> ColumnSpec:
 
 def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec:
     low, high = facts.low, facts.high
-    if low == high:
+    if low == high and len(facts.ends) < 2:
         return replace(base, kind="constant", categories=(_plain(low, facts.stored),))
     seen = facts.numbers_seen()
     values, counts = np.unique(seen, return_counts=True)
@@ -333,11 +135,8 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         and high in values
     ):
         return replace(base, kind="category", categories=tuple(_plain(v, facts.stored) for v in values))
-    digits = None if facts.digits > _MOST_DIGITS or facts.stored == "date" else 0 if whole else facts.digits
-    if facts.stored == "date":
-        unit = next((s for s in (1.0, 1 / 24, 1 / 1440, 1 / _DAY) if _on_grid(seen, s)), None)
-    else:
-        unit = None if digits is None else float(f"1e-{digits}")
+    digits = None if facts.digits > MOST_DIGITS or facts.stored == "date" else 0 if whole else facts.digits
+    unit = _unit(facts, len(values))
     # Of multiples that float32 does not tell apart, only their distance is known.
     step = unit if unit is not None and (high - low) / unit < _EXACT else None
     spikes, cell = _repeated(values, counts) if step is None else (_frequent(values, counts), None)
@@ -346,7 +145,7 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
         kind="date" if facts.stored == "date" else "integer" if whole else "real",
         low=low,
         high=high,
-        offset=math.floor(low) if facts.stored == "date" else _offset(low, high, step),
+        offset=_offset(low, high, step, None if facts.stored == "date" else 10.0**-facts.digits),
         digits=digits,
         step=step,
         cell=unit if step is None and cell is None else cell,
@@ -354,17 +153,32 @@ def _of_numbers(base: ColumnSpec, facts: ColumnFacts, asked: bool) -> ColumnSpec
     )
 
 
-def _on_grid(values: np.ndarray, step: float) -> bool:
-    scaled = values / step
-    return bool((np.abs(scaled - np.round(scaled)) < 1e-4).all())
+def _unit(facts: ColumnFacts, different: int) -> float | None:
+    """The widest steps between all values: what divides them, if that many different ones can hardly do by chance.
+
+    Of fewer, the last decimal place is one, or of dates the day, hour, minute or second.
+    """
+    if facts.digits > MOST_DIGITS:
+        return None
+    divisor = facts.divisor
+    if different < _DIFFERENT:
+        whole = math.gcd(divisor, round(facts.first * facts.unit))
+        usual = (86400, 3600, 60, 1) if facts.stored == "date" else (1,)
+        divisor = next(seconds for seconds in usual if whole % seconds == 0)
+    return divisor / DAY if facts.stored == "date" else float(f"{divisor}e-{facts.digits}")
 
 
-def _offset(low: float, high: float, step: float | None) -> float:
-    """What is subtracted for float32 to keep the digits of values between two bounds; 0 if it keeps them anyway."""
+def _offset(low: float, high: float, step: float | None, place: float | None) -> float:
+    """What is subtracted for float32 to keep the digits of values between two bounds; 0 if it keeps them anyway.
+
+    Of values in steps it is one of them, or they are multiples of the step themselves. `place` is how much the last
+    decimal place counts, None of dates.
+    """
     largest = max(abs(low), abs(high))
-    if step is not None:
-        return 0.0 if largest / step < _EXACT else float(low)
-    return 0.0 if largest <= 100 * (high - low) else float(low)
+    if step is None:
+        return math.floor(low) if place is None else 0.0 if largest <= 100 * (high - low) else float(low)
+    multiple = place is not None and abs(low - round(low / step) * step) < 1e-3 * place
+    return 0.0 if multiple and largest / step < _EXACT else float(low)
 
 
 def _repeated(values: np.ndarray, counts: np.ndarray) -> tuple[tuple[float, ...], float | None]:
@@ -493,14 +307,15 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
         return np.full(len(cells), math.nan)
     v = numbers(cells, column.stored)
     if column.step is not None:
-        scaled = v / column.step
-        off = np.abs(scaled - np.round(scaled)) > 1e-3 + 4 * np.finfo(float).eps * np.abs(scaled)
+        place = 1 / DAY if column.stored == "date" else 10.0 ** -(column.digits or 0)  # of what is written
+        slack = 1e-3 * min(place, column.step) + 4 * np.finfo(float).eps * np.abs(v)
+        off = np.abs(v - column.on_grid(v)) > slack
         if off.any():
             row = int(off.argmax())
             raise DataError(
                 f"column {column.name!r} has {v[row]:.10g} in row {row}, counted from 0, and {int(off.sum())} such "
                 f"cells; the model knows it in steps of {_step_words(column)}: round it, or train with a schema "
-                "whose column has no step"
+                "that gives the column a smaller step, or none"
             )
     x = v - column.offset
     beyond = np.abs(x) > np.finfo(np.float32).max
@@ -568,13 +383,13 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
         return values.astype("float64") if column.stored == "float" else values
     v = _without_noise(x, column.offset)
     if column.step is not None:
-        v = np.round(v / column.step) * column.step
+        v = column.on_grid(v)
     if column.stored == "date":
         days = np.floor(np.nan_to_num(v))
         # To a microsecond, which is what a sum in float64 keeps of a day of this century.
-        rest = np.round((np.nan_to_num(v) - days) * _DAY * 1e6).astype("timedelta64[us]")
+        rest = np.round((np.nan_to_num(v) - days) * DAY * 1e6).astype("timedelta64[us]")
         times = days.astype("datetime64[D]").astype("datetime64[us]") + rest
-        if column.step is not None and column.step >= 1 / _DAY - 1e-12:
+        if column.step is not None and column.step >= 1 / DAY - 1e-12:
             times = (times + np.timedelta64(500_000, "us")).astype("datetime64[s]").astype("datetime64[us]")
         times[empty] = np.datetime64("NaT")
         return pd.Series(times)
@@ -586,9 +401,9 @@ def _decoded(column: ColumnSpec, x: np.ndarray) -> Any:
         v = np.where(np.abs(v - near) <= 1e-6 * np.abs(near), near, v)
     if column.stored == "integer":
         return (
-            pd.Series(np.where(empty, 0, v).astype(np.int64)).astype("Int64").mask(empty)
+            pd.Series(np.where(empty, 0, np.round(v)).astype(np.int64)).astype("Int64").mask(empty)
             if empty.any()
-            else (pd.Series(np.round(v).astype(np.int64)))
+            else pd.Series(np.round(v).astype(np.int64))
         )
     return pd.Series(v)
 
@@ -607,17 +422,24 @@ def _without_noise(x: np.ndarray, offset: float) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------- said
 def _step_words(column: ColumnSpec) -> str:
-    if column.stored == "date" and column.step is not None:
-        seconds = round(column.step * _DAY)
-        return {86400: "a day", 3600: "an hour", 60: "a minute", 1: "a second"}.get(seconds, f"{seconds} s")
-    return f"{column.step:g}"
+    step = column.step or 0.0
+    away = abs(column.offset / step - round(column.offset / step)) > 1e-3
+    start = f" from {_value_words(column, column.offset)}" if away else ""
+    if column.stored != "date":
+        return f"{step:g}{start}"
+    seconds = round(step * DAY)
+    size, name = next(
+        (s, n) for s, n in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")) if seconds % s == 0
+    )
+    count = seconds // size
+    return (f"{count} {name}s" if count > 1 else f"{'an' if name == 'hour' else 'a'} {name}") + start
 
 
 def _value_words(column: ColumnSpec, value: float | None) -> str:
     if value is None:
         return "?"
     if column.stored == "date":
-        return str(np.datetime64(round(value * _DAY), "s")).removesuffix("T00:00:00").replace("T", " ")
+        return str(np.datetime64(round(value * DAY), "s")).removesuffix("T00:00:00").replace("T", " ")
     return f"{value if column.digits is None else round(value, column.digits):.10g}"
 
 
@@ -630,7 +452,7 @@ def words(column: ColumnSpec) -> tuple[str, str, str]:
         return column.kind, shown, (f" ({len(known)})" if len(known) > 4 else "") + gaps
     if column.is_number:
         span = f"{_value_words(column, column.low)} to {_value_words(column, column.high)}"
-        if column.step is not None and column.kind != "integer":
+        if column.step is not None and (column.kind != "integer" or column.step != 1):
             span += f", in steps of {_step_words(column)}"
         if often := [_value_words(column, spike) for spike in column.spikes]:
             span += f", often {', '.join(often[:4])}" + (f", ... ({len(often)})" if often[4:] else "")

@@ -97,12 +97,14 @@ class ShardBlocks(Blocks):
         self._check_alike()
         first = self._index[0]
         self.form = None if first.kind.endswith("npy") else form
+        self._axes = form.axes if self.form is None else "NCHW"
+        form.check_unused(str(paths[0]), "lists" if self.form is None else "pictures")
         with first.path.open("rb") as file:
             content = _content(file, first, 0)
             if self.form is not None:
                 self.form = self._try(lambda: form.settled(content), first, 0)
             example = self._decode(content, first, 0)
-        checked = check_array(example[None], f"{first.path}: {self._member(first, 0)}")
+        checked = check_array(example[None], f"{first.path}: {self._member(first, 0)}", axes=self._axes)
         size = stored_dtype(checked.dtype).itemsize * checked.size
         rows = block_rows(sum(len(index.sizes) for index in self._index), size, memory)
         cuts = [cut_evenly(len(index.sizes), rows) for index in self._index]
@@ -127,7 +129,7 @@ class ShardBlocks(Blocks):
                     examples[i] = example
         except OSError as error:
             raise DataError(f"{index.path} cannot be read: {error}") from error
-        return check_array(examples, self.name)
+        return check_array(examples, self.name, axes=self._axes)
 
     def _decode(self, content: bytes, index: _Index, sample: int) -> np.ndarray:
         form = self.form

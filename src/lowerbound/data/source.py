@@ -32,6 +32,7 @@ class Source:
         notes: What was passed over or decided in reading, a sentence each.
         names: Of what each example is called, the parts one after the other: the paths of pictures in their folder.
         file: How the file of a table is written.
+        settled: The axes of the parts are (N, D) or (N, C, H, W) for certain.
     """
 
     parts: tuple[np.ndarray | Blocks, ...]
@@ -47,6 +48,7 @@ class Source:
     notes: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
     file: FileForm | None = None
+    settled: bool = False
 
     @property
     def own_split(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import ConfigError, DataError, suggest
@@ -83,7 +84,8 @@ class ColumnSpec:
         stored: What the cells are in the file.
         offset: What is subtracted, in float64; dates count in days from 1970-01-01. Not 0 only where float32 would
             else lose digits.
-        step: Values are whole multiples of it, and have a probability; None if they lie on no such grid.
+        step: Values are whole multiples of it away from ``offset``, and have a probability; None if they lie on no
+            such grid.
         cell: Width around a value whose probability it has, where values repeat that lie on no grid; if neither this
             nor a step is given, they have a density.
         digits: Decimal places of what is written; None for as many as there are.
@@ -127,6 +129,10 @@ class ColumnSpec:
         """The categories as the file writes them."""
         own = (self.form or "").split("/")
         return [own[v] if isinstance(v, bool) and len(own) == 2 else str(v) for v in self.categories or ()]
+
+    def on_grid(self, v: np.ndarray) -> np.ndarray:
+        """Numbers in the column's units, those of steps at the nearest one."""
+        return v if self.step is None else np.round((v - self.offset) / self.step) * self.step + self.offset
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ColumnSpec:
@@ -206,12 +212,14 @@ class DataSpec:
             elif column.is_modelled:
                 # Numbers of which none is negative stay so.
                 low = -column.offset if column.low is not None and column.low >= 0 else None
+                if low is not None and column.step:
+                    low = math.ceil(low / column.step - 1e-6) * column.step
                 spikes = [spike - column.offset for spike in column.spikes]
                 part = {"step": column.step, "cell": column.cell, "low": low, "spikes": spikes}
             else:
                 continue
             part["missing"] = column.missing
-            parts.append({key: value for key, value in part.items() if value not in (None, [], False)})
+            parts.append({key: value for key, value in part.items() if value or (key, value) == ("low", 0)})
         return parts
 
     @property

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ConfigError, DataError, listed, suggest
+from .facts import look
 from .forms import as_written
-from .schema import check_columns, edited, encode, look
+from .schema import check_columns, edited, encode
 from .source import Source, check_names
 from .spec import ColumnSpec
+from .spill import Spilled
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -95,9 +98,12 @@ class Reading:
             )
         return table
 
-    def notes(self, table: Sequence[ColumnSpec], there: Sequence[str]) -> list[str]:
-        """What is not a part of x, or not of this model, a sentence for each reason."""
-        said = []
+    def notes(
+        self, table: Sequence[ColumnSpec], there: Sequence[str], zoned: Sequence[str] = ()
+    ) -> list[str]:
+        """What is not a part of x, or not of this model, and which columns had a zone, a sentence for each."""
+        dates = [column.name for column in table if column.kind == "date" and column.name in zoned]
+        said = [f"read as dates in UTC: {listed(dates, 6)}"] if dates else []
         for kind, what in _ASIDE.items() if self.known is None else ():
             if names := [column.name for column in table if column.kind == kind]:
                 said.append(f"no part of x: {listed(names, 6)} ({what})")
@@ -127,26 +133,32 @@ def import_pandas() -> ModuleType:
     return pandas
 
 
-def read_table(path: Path, reading: Reading) -> Source:
-    """The table in a file; see `frames.read_frame_file` for what is read, and `read_frame`."""
-    from .frames import read_frame_file
+def read_table(path: Path, reading: Reading, stream: bool | None = None) -> Source:
+    """The table in a file; see `frames.read_frame_file` for what is read, and `read_frame`.
+
+    Args:
+        path: The file.
+        reading: What its columns are.
+        stream: Whether a file of text is read by way of others on disk, where the examples stay; None if it is larger
+            than memory allows.
+    """
+    from .frames import read_columns
 
     import_pandas()
     stored = {column.name: _TYPES[column.stored] for column in reading.known or ()}
-    frame, notes = read_frame_file(path, stored or None)
-    return read_frame(frame, reading, str(path), notes)
+    # What is mapped stays when its name is gone.
+    with TemporaryDirectory(prefix="lowerbound-", ignore_cleanup_errors=True) as folder:
+        frame, notes = read_columns(path, stored or None, stream, Path(folder))
+        return _source(frame, reading, str(path), notes)
 
 
-def read_frame(
-    frame: DataFrame, reading: Reading, name: str = "the DataFrame", notes: Sequence[str] = ()
-) -> Source:
+def read_frame(frame: DataFrame, reading: Reading, name: str = "the DataFrame") -> Source:
     """Examples, labels and conditions of a DataFrame.
 
     Args:
         frame: The table, one example per row.
         reading: What its columns are.
         name: What the table is called in messages.
-        notes: What was decided in reading it.
 
     Raises:
         ConfigError: A column of data or label does not exist, or a column is two of data, label and condition.
@@ -154,21 +166,45 @@ def read_frame(
     """
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     check_unique(list(frame.columns), name)
+    return _source(frame, reading, name, ())
+
+
+def _source(frame: Any, reading: Reading, name: str, notes: Sequence[str]) -> Source:
+    """Examples, labels and conditions of a DataFrame whose columns have names of their own, or of one on disk."""
     there = list(frame.columns)
-    table = reading.decided(lambda chosen: [frame.loc[:, list(chosen)]], there, len(frame), name)
-    label = reading.label_column
+    try:
+        table = reading.decided(lambda chosen: [frame[list(chosen)]], there, len(frame), name)
+    except DataError as error:  # for which what was noticed in reading may be the reason
+        raise DataError(f"{error}{''.join(f' ({note})' for note in notes[:2])}") from None
+    held = isinstance(frame, Spilled)
+    zoned = [c for c in there if not held and getattr(frame[c].dtype, "tz", None) is not None]
+    label, x = reading.label_column, [column.name for column in table if column.is_modelled]
     return Source(
-        (encode(table, frame, name, reading.unknown),),
+        (_examples(frame, table, x, name, reading.unknown),),
         None if label is None else (_labels(frame, label, name),),
-        columns=tuple(column.name for column in table if column.is_modelled),
+        columns=tuple(x),
         conditions={column: (read_condition(frame, column),) for column in reading.conditions},
         table=table,
-        notes=(*notes, *reading.notes(table, there)),
+        notes=(*notes, *reading.notes(table, there, zoned)),
         file=frame.attrs.get("file"),
     )
 
 
-def _labels(frame: DataFrame, label: str, name: str) -> np.ndarray:
+def _examples(
+    frame: Any, table: Sequence[ColumnSpec], columns: list[str], name: str, unknown: str
+) -> np.ndarray:
+    """x, (N, D); of a table on disk mapped, there as well."""
+    if not isinstance(frame, Spilled):
+        return encode(table, frame, name, unknown)
+    x = frame.new_array(len(columns))
+    for start, part in frame[columns].parts():
+        where = f"{name}, after row {start}" if start else name
+        x[start : start + len(part)] = encode(table, part, where, unknown)
+    x.flush()
+    return x
+
+
+def _labels(frame: Any, label: str, name: str) -> np.ndarray:
     if label not in frame.columns:
         raise ConfigError(f"{name} has no column {label!r}; {suggest(label, frame.columns)}")
     return _in_words(frame, label).to_numpy()
@@ -221,7 +257,7 @@ def choose_columns(
     return list(columns) if columns is not None else [column for column in there if column not in apart]
 
 
-def read_condition(frame: DataFrame, name: str) -> np.ndarray:
+def read_condition(frame: Any, name: str) -> np.ndarray:
     """A column to condition on, (N,).
 
     Floats with NaN where cells are empty; for words, booleans and categories objects with None there.

@@ -351,7 +351,7 @@ def _quantity(key: str, numbers: Mapping[str, Any]) -> str:
         return f"{round(value):,}{total}"
     value = -value if key in _NEGATIVE else value
     known = error is not None and math.isfinite(error) and error > 0
-    digits = digits_of([error]) if known else 4 if key == "bits_per_dim" else 2
+    digits = digits_of([error or 0.0]) if known else 4 if key == "bits_per_dim" else 2
     text = signed(value, digits, error if known else None)
     return f"{text} {numbers.get('units', 'nats')}" if key in _NATS else text
 

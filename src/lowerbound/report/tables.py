@@ -115,9 +115,7 @@ class Panel:
 
 def values_of(column: ColumnSpec, x: np.ndarray) -> np.ndarray:
     """Return the values of numbers of x, which are in float32: equal ones are equal."""
-    v = np.asarray(x, np.float64) + column.offset
-    if column.step is not None:
-        v = np.round(v / column.step) * column.step
+    v = column.on_grid(np.asarray(x, np.float64) + column.offset)
     return np.round(v, 9) if column.digits is None else np.round(v, column.digits)
 
 
