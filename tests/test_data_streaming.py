@@ -910,7 +910,7 @@ def test_what_cannot_be_streamed_says_what_can(tmp_path, images, option):
     np.savez(tmp_path / "x.npz", images)
     pd.DataFrame(images[:, 0, 0]).to_csv(tmp_path / "x.csv")
     for source in (images, tmp_path / "x.npz", tmp_path / "x.csv", "digits"):
-        with pytest.raises(ConfigError, match=r"is for a table of text, a \.npy or \.parquet file, tar shards"):
+        with pytest.raises(ConfigError, match=r"is for a .*npy or \.parquet file, tar shards"):
             load(source, **option)
 
 
