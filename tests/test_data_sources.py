@@ -600,7 +600,7 @@ def test_nullable_columns_without_gaps_are_numbers():
 @pytest.mark.parametrize(
     ("change", "options", "error", "message"),
     [
-        ({"kind": [{}] * 12}, {}, DataError, r"column 'kind' holds object.*columns="),
+        ({"kind": [{}] * 12}, {}, DataError, r"column 'kind' holds dict.*columns="),
         ({"kind": [1 + 2j] * 12}, {}, DataError, r"column 'kind' holds complex128"),
         (
             {"kind": [*"xyzxyzxyzx", None, None]},

@@ -912,8 +912,9 @@ def test_options_that_streaming_excludes(tmp_path, images, options, message):
 def test_what_cannot_be_streamed_says_what_can(tmp_path, images, option):
     np.savez(tmp_path / "x.npz", images)
     pd.DataFrame(images[:, 0, 0]).to_csv(tmp_path / "x.csv")
-    for source in (images, tmp_path / "x.npz", tmp_path / "x.csv", "digits"):
-        with pytest.raises(ConfigError, match=r"is for a \.npy or \.parquet file, tar shards"):
+    text = [tmp_path / "x.csv"] if "memory" in option else []  # it is mapped, not read by blocks
+    for source in (images, tmp_path / "x.npz", *text, "digits"):
+        with pytest.raises(ConfigError, match=r"is for a .*npy or \.parquet file, tar shards"):
             load(source, **option)
 
 

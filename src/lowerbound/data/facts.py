@@ -244,7 +244,7 @@ def _begun(column: Series, name: str) -> ColumnFacts:
         if held == "object":
             held = " and ".join(sorted({type(value).__name__ for value in column.dropna()})[:4])
         raise DataError(
-            f"{name}: column {column.name!r} holds {held[:60]}, for example {brief(some, 60)}; columns are "
+            f"{name}: column {column.name!r} holds {held[:60]}, for example {brief(some, 60)}; columns are"
             " numbers, words, booleans or dates: choose others with columns=, or convert it"
         )
     if isinstance(column.dtype, _category_type()) and column.cat.ordered:
