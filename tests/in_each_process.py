@@ -126,7 +126,7 @@ def watch(data, folder):
 def main(folder, what="seen"):
     data = make_data(folder / "data.npy")
     if what == "whole":
-        lb.fit(make_model(data), data, out=folder / "whole", progress=False, **MOVING)
+        lb.fit(make_model(data), data, objective="elbo", out=folder / "whole", progress=False, **MOVING)
     elif what == "critic":
         criticise(data, folder)
     else:

@@ -298,7 +298,9 @@ def test_the_table_in_all_its_forms(runs, tmp_path):
     found = compare(runs, **FEW)
     text = str(found)
     assert max(map(len, text.splitlines())) <= 80
-    assert "digits, 40 test examples, dynamic binarisation, 5 importance samples from q; nats" in text
+    assert "digits, 40 test examples, dynamic binarisation, 5 importance samples from q; nats" in " ".join(
+        text.split()
+    )
     assert "model.latent" in text
     assert text.count("5 samples are too few") == 1  # for both runs in one sentence
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))
@@ -320,7 +322,9 @@ def test_many_runs_of_long_names_stay_within_80_columns(tmp_path):
     found = compare(paths, **FEW)
     assert max(map(len, str(found).splitlines())) <= 80
     assert len({row.name for row in found.rows}) == 4
-    assert str(found).splitlines()[2].endswith("  seed")  # what differs as a column, as there is room
+    assert any(
+        line.endswith("  seed") for line in str(found).splitlines()
+    )  # what differs as a column, as there is room
     many = {f"model.an_option_{i}": {row.name: i + k for k, row in enumerate(found.rows)} for i in range(9)}
     text = str(dataclasses.replace(found, differences=many))
     assert max(map(len, text.splitlines())) <= 80

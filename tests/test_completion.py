@@ -381,7 +381,7 @@ def test_a_model_trained_with_one_mask_knows_no_other():
         complete(model, x, mask)
 
     table = build(["height", "age"], (3,))
-    table.data_spec = SimpleNamespace(columns=("age", "weight", "height"))
+    table.data_spec = SimpleNamespace(owners=("age", "weight", "height"))
     x, columns = torch.ones(2, 3), torch.tensor([1, 0, 1])
     assert complete(table, x, columns).x.shape == (1, 2, 3)
     with pytest.raises(ConfigError, match="columns height, age observed"):

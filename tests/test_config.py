@@ -17,7 +17,9 @@ from lowerbound.errors import ConfigError, LowerboundError
 from lowerbound.nn.cells import lattice
 from lowerbound.objectives import ELBO, ImportanceWeighted, Linear, Progress, Switch
 from lowerbound.overrides import check_overrides, merge, parse_assignment
+from lowerbound.posteriors import Experts
 from lowerbound.registry import REGISTRY, build, build_objective, describe, options_of
+from lowerbound.slots import Part
 
 SHAPES = {
     "encoder": {"in_shape": (1, 8, 8), "out_shape": (2, 3)},
@@ -62,9 +64,21 @@ NUMBERS = {
 }
 
 
+# Of x that has two named parts.
+LAYOUT = [Part("a", (2,), (4,), (1, 2)), Part("b", (1,), (2,), (1, 1))]
+OF_PARTS = {
+    "encoder": {"in_shape": (6,), "out_shape": Experts(3, LAYOUT).input_shape, "layout": LAYOUT},
+    "decoder": {"in_shape": (3,), "out_shape": (3,), "layout": LAYOUT},
+    "posterior": {"event_shape": (3,), "layout": LAYOUT},
+    "likelihood": {"event_shape": (3,)},
+}
+
+
 def shapes(kind, name, options=None):
     if kind == "condition":
         return CONDITIONS[name]
+    if name in ("parts", "experts"):
+        return OF_PARTS[kind]
     cells = options_of(kind, REGISTRY[kind][name]).get("cells")
     if cells is None:
         # To a class that does not ask for it by its attribute derived, it is not passed.
@@ -123,6 +137,18 @@ OPTIONS = {
     ("prior", "gamma"): {"shape": 3.0, "rate": 0.5},
     ("posterior", "hamiltonian"): {"steps": 2, "step_size": 0.1, "tempering": 0.5},
     ("prior", "momentum"): {"hidden": [5]},
+    ("encoder", "parts"): {"networks": {"a": {"type": "mlp", "hidden": [4]}}, "hidden": [7]},
+    ("decoder", "parts"): {"networks": {"b": {"type": "mlp", "hidden": [4]}}, "hidden": [7]},
+    ("posterior", "experts"): {"combine": "moe", "stratified": False},
+    ("likelihood", "parts"): {
+        "parts": [
+            {"name": "a", "shape": [2], "values": "real"},
+            {"name": "b", "shape": [1], "values": "binary"},
+        ],
+        "families": {"a": {"type": "laplace"}, "b": "bernoulli"},
+    },
+    ("objective", "subsets"): {"objective": describe("objective", ImportanceWeighted(3)), "random": 2},
+    ("objective", "mvtcae"): {"alpha": 0.5, "beta": 2.0},
     ("posterior", "product"): {
         "blocks": {
             "a": {"type": "low_rank_gaussian", "latent": 10, "rank": 1},
@@ -280,7 +306,15 @@ def test_describe_gives_back_every_option_that_build_took(kind, name):
     assert describe(kind, build(kind, described, **shapes(kind, name, options))) == options
 
 
-@pytest.mark.parametrize(("kind", "name"), [key for key in OPTIONS if key[0] != "schedule"])
+# Families of parts follow from the data; without an objective there is the ELBO.
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        key
+        for key in OPTIONS
+        if key[0] != "schedule" and key not in {("likelihood", "parts"), ("objective", "subsets")}
+    ],
+)
 def test_a_type_alone_has_the_defaults_of_its_class(kind, name):
     cls = REGISTRY[kind][name]
     needed = {k: OPTIONS[kind, name][k] for k, p in options_of(kind, cls).items() if p.default is p.empty}
@@ -451,7 +485,10 @@ def test_an_assignment_is_read_as_toml_or_else_as_a_word(text, expected):
     [
         ({"encodr": "mlp"}, "no section 'encodr'; did you mean 'encoder'"),
         ({"encoder": "mpl"}, "no encoder 'mpl'; did you mean 'mlp'"),
-        ({"encoder": "os.system"}, "no encoder 'os.system'; options: affine_mlp, cells, conv, mlp, resnet"),
+        (
+            {"encoder": "os.system"},
+            "no encoder 'os.system'; options: affine_mlp, cells, conv, mlp, parts, resnet",
+        ),
         ({"encoder": {"type": ["mlp"]}}, "no encoder"),
         (
             {"encoder": 5},

@@ -221,7 +221,7 @@ def test_a_config_of_a_newer_version(saved):
         (lambda c: c["model"]["encoder"].update(type="mpl"), "no encoder 'mpl'; did you mean 'mlp'"),
         (
             lambda c: c["model"]["encoder"].update(type="os.system"),
-            "no encoder 'os.system'; options: affine_mlp, cells, conv, mlp, resnet",
+            "no encoder 'os.system'; options: affine_mlp, cells, conv, mlp, parts, resnet",
         ),
         (lambda c: c["model"].update(prior={"type": "builtins.eval"}), "no prior 'builtins.eval'"),
         (lambda c: c["model"]["encoder"].update(hiden=[3]), "no option 'hiden'; did you mean 'hidden'"),

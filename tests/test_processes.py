@@ -306,7 +306,7 @@ def test_a_run_on_a_cluster_is_followed_by_what_it_records_and_no_other_run_is(t
     with _followed(RunFolder(tmp_path), "mine", shown=True):
         pass
     bound = f"{run.best['bound']:.3f}"
-    assert capsys.readouterr().err.startswith(f"training: 100% epoch 1 · valid {bound} · ")
+    assert capsys.readouterr().err.startswith(f"training: 100% · epoch 1 · valid {bound} · ")
 
 
 def test_a_worker_refuses_other_data_than_those_given(tmp_path):

@@ -510,7 +510,7 @@ def test_the_noise_of_the_examples_their_order_and_the_codes_are_no_common_numbe
     torch.manual_seed(0)
     from_the_stream_of_z, _ = data.valid.batch(torch.arange(len(data.valid)))
     assert 0.3 < (examples.x == from_the_stream_of_z).double().mean() < 0.7
-    data = load(np.arange(30 * 40).reshape(40, 6, 5) / 1200)
+    data = load(np.arange(30 * 40).reshape(40, 6, 5) / 1200, axes="NHW")
     order = examples_of((data, VAE.for_data(data, latent=2))).x
     assert not torch.equal(
         order, data.valid.batch(torch.randperm(len(order), generator=torch.Generator().manual_seed(0)))[0]

@@ -1,5 +1,6 @@
 """Every slot keeps the contract of its kind; and each contract notices a slot that breaks it."""
 
+import inspect
 import math
 
 import pytest
@@ -358,11 +359,12 @@ def every(table):
 
 def partner(posterior):
     """A prior that the posterior goes with."""
-    agreed = {name: getattr(posterior, name) for name in {*posterior.agree, *posterior.derived}}
-    if hasattr(posterior, "blocks"):
+    cls = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]
+    wanted = {*cls.derived, *posterior.agree} & {*inspect.signature(cls).parameters}
+    agreed = {name: getattr(posterior, name) for name in wanted if hasattr(posterior, name)}
+    if isinstance(posterior, posteriors.Product):
         agreed["blocks"] = {name: partner(block) for name, block in posterior.blocks.items()}
-    prior = REGISTRY["prior"][posterior.partners.get("prior", "standard_normal")]
-    return prior(posterior.event_shape, **agreed)
+    return cls(posterior.event_shape, **agreed)
 
 
 @every(POSTERIORS)

@@ -403,7 +403,7 @@ def plain(value: Any) -> Any:
     """Return a value as JSON has it: a numpy number is a number, a schedule the options that build it."""
     for kind in _NESTED:
         if isinstance(value, _BASES[kind]):
-            shape = plain(getattr(value, "event_shape", ()))
+            shape = plain(value.event_shape) if kind in ("posterior", "prior") else ()
             return describe(kind, value) | (
                 {"latent": shape[0] if len(shape) == 1 else shape} if shape else {}
             )

@@ -257,7 +257,7 @@ def test_benchmark_as_json_is_one_object_on_standard_output(call, made):
         "benchmark", made / "run", "-n", 3, "--samples", "10,5,10", "--share", 0.4, "--json", "--seed", 2
     )
     assert code == 0
-    assert err.splitlines()[-2] == "planning: 15 of 15 plans learned, 60% uniform"
+    assert err.splitlines()[-2] == "planning: 15 of 15 plans · learned, 60% uniform"
     assert (
         err.splitlines()[-1] == f"next:  lowerbound plan sample {made / 'run'} --problem 0 --out states.png"
     )

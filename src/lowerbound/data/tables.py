@@ -213,10 +213,10 @@ def _labels(frame: Any, label: str, name: str) -> np.ndarray:
 def _in_words(frame: DataFrame, name: str) -> Any:
     """A column; true and false, which become names of classes, as the file writes them."""
     form, _ = frame.attrs.get("forms", {}).get(name, (None, ""))
-    column = frame.loc[:, [name]]
-    return (as_written(column, {name: (form, "")}) if form and column[name].dtype.kind == "b" else column)[
-        name
-    ]
+    column = frame[name]
+    if not form or column.dtype.kind != "b":
+        return column
+    return as_written(column.to_frame(), {name: (form, "")})[name]
 
 
 def check_unique(there: Sequence[str], name: str) -> None:

@@ -33,7 +33,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import ConfigError, brief, suggest
 from ..model import VAE
-from ..nn.packing import unpacked
 from ..shapes import numel
 from ..view import View
 from ..walk import Draw
@@ -335,17 +334,17 @@ def tightest(passes: Passes, samples: int) -> tuple[str, str | None]:
         return "posterior", "q(z|x) has no density"
     with frozen(model, passes.seed):
         x, c = next(passes.batches(1))
+        batch = Batch(model, x[:1], c, 1, passes.rows)
         try:
-            Mixture(Batch(model, x[:1], c, 1, passes.rows))
+            Mixture(batch)
         except NoLaplace as refused:
             return "posterior", refused.reason
         except (RuntimeError, NotImplementedError) as failed:
             what = brief((str(failed) or type(failed).__name__).splitlines()[0])
             return "posterior", f"the model cannot be differentiated twice ({what})"
-        counter = FlopCounterMode(display=False)
-        with counter, unpacked(model):
-            view = model.under(c)
-            view.log_likelihood(view.likelihood(view.generate(1, 1).code), view.to_model(x[:1])[0])
+        # The counter follows modules by hooks on the graph, which inference does not have.
+        with batch.differentiable() as (view, u), FlopCounterMode(display=False) as counter:
+            view.log_likelihood(view.likelihood(view.generate(1, 1).code), u)
     more = 2 + search_passes(numel(model.latent_shape)) / samples
     cost = passes.n * samples * more * counter.get_total_flops()
     if cost > _BEARABLE and more > _DEARER:

@@ -66,8 +66,6 @@ def image_grid(
     for number, tile in enumerate(pixels):
         array = tile[0] if grey else tile.permute(1, 2, 0)
         how = Image.Resampling.NEAREST if height >= tile.shape[1] else Image.Resampling.LANCZOS
-        if 4 < tile.shape[1] < 16:  # as blocks nobody could read them
-            how = Image.Resampling.BICUBIC
         picture = Image.fromarray(array.numpy()).resize((width, height), how)
         row, column = divmod(number, columns)
         sheet.paste(picture, (left + edge + column * (width + edge), tops[row]))
