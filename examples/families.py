@@ -77,7 +77,7 @@ def sheet(ax: Axes, images: Tensor, columns: int, title: str) -> None:
     """Show images (N, 1, H, W), with values from 0 to 1, as a sheet."""
     framed = nn.functional.pad(images.detach().clamp(0, 1), (0, 1, 0, 1), value=0.35)
     tiles = framed[:, 0].unflatten(0, (-1, columns))
-    ax.imshow(tiles.transpose(1, 2).flatten(2).flatten(0, 1)[:-1, :-1], cmap="gray", vmin=0, vmax=1)
+    ax.imshow(tiles.transpose(1, 2).flatten(2).flatten(0, 1)[:-1, :-1].numpy(), cmap="gray", vmin=0, vmax=1)
     ax.set_title(title, fontsize=10)
     ax.axis("off")
 
