@@ -155,7 +155,7 @@ class Columns(Likelihood):
         # In float64: of a step that is small beside its column the difference would have no digits left.
         exact = self._on_grid(x.double())
         flat, half = (
-            exact.flatten(0, -2).T.contiguous(),
+            torch.atleast_2d(exact).flatten(0, -2).T.contiguous(),
             self.cells.double()[:, None] / 2,
         )
         low, slope = self._map(flat - half)
@@ -179,7 +179,7 @@ class Columns(Likelihood):
 
     def number(self, u: Tensor) -> Tensor:
         """Return the numbers (..., Dn) of normal scores, rounded to their steps, within the range of the data."""
-        flat = u.flatten(0, -2).T.contiguous()
+        flat = torch.atleast_2d(u).flatten(0, -2).T.contiguous()
         at = torch.searchsorted(self.us, flat).clamp(1, _KNOTS - 1)
         x0, x1, u0, u1 = (t.gather(1, i) for t in (self.xs, self.us) for i in (at - 1, at))
         rise = u1 - u0
