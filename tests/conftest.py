@@ -7,6 +7,7 @@ A unit test neither trains nor starts a process; ``make check`` runs these alone
 import functools
 import gc
 import multiprocessing.process
+import os
 import subprocess
 from collections import defaultdict
 
@@ -23,6 +24,8 @@ _seen: set[str] = set()
 _seen_in_fixtures: defaultdict[tuple[str, str], set[str]] = defaultdict(set)  # by node and name
 
 
+# The first k-means of a process would else start another one, which counts the cores.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 gc.disable()
 
 
