@@ -711,6 +711,28 @@ def test_a_config_that_was_edited_is_refused_by_its_reason(data, done, name):
         resume(data, done, **({"clip": 1.0} if "clip" in name else {}))
 
 
+@pytest.mark.parametrize("objective", ["elbo", {"type": "switch", "first": "elbo", "then": "elbo"}])
+def test_a_run_from_before_an_option_was_there_had_its_usual_value(data, tmp_path, objective):
+    def model():
+        torch.manual_seed(0)
+        return lb.VAE.for_data(data, latent=4, posterior="vq", prior={"type": "codebook", "codes": 4})
+
+    options = {"objective": objective, "out": tmp_path, "epochs": 1, **SHORT}
+    lb.fit(model(), data, **options)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for slot in ("posterior", "prior"):
+        del config["model"][slot]["stride"]
+    own = config["objective"]
+    for one in (own["first"], own["then"]) if "first" in own else (own,):
+        del one["free_bits_of"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert lb.fit(model(), data, **options | {"epochs": 2}, resume=True).steps == 6
+    config["model"]["prior"]["codes"] = 5
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="in 'prior'"):
+        lb.fit(model(), data, **options | {"epochs": 3}, resume=True)
+
+
 def test_a_run_is_not_resumed_to_a_length_that_it_has_passed(data, done):
     before = (done / "config.json").read_bytes()
     with pytest.raises(RunError, match=r"has done 6 steps, but epochs=1 are 3"):

@@ -35,7 +35,7 @@ from .errors import ConfigError, DataError, LowerboundError, RunError, listed, s
 from .model import VAE
 from .objectives import Objective, Progress
 from .overrides import DATA_OPTIONS, build_settings, check_data_options, check_settings, describe_settings
-from .registry import REGISTRY, SLOTS, build_objective, describe, options_of, own_files, shown
+from .registry import SLOTS, build_objective, describe, own_files, shown, with_usual
 from .shapes import draws
 from .training import Run, RunFolder, Settings, load_module, load_tensors, save_tensors, train
 from .training.devices import choose_device
@@ -489,11 +489,10 @@ def _check_same_run(
             for key in ("paths", "fingerprint"):
                 for side in (came, stored):
                     side.pop(key, None)
-        if section == "objective" and came.get("type") == stored.get("type") in REGISTRY["objective"]:
-            # An option that there was none of then had its usual value.
-            options = options_of("objective", REGISTRY["objective"][came["type"]])
-            usual = {name: o.default for name, o in options.items() if o.default is not o.empty}
-            stored = _as_json(usual) | stored
+        if section == "objective":
+            stored = with_usual("objective", stored)
+        elif section == "model":
+            stored |= {slot: with_usual(slot, stored[slot]) for slot in SLOTS if slot in stored}
         for key in dict.fromkeys([*came, *stored]):
             here, there = came.get(key), stored.get(key)
             if here != there or (key in came) != (key in stored):

@@ -386,6 +386,24 @@ def describe(kind: str, slot: Any, derived: bool = False) -> dict[str, Any]:
     return {"type": "custom", "class": f"{type(slot).__module__}.{type(slot).__qualname__}"}
 
 
+def with_usual(kind: str, options: Any) -> Any:
+    """Return the options of a part, as a file has them, with the usual values of those that it does not say.
+
+    A file that was written before an option was there does not say it. What describes no part stays as it is.
+    """
+    name = options.get("type") if isinstance(options, Mapping) else None
+    cls = REGISTRY[kind].get(name) if isinstance(name, str) else None
+    if cls is None:
+        return options
+    found = dict(options)
+    for option, parameter in options_of(kind, cls).items():
+        if option not in found and parameter.default is not parameter.empty:
+            found[option] = plain(parameter.default)
+        elif option in found and (nested := _nested(_hints(cls).get(option, Any))) is not None:
+            found[option] = with_usual(nested, found[option])
+    return found
+
+
 def _kept(kind: str, slot: Any, option: str) -> Any:
     """Return the value of an option, as JSON has it."""
     try:
