@@ -168,6 +168,7 @@ def test_the_coverage_of_the_truth_is_what_trusted_says(proposal, gain):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")  # whose number is that of the codes drawn together
 def test_a_mode_that_laplace_misses_the_mixture_finds():
     """Far modes leave no trace in the weights of draws that never go there: q and prior do."""
     model = small_vae(likelihoods.Gaussian(1, scale=0.3), latent=1)
@@ -180,7 +181,7 @@ def test_a_mode_that_laplace_misses_the_mixture_finds():
     assert alone.trusted
     assert alone.per_example.mean().item() == pytest.approx(truth - math.log(2), abs=0.02)
     assert mixed.per_example.exp().mean().log().item() == pytest.approx(truth, abs=0.15)
-    assert mixed.ess_median < 0.9 * alone.ess_median
+    assert mixed.ess_median < alone.ess_median / 2
 
 
 class Square(torch.nn.Module):
