@@ -656,7 +656,8 @@ rows._CHUNK = 2**18
 def train(data, batch):
     model = lb.VAE.for_data(data, latent=2, network={"type": "mlp", "hidden": [4]})
     if data.spec.dimensions < 1000:
-        run = lb.fit(model, data, epochs=2 * batch / len(data.train), batch_size=batch, progress=False)
+        how_long = 2 * batch / len(data.train)
+        run = lb.fit(model, data, objective="elbo", epochs=how_long, batch_size=batch, progress=False)
         return run.steps
     optimizer = torch.optim.Adam(model.parameters())
     for index in data.train.order(0).split(batch)[:2]:
