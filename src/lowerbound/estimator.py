@@ -197,10 +197,8 @@ class _Estimator(BaseEstimator):
                 likelihood = max(names, key=lambda name: _score(started[name], parts[0]))
             latent = last[likelihood].latent_shape[0]
             models = [started[likelihood], *(self._started(part, likelihood, latent) for part in parts[1:])]
-            components = self.components or _components(models, parts, self._seed)
+            components = _begin_at_best_mixture(models, parts, self.components, self._seed)
             if epochs is None:
-                for model, part in zip(models, parts, strict=True):
-                    _begin_at_mixture(model, part.train, components, self._seed)
                 steps = self._steps(list(zip(models, parts, strict=True)))
                 epochs = steps / math.ceil(len(whole) / self._batch(len(whole)))
         model = last[likelihood]
@@ -875,14 +873,22 @@ def _begin_at_mixture(model: Model, rows: Split, components: int, seed: int) -> 
     prior.numbers.copy_(torch.as_tensor(np.concatenate(numbers, 1)))
 
 
-def _components(models: Sequence[Model], parts: Sequence[Data], seed: int) -> int:
-    """Return of how many Gaussians a mixture gives the rows that are held out the highest density."""
-    fewest, scores = min(len(part.train) for part in parts), {}
-    for components in (n for n in _COMPONENTS if n == 1 or n * _ROWS_EACH <= fewest):
+def _begin_at_best_mixture(
+    models: Sequence[Model], parts: Sequence[Data], components: int | None, seed: int
+) -> int:
+    """Let the priors be mixtures of as many Gaussians, and return it, as give held-out rows the highest density."""
+    fewest = min(len(part.train) for part in parts)
+    counts = [components] if components else [n for n in _COMPONENTS if n == 1 or n * _ROWS_EACH <= fewest]
+    scores, priors = {}, {}
+    for count in counts:
         for model, part in zip(models, parts, strict=True):
-            _begin_at_mixture(model, part.train, components, seed)
-        scores[components] = sum(map(_score, models, parts))
-    return max(scores, key=scores.__getitem__)
+            _begin_at_mixture(model, part.train, count, seed)
+        scores[count] = sum(map(_score, models, parts)) if len(counts) > 1 else 0.0
+        priors[count] = [model.prior for model in models]
+    best = max(counts, key=scores.__getitem__)
+    for model, prior in zip(models, priors[best], strict=True):
+        model.prior = prior
+    return best
 
 
 def _score(model: Model, data: Data) -> float:
