@@ -192,15 +192,15 @@ def _check_partners(chosen: Mapping[str, Any]) -> None:
         for kind, options in chosen.items()
         if isinstance(options.get("blocks"), Mapping)
     }
-    for names in named.values():
-        for other in named.values():
-            if list(names) != list(other):
-                raise ConfigError(
-                    f"blocks must have the same names in the same order: {', '.join(names)}; got "
-                    f"{', '.join(other)}"
-                )
-        for name in names:
-            _check_partners({**chosen, **{k: _described(k, blocks[name]) for k, blocks in named.items()}})
+    names = next(iter(named.values()), {})
+    for other in named.values():
+        if list(names) != list(other):
+            raise ConfigError(
+                f"blocks must have the same names in the same order: {', '.join(names)}; got "
+                f"{', '.join(other)}"
+            )
+    for name in names:
+        _check_partners({**chosen, **{k: _described(k, blocks[name]) for k, blocks in named.items()}})
     for kind, options in chosen.items():
         cls = REGISTRY.get(kind, {}).get(options.get("type", "")) if kind != "condition" else None
         for other, name in getattr(cls, "partners", {}).items():
