@@ -9,10 +9,9 @@ bounds: ``gap_nats`` is how far either can be off, in expectation, and ``minutes
 
 from __future__ import annotations
 
-import json
-import statistics
 import sys
 import time
+from pathlib import Path
 
 import mnist_runs
 from common import write_result
@@ -32,26 +31,22 @@ def main() -> None:
     images = arguments.images
     if arguments.quick:
         images, options = 4, {"temperatures": 20, "chains": 4, "start": arguments.start}
-    began, each = time.monotonic(), []
-    with mnist_runs.place(arguments.keep) as folder:
-        runs = mnist_runs.given_or_trained(arguments, folder)
-        for run in runs:
-            kept = folder / f"bdmc-{'-'.join(map(str, options.values()))}-{images}-{run.name}.json"
-            if not kept.is_file():
-                one = lb.evaluate.bdmc(lb.load(run), images, **options)
-                print(f"{run.name}: {one}, {one.seconds:.0f} s", file=sys.stderr, flush=True)
-                found = {"gap_nats": one.gap, "gap_stderr": one.stderr, "minutes": one.seconds / 60}
-                kept.write_text(json.dumps(found | {"lower": one.lower, "upper": one.upper}))
-            each.append(json.loads(kept.read_text()))
-        configs = [json.loads((run / "config.json").read_text()) for run in runs]
-    metrics = {key: statistics.fmean(one[key] for one in each) for key in each[0]}
-    print(", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+
+    def measure(run: Path) -> dict[str, float]:
+        one = lb.evaluate.bdmc(lb.load(run), images, **options)
+        print(f"{run.name}: {one}, {one.seconds:.0f} s", file=sys.stderr, flush=True)
+        found = {"gap_nats": one.gap, "gap_stderr": one.stderr, "minutes": one.seconds / 60}
+        return found | {"lower": one.lower, "upper": one.upper}
+
+    began = time.monotonic()
+    stem = f"bdmc-{'-'.join(map(str, options.values()))}-{images}"
+    metrics, intervals, configs = mnist_runs.of_each_run(arguments, stem, measure)
     if arguments.quick:
         return
     path = write_result(
         "bdmc",
         metrics,
-        intervals={key: [min(one[key] for one in each), max(one[key] for one in each)] for key in metrics},
+        intervals=intervals,
         protocol={"data": "drawn from the model", "images": images, **options},
         seeds=[config["training"]["seed"] for config in configs],
         config=mnist_runs.without_places(configs[0]),

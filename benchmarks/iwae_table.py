@@ -31,25 +31,10 @@ def main() -> None:
     parser.add_argument("--millions", type=float, default=10.0, help="images of each run, in millions")
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     arguments = parser.parse_args()
-    millions, seeds, samples, limit = arguments.millions, arguments.seeds, SAMPLES, arguments.limit
-    if arguments.quick:
-        millions, seeds, samples, limit = 0.002, seeds[:1], 100, 20
-    length = ["--epochs", str(millions * 1e6 / mnist_runs.TRAINING_IMAGES)]
+    sides = {side: ["--preset", "iwae", *SIDES[side]] for side in arguments.sides}
     began = time.monotonic()
     with mnist_runs.place(arguments.keep) as folder:
-        runs = {
-            side: [
-                mnist_runs.finished(
-                    folder / f"{side}-seed{seed}",
-                    ["--preset", "iwae", *SIDES[side], *length, "--seed", str(seed)],
-                    samples=samples,
-                    root=arguments.root,
-                    limit=limit,
-                )
-                for seed in seeds
-            ]
-            for side in arguments.sides
-        }
+        runs = mnist_runs.table_of(sides, arguments, folder, millions=arguments.millions, samples=SAMPLES)
     metrics = {side: statistics.fmean(run.nll for run in of) for side, of in runs.items()}
     every = [run for of in runs.values() for run in of]
     metrics["images_seen_millions"] = max(run.images for run in every) / 1e6
@@ -64,13 +49,13 @@ def main() -> None:
         protocol={
             "data": "MNIST, 50,000 training, 10,000 validation, 10,000 test images, dynamic binarisation",
             "network": "784-200-200-50, tanh, as in the paper",
-            "estimate": f"importance sampling with q(z|x), S = {samples}, "
-            f"{'all' if limit is None else limit} test images, once",
+            "estimate": f"importance sampling with q(z|x), S = {SAMPLES}, "
+            + mnist_runs.images_scored(arguments.limit),
             "selection": "weights with the best importance-weighted validation bound during the run",
             "published": "195 million images each",
             "interval": "lowest and highest seed",
         },
-        seeds=seeds,
+        seeds=arguments.seeds,
         config=runs["iwae_50"][0].config,
         seconds=time.monotonic() - began,
     )

@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import json
 import os
+import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,3 +153,69 @@ def finished(
         flush=True,
     )
     return done
+
+
+def table_of(
+    sides: Mapping[str, Sequence[str]],
+    arguments: argparse.Namespace,
+    folder: Path,
+    *,
+    millions: float,
+    samples: int,
+) -> dict[str, list[Finished]]:
+    """Return the runs of each side, one for each seed, trained on so many images; ``quick`` ones are the least.
+
+    Args:
+        sides: Options of ``lowerbound train`` by name.
+        arguments: Of ``parser``.
+        folder: Where the runs lie.
+        millions: Images of each run, in millions.
+        samples: Importance samples of an image.
+    """
+    seeds, limit = arguments.seeds, arguments.limit
+    if arguments.quick:
+        millions, seeds, samples, limit = 0.002, seeds[:1], 50, 20
+    length = ["--epochs", str(millions * 1e6 / TRAINING_IMAGES)]
+    return {
+        side: [
+            finished(
+                folder / f"{side}-seed{seed}",
+                [*options, *length, "--seed", str(seed)],
+                samples=samples,
+                root=arguments.root,
+                limit=limit,
+            )
+            for seed in seeds
+        ]
+        for side, options in sides.items()
+    }
+
+
+def images_scored(limit: int | None) -> str:
+    """Return how many test images a table is of, in words."""
+    return f"{'all' if limit is None else limit} test images, once"
+
+
+def of_each_run(
+    arguments: argparse.Namespace, stem: str, measure: Callable[[Path], dict[str, float]]
+) -> tuple[dict[str, float], dict[str, list[float]], list[dict[str, Any]]]:
+    """Return means and ends of numbers over runs, given or trained, and the runs' configurations.
+
+    Args:
+        arguments: Of ``parser`` with ``add_training``.
+        stem: Name of the files of finished numbers in ``keep``.
+        measure: What is asked of a run.
+    """
+    each = []
+    with place(arguments.keep) as folder:
+        runs = given_or_trained(arguments, folder)
+        for run in runs:
+            kept = folder / f"{stem}-{run.name}.json"
+            if not kept.is_file():
+                kept.write_text(json.dumps(measure(run)))
+            each.append(json.loads(kept.read_text()))
+        configs = [json.loads((run / "config.json").read_text()) for run in runs]
+    columns = {key: [one[key] for one in each] for key in each[0]}
+    metrics = {key: statistics.fmean(values) for key, values in columns.items()}
+    print(", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    return metrics, {key: [min(values), max(values)] for key, values in columns.items()}, configs

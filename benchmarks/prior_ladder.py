@@ -31,27 +31,11 @@ def main() -> None:
         "--set", action="append", default=[], metavar="SLOT.OPTION=VALUE", help="of all runs alike"
     )
     arguments = parser.parse_args()
-    millions, seeds, samples, limit = arguments.millions, arguments.seeds, SAMPLES, arguments.limit
-    if arguments.quick:
-        millions, seeds, samples, limit = 0.002, seeds[:1], 50, 20
-    alike = ["--epochs", str(millions * 1e6 / mnist_runs.TRAINING_IMAGES)]
-    for option in arguments.set:
-        alike += ["--set", option]
+    alike = [word for option in arguments.set for word in ("--set", option)]
+    sides = {prior: [*PRIORS[prior], *alike] for prior in arguments.priors}
     began = time.monotonic()
     with mnist_runs.place(arguments.keep) as folder:
-        runs = {
-            prior: [
-                mnist_runs.finished(
-                    folder / f"{prior}-seed{seed}",
-                    [*PRIORS[prior], *alike, "--seed", str(seed)],
-                    samples=samples,
-                    root=arguments.root,
-                    limit=limit,
-                )
-                for seed in seeds
-            ]
-            for prior in arguments.priors
-        }
+        runs = mnist_runs.table_of(sides, arguments, folder, millions=arguments.millions, samples=SAMPLES)
     metrics, intervals = {}, {}
     for prior, of in runs.items():
         for name, each in ((prior, [r.nll for r in of]), (f"{prior}_tighter", [r.tighter for r in of])):
@@ -69,14 +53,14 @@ def main() -> None:
         intervals=intervals,
         protocol={
             "data": "MNIST, 50,000 training, 10,000 validation, 10,000 test images, dynamic binarisation",
-            "estimate": f"importance sampling with q(z|x), S = {samples}, "
-            f"{'all' if limit is None else limit} test images, once",
+            "estimate": f"importance sampling with q(z|x), S = {SAMPLES}, "
+            + mnist_runs.images_scored(arguments.limit),
             "tighter": {p: of[0].evaluation["proposal"] for p, of in runs.items()},
             "selection": "weights with the best importance-weighted validation bound during the run",
             "minutes": "of the slowest prior",
             "interval": "lowest and highest seed",
         },
-        seeds=seeds,
+        seeds=arguments.seeds,
         config=runs["flow"][0].config,
         seconds=time.monotonic() - began,
     )

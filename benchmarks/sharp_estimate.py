@@ -10,7 +10,6 @@ valid`` shows these numbers there, and writes no result.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -73,24 +72,18 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["test", "valid"])
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else FULL
-    began, each = time.monotonic(), []
-    with mnist_runs.place(arguments.keep) as folder:
-        runs = mnist_runs.given_or_trained(arguments, folder)
-        for run in runs:
-            kept = folder / f"sharp-{arguments.proposal}-{arguments.split}-{run.name}.json"
-            if not kept.is_file():
-                found = measure(run, arguments.root, arguments.proposal, arguments.split, sizes)
-                kept.write_text(json.dumps(found))
-            each.append(json.loads(kept.read_text()))
-        configs = [json.loads((run / "config.json").read_text()) for run in runs]
-    metrics = {key: statistics.fmean(one[key] for one in each) for key in each[0]}
-    print(", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    began = time.monotonic()
+    metrics, intervals, configs = mnist_runs.of_each_run(
+        arguments,
+        f"sharp-{arguments.proposal}-{arguments.split}",
+        lambda run: measure(run, arguments.root, arguments.proposal, arguments.split, sizes),
+    )
     if arguments.quick or arguments.split != "test":
         return
     path = write_result(
         "sharp_estimate",
         metrics,
-        intervals={key: [min(one[key] for one in each), max(one[key] for one in each)] for key in metrics},
+        intervals=intervals,
         protocol={
             "data": "MNIST test, dynamic binarisation, once; constants of the proposal chosen on validation images",
             "samples": SAMPLES,
