@@ -118,11 +118,12 @@ class Objective(nn.Module):
         reconstruction = out.log_likelihood.mean(0)
         if not model.posterior.has_density:
             return {"bound": reconstruction, "reconstruction": reconstruction, "kl": out.kl(), **values}
+        levels = out.draw.kl_of_levels(analytic=False) if len(out.draw.p) > 1 else []
         return {
             "bound": out.log_weight.logsumexp(0) - math.log(samples),
             "reconstruction": reconstruction,
             "kl": reconstruction - out.log_weight.mean(0),
-            **by_level(out.draw.kl_of_levels(analytic=False)),
+            **by_level(levels),
             **values,
         }
 
