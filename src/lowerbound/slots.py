@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .errors import ConfigError
+from .errors import ConfigError, suggest
 from .shapes import event_shape_of, numel
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ class Part(NamedTuple):
     event_shape: tuple[int, ...]
     feature_shape: tuple[int, ...]
     input_shape: tuple[int, ...]
+
+
+def check_of_parts(option: str, given: Mapping[str, Any] | None, names: Sequence[str]) -> None:
+    """Raise a ConfigError if an option by the names of parts has one that is none."""
+    for name in given or ():
+        if name not in names:
+            raise ConfigError(f"{option} names {name!r}, which is no part of x; {suggest(name, names)}")
 
 
 def levels_of(event_shape: int | Sequence[int], sizes: int | Sequence[int]) -> list[Level]:

@@ -160,14 +160,19 @@ def mapped(path: Path, head: bytes, folder: Path, notes: Notes) -> memoryview:
         with path.open(encoding=encoding, newline="") as text:
             pieces = iter(lambda: text.read(_BLOCK), "")
             path, start = _written(folder / "utf-8", (piece.encode() for piece in pieces)), 0
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
+    return _view(path)[start:]
 
 
 def _written(path: Path, blocks: Iterable[bytes]) -> Path:
     with path.open("wb") as file:
         file.writelines(blocks)
     return path
+
+
+def _view(path: Path) -> memoryview:
+    """The bytes of a file, mapped."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def as_utf8(data: bytearray, notes: Notes) -> bytearray | bytes:
@@ -222,8 +227,7 @@ def _rewritten(view: Buffer, work: Callable[[bytes], bytes], folder: Path | None
             if end:
                 yield work(piece[:end])
 
-    with _written(folder / name, pieces()).open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return _view(_written(folder / name, pieces()))
 
 
 def _quotes(view: Buffer) -> int:
@@ -545,10 +549,11 @@ def _parse(view: Buffer, look: Look, folder: Path | None) -> list[pa.ChunkedArra
     while end and (match := re.search(rb"[\r\n]+ *$", bytes(data[max(0, end - 200) : end]))):
         end -= match.end() - match.start()
     data = data[:end]
+    quotes = _quotes(data)
     block = max(_BLOCK, 4 * max(sum(map(len, row)) + len(row) for row in look.rows))
     options = (
         arrow_csv.ReadOptions(column_names=names, block_size=min(block, 2**30)),
-        arrow_csv.ParseOptions(delimiter=look.mark, newlines_in_values=bool(re.search(b'"', data))),
+        arrow_csv.ParseOptions(delimiter=look.mark, newlines_in_values=quotes > 0),
         arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
             null_values=[""],
@@ -570,7 +575,7 @@ def _parse(view: Buffer, look: Look, folder: Path | None) -> list[pa.ChunkedArra
             table = pa.ipc.open_file(pa.memory_map(str(folder / "cells"))).read_all()
     except pa.ArrowInvalid as error:
         raise _odd_row(data, look) or error from error
-    if _quotes(data) % 2 and (odd := _odd_row(data, look)):
+    if quotes % 2 and (odd := _odd_row(data, look)):
         raise odd  # a quotation mark that nothing closes is no error of Arrow's
     return table.columns
 

@@ -6,7 +6,7 @@ from .censored import CensoredNormal
 from .continuous_bernoulli import ContinuousBernoulliLogits
 from .counts import GivenLibrary, MultinomialLog, NegativeBinomialLog, PoissonLog, ZeroInflated
 from .divergence import closed_form_kl, kl_per_dimension
-from .gaussian import bounded_exp, diagonal_gaussian
+from .gaussian import bounded_exp, diagonal_gaussian, factorised_gaussian
 from .log_cosh import LogCosh
 from .logistic import DiscretisedLogistic, log_between
 from .mixture import Mixture
@@ -48,6 +48,7 @@ __all__ = [
     "bounded_exp",
     "closed_form_kl",
     "diagonal_gaussian",
+    "factorised_gaussian",
     "from_middle",
     "from_uniform",
     "gentle",

@@ -26,4 +26,9 @@ def diagonal_gaussian(h: Tensor, axes: int) -> Distribution:
         axes: Number of event axes.
     """
     loc, raw = full_precision(h).unbind(-1 - axes)
-    return Independent(Normal(loc, bounded_exp(raw), validate_args=False), axes, validate_args=False)
+    return factorised_gaussian(loc, bounded_exp(raw), axes)
+
+
+def factorised_gaussian(loc: Tensor, scale: Tensor, axes: int) -> Independent:
+    """Return N(loc, diag scale²), of which the last ``axes`` axes are the event."""
+    return Independent(Normal(loc, scale, validate_args=False), axes, validate_args=False)

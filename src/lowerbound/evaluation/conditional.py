@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..data import DataSpec, Split
+from ..display import signed
 from ..errors import ConfigError, ShapeError
 from ..model import VAE
 from .importance import NLL, nll
@@ -45,7 +46,7 @@ class ConditionalNLL:
 
     def __repr__(self) -> str:
         """A line: ``ConditionalNLL 0.31 ± 0.04 nats (n = 180, S = 1000)``."""
-        value = f"{self.value:.2f} ± {self.stderr:.2f}".replace("-", "−")
+        value = signed(self.value, 2, self.stderr)
         return f"ConditionalNLL {value} nats (n = {self.joint.n}, S = {self.joint.samples})"
 
     @property

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from ..distributions import restrict
-from ..errors import ConfigError, SupportError, suggest
+from ..errors import ConfigError, SupportError
 from ..shapes import full_precision, numel
-from ..slots import Part
+from ..slots import Part, check_of_parts
 from .base import Likelihood
 
 
@@ -58,9 +58,7 @@ class Parts(Likelihood):
                 "parts="
             )
         names = [part["name"] for part in self.parts]
-        for name in self.families or ():
-            if name not in names:
-                raise ConfigError(f"families names {name!r}, which is no part of x; {suggest(name, names)}")
+        check_of_parts("families", self.families, names)
         self.each = nn.ModuleList(self._family(part) for part in self.parts)
         self.sizes = [numel(family.event_shape) for family in self._each]
         self.inputs = [numel(family.input_shape) for family in self._each]

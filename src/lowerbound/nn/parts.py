@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
-from ..slots import Part
+from ..slots import Part, check_of_parts
 from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
 from .network import Network, features
@@ -49,10 +49,7 @@ class _Parts(Network):
             )
         self.layout, self.hidden = layout, tuple(hidden)
         self.networks = None if networks is None else dict(networks)
-        names = [part.name for part in layout]
-        for name in self.networks or ():
-            if name not in names:
-                raise ConfigError(f"networks names {name!r}, which is no part of x; {suggest(name, names)}")
+        check_of_parts("networks", self.networks, [part.name for part in layout])
         self.each = nn.ModuleList(self._network(part) for part in layout)
 
     def shapes(self, part: Part) -> tuple[Sequence[int], Sequence[int]]:
@@ -114,7 +111,7 @@ class PartsEncoder(_Parts):
             # Of most examples no element of a part is missing alone, and zeros do not hold up learning as ones would.
             gaps = there - mask
             both = torch.cat([own.unflatten(-1, (-1, *below)), gaps.unflatten(-1, (-1, *below))], 1)
-            h = network(both, context) if self.context else network(both)
+            h = network(both, context)
             there = there.reshape(-1, *[1] * (h.ndim - 1)).to(h.dtype)
             found.append(torch.cat([h, there.expand_as(h[:, :1])], 1))
         return torch.stack(found, 1)
@@ -144,7 +141,7 @@ class PartsDecoder(_Parts):
         return self.in_shape, part.input_shape
 
     def _flat(self, x: Tensor, context: Tensor | None) -> Tensor:
-        each = [network(x, context) if self.context else network(x) for network in self.each]
+        each = [network(x, context) for network in self.each]
         return torch.cat([h.flatten(1) for h in each], 1)
 
     @torch.no_grad()

@@ -28,9 +28,9 @@ from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from ..distributions import Mixture, bounded_exp
+from ..distributions import Mixture, bounded_exp, factorised_gaussian
 from ..errors import ConfigError, suggest
 from ..shapes import event_shape_of, full_precision
 from ..slots import Part
@@ -94,7 +94,7 @@ class Experts(Posterior):
         there = there > 0.5
         scale = bounded_exp(raw)
         if self.combine == "poe":
-            return _gaussian(*_product(loc, scale, there), axes)
+            return factorised_gaussian(*_product(loc, scale, there), axes)
         # A component takes part if all its parts are there.
         first = there.flatten(-axes)[..., 0]
         gone = self.members.reshape(*self.members.shape, *[1] * (first.ndim - 1)) & ~first
@@ -108,11 +108,7 @@ class Experts(Posterior):
             takes_part, at = takes_part | none, none.reshape(*none.shape, *[1] * axes)
             loc, scale = torch.where(at, 0.0, loc), torch.where(at, 1.0, scale)
         logits = torch.where(takes_part, 0.0, -torch.inf).to(loc)
-        return Components(_gaussian(loc, scale, axes), logits, self.stratified)
-
-
-def _gaussian(loc: Tensor, scale: Tensor, axes: int) -> Independent:
-    return Independent(Normal(loc, scale, validate_args=False), axes, validate_args=False)
+        return Components(factorised_gaussian(loc, scale, axes), logits, self.stratified)
 
 
 def _product(loc: Tensor, scale: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

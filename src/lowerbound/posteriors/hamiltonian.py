@@ -24,9 +24,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from ..distributions import Pushforward, bounded_exp
+from ..distributions import Pushforward, bounded_exp, factorised_gaussian
 from ..errors import ConfigError
 from ..nn.network import size
 from ..shapes import event_shape_of, full_precision, is_positive
@@ -81,7 +81,7 @@ class Hamiltonian(Posterior):
         loc, raw = full_precision(h).unbind(-2)
         scale = torch.cat([bounded_exp(raw), torch.full_like(raw, self.tempering**-0.5)], -1)
         loc = torch.cat([loc, torch.zeros_like(loc)], -1)
-        base = Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+        base = factorised_gaussian(loc, scale, 1)
         # 1/√β falls to 1 quadratically.
         raised = [(1 - self.tempering**-0.5) * (k / self.steps) ** 2 for k in range(self.steps + 1)]
         roots = [more + self.tempering**-0.5 for more in raised]

@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from ..distributions import bounded_exp, diagonal_gaussian
+from ..distributions import bounded_exp, diagonal_gaussian, factorised_gaussian
 from ..errors import ConfigError
 from ..nn import MLP
 from ..nn.network import size
@@ -96,8 +96,7 @@ class Ladder(Posterior):
             return changed(p, network(state.features, evidence[1]), 1)
         vote, prior = diagonal_gaussian(network(evidence[1]), 1).base_dist, p.base_dist  # pyright: ignore
         a, b = vote.scale.square().reciprocal(), prior.scale.square().reciprocal()
-        law = Normal((a * vote.loc + b * prior.loc) / (a + b), (a + b).rsqrt(), validate_args=False)
-        return Independent(law, 1, validate_args=False)
+        return factorised_gaussian((a * vote.loc + b * prior.loc) / (a + b), (a + b).rsqrt(), 1)
 
 
 def changed(p: Any, h: Tensor, axes: int) -> Distribution:
@@ -110,5 +109,4 @@ def changed(p: Any, h: Tensor, axes: int) -> Distribution:
     """
     shift, raw = full_precision(h).unbind(-1 - axes)
     loc, scale = p.base_dist.loc, p.base_dist.scale
-    law = Normal(torch.addcmul(loc, scale, shift), scale * bounded_exp(raw), validate_args=False)
-    return Independent(law, axes, validate_args=False)
+    return factorised_gaussian(torch.addcmul(loc, scale, shift), scale * bounded_exp(raw), axes)

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
-from ..distributions import OneHot
+from ..distributions import OneHot, factorised_gaussian
 from ..nn import MLP
 from ..nn.cells import check_cells, check_map, split_map
 from ..nn.network import sizes
@@ -80,7 +80,7 @@ class CellPrior(Prior):
         if number == 0:
             return OneHot(state)
         loc = full_precision(self.loc)
-        return Independent(Normal(loc, torch.ones_like(loc), validate_args=False), 1, validate_args=False)
+        return factorised_gaussian(loc, torch.ones_like(loc), 1)
 
     def absorb(self, number: int, state: Any, z: Tensor) -> Tensor:
         """Return the cell, then cell and Gaussian side by side."""
