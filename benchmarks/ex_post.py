@@ -66,8 +66,8 @@ def main() -> None:
         intervals=intervals,
         protocol={
             "data": "MNIST, grey, 50,000 training images",
-            "frechet": "of as many draws as there are test images, 10,000, in 32 features of a small classifier that "
-            "is trained by the library; lower is better",
+            "frechet": "of as many means of p(x | z) at draws of z as there are test images, 10,000, in 32 features "
+            "of a small classifier that is trained by the library; lower is better",
             "before": "the prior that the model was trained with; of the regularised autoencoder N(0, I)",
             "after": "a mixture of 10 Gaussians, fitted to the codes of the training images",
             "number": "median of the seeds",

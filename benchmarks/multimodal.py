@@ -112,8 +112,8 @@ def main() -> None:
         protocol={
             "what": "log p(x_a | x_b) = log p(x_a, x_b) - log p(x_b) in nats per example, each by importance "
             f"sampling with {SAMPLES} draws of its own posterior; higher is better",
-            "data": f"MNIST, dynamically binarised: {SIZES['train']:,} images of the training file beside their label, "
-            f"or beside another image of the same class; {SIZES['test']} of the test file",
+            "data": f"MNIST, dynamically binarised: {SIZES['train']:,} images of the training file beside their "
+            f"label, or beside another image of the same class; {SIZES['test']} of the test file",
             "reference": "without the image, log p(label) is about -2.30",
             "interval": "lowest and highest seed; a seed chooses the images too",
         },

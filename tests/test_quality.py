@@ -117,6 +117,19 @@ def test_draws_of_the_model_itself_are_like_its_data_and_shifted_ones_are_not():
     assert other.frechet.low > 30 > 1 > same.frechet.low
     again = sample_quality(model, x, lambda v: v, samples=500)
     assert again == same
+    # Means lack the noise of each value, 0.36 of its variance.
+    assert sample_quality(model, x, lambda v: v, mean=True).frechet.low > same.frechet.high
+
+
+def test_of_grey_pictures_it_takes_means_and_of_bits_draws():
+    for binarize, mean in (("none", True), ("static", False)):
+        data = lb.data.load("digits", binarize=binarize)
+        model = lb.VAE.for_data(data, latent=2, network={"type": "mlp", "hidden": [8]})
+        told, usual = (
+            sample_quality(model, data.test, lambda v: v[:, 0, :2].flatten(1), **given)
+            for given in ({"mean": mean}, {})
+        )
+        assert told == usual
 
 
 @pytest.mark.runs
