@@ -37,7 +37,7 @@ _MOST_ROWS = 2000  # of a table
 _ROWS_OF_EACH = 200  # of a class
 _MOST_PANELS = 24
 _MOST_CELLS = 2**22
-_SETS = 5  # of draws, to tell what chance makes
+_SETS = (5, 40)  # of draws, to tell what chance makes: of many rows, and of few
 _MOST_RELATED = 100  # columns in associations,
 _MOST_NAMES = 30  # with names up to so many
 _LEAST_DRAWS = 1000
@@ -549,13 +549,14 @@ class Table:
         self.examples, self.columns = examples, tables.columns_of(examples.spec)
         n = min(len(examples.x), _MOST_ROWS, max(200, _MOST_CELLS // len(self.columns)))
         self.x = examples.x[:n].cpu().double().numpy()
-        count = max(_SETS * n, _LEAST_DRAWS)
+        sets_of = int(np.clip(_LEAST_DRAWS // n, *_SETS))
+        count = max(sets_of * n, _LEAST_DRAWS)
         given = examples.given(torch.arange(count) % n)
         drawn = examples.model.sample(count, given, mean=False, seed=examples.seed)
         self.draws = drawn.cpu().double().numpy()
         # Parts of the draws with as many rows and the same empty cells as the data: what chance alone makes.
         empty = np.isnan(self.x)
-        sets = [np.where(empty, np.nan, self.draws[k * n : (k + 1) * n]) for k in range(_SETS)]
+        sets = [np.where(empty, np.nan, self.draws[k * n : (k + 1) * n]) for k in range(sets_of)]
         self.distance = tables.distances(self.columns, self.x, sets[0])
         self.chance = [tables.distances(self.columns, a, b) for a, b in pairwise(sets)]
         order = np.argsort(-np.nan_to_num(self.distance, nan=-1.0), kind="stable")
@@ -640,7 +641,7 @@ def _table_samples(table: Table) -> View:
         "beyond if it would else hide the rest, and a value that stands alone has bars as high as its share. "
         "Distributions differ by the largest difference of the distribution functions of a number (Kolmogorov and "
         "Smirnov) or half the sum of the differences of a category's shares; by chance, as two sets of draws of the "
-        f"data's size, of {_SETS} sets. Like: by no more than a quarter more than by chance, or 0.01.",
+        f"data's size, of {len(table.chance) + 1} sets. Like: by no more than a quarter more than by chance, or 0.01.",
         chart=True,
         narrow=partial(draw, side=2),
         lead=table.verdict(),
