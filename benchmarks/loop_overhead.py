@@ -36,7 +36,7 @@ def make_data() -> lb.data.Data:
 def make_model(data: lb.data.Data) -> lb.VAE:
     """Return the default model."""
     torch.manual_seed(0)
-    return lb.VAE.for_data(data, latent=32)
+    return lb.VAE.for_data(data, latent=32, prior="standard_normal")
 
 
 def fitted(model: lb.VAE, data: lb.data.Data, batch: int, steps: int) -> float:

@@ -43,7 +43,8 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     The default for images of up to 32 x 32 grey pixels and for vectors is a multi-layer perceptron, for larger
     images a convolutional network; the likelihood follows the values: Bernoulli for bits, a Gaussian with the
     optimal σ for grey levels, a standardised Gaussian with one σ per column for tables, categorical for classes; for
-    counts negative binomial given the library size, as in scvi-tools.
+    counts negative binomial given the library size, as in scvi-tools. The prior is N(0, I); of tables and of images of
+    more than 256 bits a flow, if nothing is given.
     A module stands as its description, which ``build`` knows only if its class is registered.
 
     Raises:
@@ -62,9 +63,9 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     usual: dict[str, dict[str, Any]] = {
         "encoder": network,
         "posterior": {"type": "experts" if spec.named is not None else "diagonal_gaussian"},
-        # New rows are drawn from it, and under N(0, I) there are holes. Under a condition its codes would mean
-        # another thing for each class.
-        "prior": {"type": "flow" if _of_columns(spec) and not spec.conditions else "standard_normal"},
+        # New examples are drawn from it, and under N(0, I) there are holes; on MNIST it is worth two nats, at equal
+        # time. Under a condition its codes would mean another thing for each class.
+        "prior": {"type": "flow" if _needs_prior(spec) and not spec.conditions else "standard_normal"},
         "decoder": network,
         "likelihood": _usual_likelihood(spec),
         "transform": {"type": "none"},
@@ -122,6 +123,12 @@ def _usual_likelihood(spec: DataSpec) -> dict[str, Any]:
 def _of_columns(spec: DataSpec) -> bool:
     """Whether x has columns that mean different things: a table, or zeros and ones that are no image."""
     return spec.tabular or (spec.kind == "vector" and spec.values == "binary")
+
+
+def _needs_prior(spec: DataSpec) -> bool:
+    """Whether log p(x) is what counts, and the codes have a shape that N(0, I) has not."""
+    bits = spec.kind == "image" and spec.values == "binary" and spec.dimensions > 256
+    return bits or _of_columns(spec)
 
 
 def _class_of(slot: str, options: Options, modules: Mapping[str, nn.Module]) -> type:
@@ -305,7 +312,7 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
     modules = {name: value for name, value in slots.items() if isinstance(value, nn.Module)}
     entries = {n: v for n, v in slots.get("condition", {}).items() if isinstance(v, nn.Module)}
     chosen["condition"] = chosen["condition"] | entries
-    shape = None if latent is None else latent_shape_of(latent)
+    shape: Any = None if latent is None else latent_shape_of(latent)
     if shape and "posterior" in modules and modules["posterior"].event_shape != shape:
         raise ConfigError(
             f"latent={latent}, but the posterior has latent shape {modules['posterior'].event_shape}; leave one out"
@@ -316,8 +323,9 @@ def model_for_data(data: Any, latent: Any = None, **slots: Any) -> VAE:
         family = REGISTRY["prior"].get(chosen["prior"]["type"], Prior)
         usual = family.usual(chosen["prior"], spec.event_shape, default_latent(spec))
         shape = usual if module is None else module.event_shape
-    if "prior" not in slots and chosen["prior"]["type"] == "flow" and shape == (1,):
-        chosen["prior"] = {"type": "standard_normal"}  # of one number no half moves the other
+    if "prior" not in slots and chosen["prior"]["type"] == "flow" and (len(shape) > 1 or shape == (1,)):
+        # Of one number no half moves the other, and of a map each place would be apart.
+        chosen["prior"] = {"type": "standard_normal"}
     model = build_model(chosen | modules, shape, spec)
     _start(model, data, modules)
     return model

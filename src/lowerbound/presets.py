@@ -51,7 +51,7 @@ _CELLS = {
     "objective": {"type": "elbo", "beta": {"type": "linear", "length": 1.0, "unit": "fraction"}},
 }
 
-PRESETS: dict[str, Preset] = {
+_TABLE: dict[str, Preset] = {
     "default": Preset(
         "what suits the data (for bits: importance-weighted bound of 8 samples, DReG through 2)", "", {}
     ),
@@ -502,6 +502,12 @@ PRESETS: dict[str, Preset] = {
             "objective": {"type": "elbo"},
         },
     ),
+}
+
+# What was published without a word on the prior has N(0, I), also where another one would suit the data.
+PRESETS = {
+    name: one._replace(overrides={"prior": {"type": "standard_normal"}, **one.overrides}) if one.source else one
+    for name, one in _TABLE.items()
 }
 
 
