@@ -121,12 +121,12 @@ class Slot(nn.Module):
     """Base of the parts of a model.
 
     Attributes:
-        partners: Registered names that other parts must have next to this one, by kind.
+        partners: Registered names that other parts must have next to this one, by kind; one of several.
         agree: Options on which it and its partners must agree.
         derived: Arguments beside those of its kind that follow from the data and the other slots.
     """
 
-    partners: ClassVar[Mapping[str, str]] = {}
+    partners: ClassVar[Mapping[str, str | Sequence[str]]] = {}
     agree: ClassVar[Sequence[str]] = ()
     derived: ClassVar[frozenset[str]] = frozenset()
 
