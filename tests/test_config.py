@@ -166,6 +166,14 @@ OPTIONS = {
         ],
         "families": {"a": {"type": "laplace"}, "b": "bernoulli"},
     },
+    ("objective", "deep_features"): {
+        "weight": 2.0,
+        "beta": 0.5,
+        "features": "random",
+        "channels": [4, 5],
+        "steps": 2,
+        "seed": 1,
+    },
     ("objective", "subsets"): {"objective": describe("objective", ImportanceWeighted(3)), "random": 2},
     ("objective", "mvtcae"): {"alpha": 0.5, "beta": 2.0},
     ("posterior", "product"): {

@@ -38,6 +38,7 @@ from lowerbound.objectives import (
     Capacity,
     Combined,
     Cosine,
+    DeepFeatures,
     FactorVAE,
     FeatureDistance,
     ImportanceWeighted,
@@ -352,6 +353,7 @@ OBJECTIVES = {
     "regularised_gradient": lambda: Regularised(0.1, "gradient", 0.1),
     "adversarial": lambda: Adversarial(hidden=(8,)),
     "vae_gan": lambda: VAEGAN(features=8),
+    "deep_features": lambda: DeepFeatures(features="random", channels=(4, 5)),
     "feature_distance": lambda: FeatureDistance(nn.Linear(3, 2).double()),
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }

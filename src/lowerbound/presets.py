@@ -440,6 +440,15 @@ PRESETS: dict[str, Preset] = {
             "objective": {"type": "structural_similarity"},
         },
     ),
+    "dfc-vae": Preset(
+        "reconstruction in the layers of a classifier that learns the labels first; no bound",
+        "Hou et al. 2017, arXiv:1610.00291",
+        {
+            "data": {"binarize": "none"},
+            "likelihood": {"type": "gaussian", "scale": 1.0},
+            "objective": {"type": "deep_features"},
+        },
+    ),
     "sigma-vae": Preset(
         "grey levels with the Gaussian likelihood's optimal standard deviation",
         "Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202",

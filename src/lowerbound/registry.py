@@ -145,6 +145,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "adversarial": objectives.Adversarial,
         "vae_gan": objectives.VAEGAN,
         "structural_similarity": objectives.StructuralSimilarity,
+        "deep_features": objectives.DeepFeatures,
         "switch": objectives.Switch,
         "subsets": objectives.Subsets,
         "mvtcae": objectives.MVTCAE,

@@ -9,7 +9,8 @@ still counts, and an objective of importance weights reports no bound.
 
 Reference:
     Hierarchical sketch induction for paraphrase generation (Hosking, Tang and Lapata, 2022),
-    https://aclanthology.org/2022.acl-long.178. Its temperature falls to this one's; its first layer may be dropped too
+    https://aclanthology.org/2022.acl-long.178. There the temperature falls to this one's, and the first layer may be
+    dropped too
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class GumbelQuantised(VectorQuantised):
         self.norm, self.scale = norm, scale
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:
-        """Return the vectors of all places side by side, (B, P D); in training with the number of layers kept, (B,)."""
+        """Return the vectors of all places side by side, (B, P D); in training with how many layers stay, (B,)."""
         e = super().read(h, context)
         if not (self.drop and self.training and torch.is_grad_enabled()):
             return e
@@ -83,8 +84,8 @@ class GumbelQuantised(VectorQuantised):
         e = self._left(evidence, p.above, p)
         if self.training and torch.is_grad_enabled() and p.owner.learning != self.learning:
             raise ConfigError(
-                f"the posterior gumbel_vq learns its book by gradients; got a prior with learning={p.owner.learning!r}: "
-                "set it to 'gradient'"
+                "the posterior gumbel_vq learns its book by gradients; got a prior with "
+                f"learning={p.owner.learning!r}: set it to 'gradient'"
             )
         away = e.square().sum(-1, keepdim=True) + p.book.square().sum(-1) - 2 * e @ p.book.mT
         kept = None if layers is None else (layers > number).to(e.dtype)

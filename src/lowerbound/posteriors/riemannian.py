@@ -6,15 +6,14 @@ r"""Hamiltonian dynamics in a latent space with a learned metric, which is small
 
 c_i and L_i are means and roots that the encoder gave for the last examples of training; those of the batch have their
 gradients. Momenta have the law N(0, G(z)). A code holds :math:`v = C^\top \rho` with :math:`C C^\top = G^{-1}(z)`, of
-which the prior says N(0, I), and to go from one to the other takes the determinant of C. The generalised leapfrog step
-keeps volumes, as far as its equations are solved: by Newton's method, which
-evaluation watches.
+which the prior says N(0, I), and to go from one to the other takes the determinant of C. The generalised leapfrog
+step keeps volumes, as far as its two implicit equations are solved: by Newton's method, and evaluation says if not.
 
 References:
     Geometry-aware Hamiltonian variational auto-encoder (Chadebec, Mantoux and Allassonnière, 2020),
     https://arxiv.org/abs/2010.11518;
     Data augmentation in high dimensional low sample size setting using a geometry-based variational autoencoder
-    (Chadebec et al., 2022), https://arxiv.org/abs/2105.00026. Its L is a network of its own, here rows of the encoder;
+    (Chadebec et al., 2022), https://arxiv.org/abs/2105.00026. There L has a network of its own;
     Riemann manifold Langevin and Hamiltonian Monte Carlo methods (Girolami and Calderhead, 2011), the step
 """
 
@@ -27,7 +26,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.distributions import Distribution
 
 from ..distributions import bounded_exp
 from ..errors import ConfigError
@@ -38,8 +36,8 @@ from .hamiltonian import Hamiltonian, Leapfrog
 _CONVERGED = 1e-3  # what the last iteration may still change
 # In the same words each time, to be shown once.
 _UNSOLVED = (
-    "some steps of the posterior riemannian are too long to be solved, and are taken without it: importance weights of "
-    "these draws are off; let step_size be less, or iterations more"
+    "some steps of the posterior riemannian are too long to be solved, and are taken without it: importance weights "
+    "of these draws are off; let step_size be less, or iterations more"
 )
 
 
@@ -68,7 +66,7 @@ class Riemannian(Hamiltonian):
         self,
         event_shape: int | Sequence[int],
         steps: int = 3,
-        step_size: float = 0.05,
+        step_size: float = 0.01,
         tempering: float = 0.3,
         temperature: float = 1.5,
         regularisation: float = 0.01,
