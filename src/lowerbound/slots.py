@@ -121,7 +121,7 @@ class Slot(nn.Module):
     """Base of the parts of a model.
 
     Attributes:
-        partners: Registered names that other parts must have next to this one, by kind; one of several.
+        partners: Registered names that other parts must have next to this one, by kind; a name, or several of which one.
         agree: Options on which it and its partners must agree.
         derived: Arguments beside those of its kind that follow from the data and the other slots.
     """
