@@ -57,6 +57,7 @@ LINES: dict[str, str] = {
     "hvae_constants": "the draws' own ε²/2 and γ²/2 are left out there, of mean d",
     "rhvae_momenta": "the first momenta have the root of one's own example there, not that of the metric",
     "rhvae_position": "a step looks the metric up at its start alone there, so that it does not keep volumes",
+    "rhvae_force": "a force there has the slope in the position of the momentum too, as the step before made it",
     "rhvae_density": "the law of the first momenta is left out there, with the determinant of the metric",
     "mss_weights": "the weights of one's own example stand in the first column there, not on the diagonal",
     "planar_floor": "1e-4 is added there to the determinant",
@@ -206,9 +207,9 @@ class Contest:
             "image_critic_1": normal((1,)),
             "pseudo": rng.random((PIXELS, 5)),
             "nought": np.zeros(PIXELS),
+            "book": normal((7, 1)),
             "roots": np.tril(normal((BATCH, LATENT, LATENT)), -1) / 4
             + np.exp(normal((BATCH, LATENT, 1)) / 4) * np.eye(LATENT),
-            "book": normal((7, 1)),
         }
         self.x = {"bits": (grey > 0.5).astype(float), "grey": grey}
 
@@ -602,7 +603,7 @@ def riemannian(
     roots, gamma = c.array("roots"), c.array("gamma")
 
     def inverse(z: Tensor) -> Tensor:
-        near = (-torch.cdist(z, centres).square() / 1.5**2).exp()
+        near = (-(z.unsqueeze(1) - centres).square().sum(-1) / 1.5**2).exp()
         return torch.einsum("bn,nde->bde", near, roots @ roots.mT) + 0.01 * torch.eye(LATENT)
 
     def times(matrix: Tensor, v: Tensor) -> Tensor:
@@ -615,25 +616,26 @@ def riemannian(
         return kinetic - log_p + z.square().sum(1) / 2
 
     def force(z: Tensor, momentum: Tensor) -> Tensor:
-        z = z.detach().requires_grad_()
-        return -torch.autograd.grad(energy(z, momentum.detach()).sum(), z)[0]
+        return -torch.autograd.grad(energy(z, momentum).sum(), z, create_graph=True)[0]
 
     def root(k: int) -> float:
         return (1 - tempering**-0.5) * (k / steps) ** 2 + tempering**-0.5
 
-    z = centres + (s / 2).exp() * c.array("eps")
+    z = (centres + (s / 2).exp() * c.array("eps")).requires_grad_()
     first = inverse(z)
     own = roots if "rhvae_momenta" in wrong else torch.linalg.inv(torch.linalg.cholesky(first)).mT
-    momentum = times(own, gamma) / math.sqrt(tempering)
+    momentum = (times(own, gamma) / math.sqrt(tempering)).detach()
     for k in range(steps):
         begun = momentum
         for _ in range(3 if wrong else 40):
-            momentum = begun + size / 2 * force(z, momentum)
+            momentum = begun + size / 2 * force(z, momentum).detach()
         after = start = z
         for _ in range(1 if "rhvae_position" in wrong else 40):
             after = start + size / 2 * times(inverse(start) + inverse(after), momentum)
-        z = after.detach()
+        z, momentum = after.detach().requires_grad_(), momentum.detach()
         momentum = (momentum + size / 2 * force(z, momentum)) * root(k + 1) / root(k)
+        if "rhvae_force" not in wrong:
+            momentum = momentum.detach()
     bound = c.array("eps").square().sum(1) / 2 + s.sum(1) / 2 - energy(z, momentum)
     if "rhvae_density" not in wrong:
         bound = bound + gamma.square().sum(1) / 2 - torch.logdet(first) / 2
@@ -666,7 +668,7 @@ def curved(c: Contest) -> None:
     arguments = (c, x, steps, size, tempering)
     right = riemannian(*arguments, wrong=())
     c.same("rhvae_bound", out.bound, right.mean())
-    errors = ("rhvae_momenta", "rhvae_position", "rhvae_density")
+    errors = ("rhvae_momenta", "rhvae_position", "rhvae_force", "rhvae_density")
     all_wrong = riemannian(*arguments, wrong=errors)
     for error in errors:
         alone = riemannian(*arguments, wrong=(error,))

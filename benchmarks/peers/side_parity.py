@@ -74,7 +74,7 @@ class Roots(BaseMetric):
 
     def __init__(self, given: dict[str, Tensor]) -> None:
         super().__init__()
-        self.roots = given["roots"]
+        self.roots = nn.Parameter(given["roots"])
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Return them."""
