@@ -7,12 +7,15 @@ import pytest
 import scipy.ndimage
 import torch
 from exact import linear_gaussian, linear_vae
+from sklearn.datasets import load_digits
 from torch import nn
 
+import lowerbound as lb
 from lowerbound.errors import ConfigError
 from lowerbound.objectives import (
     VAEGAN,
     Adversarial,
+    DeepFeatures,
     FeatureDistance,
     Progress,
     Regularised,
@@ -217,6 +220,54 @@ def test_features_are_never_trained(model):
     torch.testing.assert_close(objective.features[1].running_mean, before)
 
 
+def test_layers_of_a_classifier_count_by_their_spread():
+    data = lb.data.load((load_digits().images / 16).astype("f").reshape(-1, 1, 8, 8), binarize="none")
+    model = lb.VAE.for_data(data, latent=2, network={"type": "mlp", "hidden": [4]})
+    objective = DeepFeatures(channels=(5, 6), features="random")
+    with pytest.raises(ConfigError, match="there are none: load data with labels"):
+        DeepFeatures().start(model, data)
+    objective.start(model, data)
+    x, y = (data.train.batch(torch.arange(n, n + 7))[0].to(model.dtype) for n in (0, 7))
+    first = nn.functional.relu(objective.layers[0][0](x)), nn.functional.relu(objective.layers[0][0](y))
+    second = [nn.functional.relu(objective.layers[1][0](f)) for f in first]
+    assert second[0].shape == (7, 6, 4, 4)
+    truth = 0.0
+    many = data.train.batch(torch.arange(1000))[0].to(model.dtype)
+    for (a, b), layers in ((first, 1), (second, 2)):
+        spread = nn.Sequential(*objective.layers[:layers])(many).var(0).mean()
+        truth = truth + 64 / 2 * (a - b).square().mean((1, 2, 3)) / spread
+    torch.testing.assert_close(objective.distance(x, y), truth)
+    assert not objective.distance(x, x).any()
+    assert not any(p.requires_grad for p in objective.parameters())
+
+
+@pytest.mark.runs
+def test_the_classifier_behind_features_has_learned_and_missing_labels_are_left_out():
+    source = load_digits()
+    data = lb.data.load(
+        (source.images / 16).astype("f").reshape(-1, 1, 8, 8), binarize="none", labels=source.target
+    )
+    data.train.labels[::3] = -1
+    model = lb.VAE.for_data(data, latent=2, network={"type": "mlp", "hidden": [4]})
+    learned, random = (
+        DeepFeatures(steps=300, channels=(8, 16)),
+        DeepFeatures(features="random", channels=(8, 16)),
+    )
+    before = torch.get_rng_state()
+    for objective in (learned, random):
+        objective.start(model, data)
+    assert torch.equal(torch.get_rng_state(), before)
+    x, y = data.test.labelled(data.test.known)
+
+    def separated(objective):
+        f = nn.Sequential(*objective.layers)(x.to(model.dtype)).flatten(1)
+        centres = torch.stack([f[y == k].mean(0) for k in range(10)])
+        return (torch.cdist(f, centres).argmin(1) == y).float().mean().item()
+
+    assert separated(learned) > separated(random)
+    assert separated(learned) > 0.85
+
+
 def test_a_prior_that_would_learn_nothing_is_refused(model):
     model.prior = Flow(2)
     for objective in (Regularised(), Adversarial(), Wasserstein()):
@@ -233,6 +284,9 @@ def test_a_prior_that_would_learn_nothing_is_refused(model):
         (lambda: VAEGAN(features=0), "features >= 1"),
         (lambda: StructuralSimilarity(window=10), "odd window"),
         (lambda: FeatureDistance(nn.Identity(), weight=-1.0), "finite weight >= 0"),
+        (lambda: DeepFeatures(features="vgg"), "unknown features 'vgg'"),
+        (lambda: DeepFeatures(channels=[]), "channels"),
+        (lambda: DeepFeatures(steps=0), "steps >= 1"),
         (lambda: Regularised(penalty="l1"), "unknown penalty 'l1'"),
     ],
 )

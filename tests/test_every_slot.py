@@ -45,6 +45,10 @@ BESIDE = {
         "posterior": {"type": "vq", "depth": 2, "gradient": "rotation"},
         "prior": {"type": "codebook", "codes": 8, "depth": 2},
     },
+    ("posterior", "gumbel_vq"): {
+        "posterior": {"type": "gumbel_vq", "depth": 2, "drop": 0.1, "norm": 0.5},
+        "prior": {"type": "codebook", "codes": 8, "depth": 2, "learning": "gradient"},
+    },
     ("prior", "codebook"): {"prior": {"type": "codebook", "codes": 8, "order": 6}, "posterior": "vq"},
     ("prior", "lattice"): {"prior": {"type": "lattice", "order": 6}, "posterior": "fsq"},
     ("prior", "vamp"): {"prior": {"type": "vamp", "components": 5}},
@@ -149,7 +153,11 @@ def suited(kind, name):
 def fresh(kind, name, which, labels=False):
     """The model, made the same each time."""
     torch.manual_seed(0)
-    slots = BESIDE.get((kind, name)) or {kind: name, **REGISTRY[kind][name].partners}
+    partners = {
+        other: each if isinstance(each, str) else each[0]
+        for other, each in REGISTRY[kind][name].partners.items()
+    }
+    slots = BESIDE.get((kind, name)) or {kind: name, **partners}
     needs = [o for o, p in options_of(kind, REGISTRY[kind][name]).items() if p.default is p.empty]
     assert set(needs) <= {"categories", "parts", *slots.get(kind, {})}, (
         f"say in BESIDE what {needs} are to be"

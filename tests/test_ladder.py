@@ -216,7 +216,7 @@ def test_the_first_level_can_have_another_prior():
     for top in ("flow", {"type": "gaussian_mixture", "components": 3}, "maf"):
         prior = priors.Ladder(6, hidden=(8,), top=top).double()
         assert type(prior.first).__name__.lower() == (top if isinstance(top, str) else "gaussianmixture")
-    with pytest.raises(ConfigError, match="no prior 'flo' for the first level; did you mean 'flow'"):
+    with pytest.raises(ConfigError, match="the first level's prior cannot be 'flo'; did you mean 'flow'"):
         priors.Ladder(6, top="flo")
     with pytest.raises(ConfigError, match="has no option 'couplingz'"):
         priors.Ladder(6, top={"type": "flow", "couplingz": 3})

@@ -422,6 +422,93 @@ def test_layers_code_what_is_left_over():
     assert draw.kl().tolist() == pytest.approx([6 * math.log(6)] * 50)
 
 
+def chosen(e, **options):
+    """A draw of five for each of e under two layers of three rows."""
+    torch.manual_seed(1)
+    prior = priors.Codebook(8, codes=3, depth=2, learning="gradient").double()
+    posterior = posteriors.GumbelQuantised(8, depth=2, **options)
+    walk = Walk(prior, posterior, posterior.read(e, None), begun=prior.begin(None, None))
+    return prior, posterior, walk
+
+
+def test_rows_are_chosen_by_their_distances_and_their_probabilities_add_up():
+    e = torch.randn(2, 4)
+    prior, posterior, walk = chosen(e)
+    places = [torch.stack(rows).flatten() for rows in itertools.product(prior.book[0], repeat=2)]
+    below = [torch.stack(rows).flatten() for rows in itertools.product(prior.book[1], repeat=2)]
+    pairs = list(itertools.product(places, below))
+    codes = [torch.stack([pair[n] for pair in pairs]).unsqueeze(1).expand(-1, 2, -1) for n in (0, 1)]
+    with torch.no_grad():
+        draw = walk.along(codes)
+        torch.testing.assert_close(draw.log_q.exp().sum(0), torch.ones(2))
+        # One code by hand: each place of each layer is a softmax of minus squared distances.
+        at, truth = 17, torch.zeros(2)
+        for i, place in itertools.product(range(2), (slice(0, 2), slice(2, 4))):
+            left = e[i, place]
+            for n, book in enumerate(prior.book):
+                row = pairs[at][n][place]
+                scores = [-(left - other).square().sum().item() for other in book]
+                truth[i] += -(left - row).square().sum() - torch.tensor(scores).logsumexp(0)
+                left = left - row
+        torch.testing.assert_close(draw.log_q[at], truth)
+        first = draw.q[0]
+        kl = (draw.log_q.exp() * (walk.along(codes).q[0].log_prob(codes[0]) + 2 * math.log(3))).sum(0)
+        torch.testing.assert_close(closed_form_kl(first, draw.p[0]), kl)
+        drawn = first.sample((20_000,))
+        for i, row in enumerate(places):
+            share = (drawn == row).all(-1).double().mean(0)
+            expected = first.log_prob(row.expand(2, -1)).exp()
+            assert (share - expected).abs().max() < 0.02, i
+        torch.testing.assert_close(
+            posterior.point(first)[0], max(places, key=lambda r: first.log_prob(r)[0].item())
+        )
+
+
+def test_a_book_that_would_not_learn_from_a_choice_is_refused():
+    prior = codebook()
+    state = prior.begin(None, None)
+    with pytest.raises(ConfigError, match="got a prior with learning='means'"):
+        posteriors.GumbelQuantised(4).level(0, torch.randn(2, 4), state, prior.level(0, state))
+
+
+def test_an_order_of_codes_has_no_closed_divergence_from_a_choice():
+    prior = priors.Codebook(4, codes=3, order=4, learning="gradient").double()
+    p = prior.level(0, prior.begin(None, None))
+    q = posteriors.GumbelQuantised(4).level(0, torch.randn(2, 4), None, p)
+    assert closed_form_kl(q, p) is None
+
+
+def test_a_gradient_reaches_encoder_and_book_of_a_choice():
+    e = torch.randn(2, 4, requires_grad=True)
+    prior, _, walk = chosen(e)
+    draw = walk.draw(3, 2)
+    for found in torch.autograd.grad(draw.code.square().sum(), [e, prior.book]):
+        assert found.any()
+        assert found.isfinite().all()
+    for z, rows in zip(draw.z, prior.book, strict=True):
+        assert (torch.cdist(z.reshape(-1, 2), rows).min(1).values < 1e-12).all()
+
+
+def test_lower_layers_are_dropped_for_some_examples_in_training_alone():
+    e = torch.randn(4000, 4)
+    _, posterior, walk = chosen(e, drop=0.3)
+    draw = walk.draw(2, 4000)
+    gone = (draw.z[1] == 0).all(-1)
+    assert torch.equal(gone[0], gone[1])
+    assert gone[0].double().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert not (draw.z[0] == 0).all(-1).any()
+    assert isinstance(posterior.eval().read(e, None), torch.Tensor)
+
+
+def test_a_book_with_a_norm_too_large_beside_the_one_above_costs():
+    e = torch.randn(2, 4)
+    prior, _, walk = chosen(e, norm=0.6, scale=2.0)
+    prior.book.data[0], prior.book.data[1] = torch.ones(3, 2), 1.5 * torch.ones(3, 2)
+    torch.testing.assert_close(walk.draw(1, 2).penalty, torch.full((1, 2), 0.6 / 2 * (2 * 1.5 - 1) ** 2))
+    prior.book.data[1] = 0.4 * torch.ones(3, 2)
+    assert not walk.draw(1, 2).penalty.any()
+
+
 def test_rows_move_to_the_means_of_what_is_nearest_to_them():
     prior = codebook(decay=0.0, revive=0.0)
     e = torch.randn(300, 2, 2)

@@ -27,6 +27,7 @@ SMALLER = {
     "factor_vae": {"hidden": [8]},
     "adversarial": {"hidden": [8]},
     "vae_gan": {"features": 8},
+    "deep_features": {"channels": [4, 4], "steps": 3},
 }
 
 

@@ -38,6 +38,7 @@ from lowerbound.objectives import (
     Capacity,
     Combined,
     Cosine,
+    DeepFeatures,
     FactorVAE,
     FeatureDistance,
     ImportanceWeighted,
@@ -118,6 +119,8 @@ POSTERIORS = {
     "vq": lambda: VectorQuantised(4),
     "vq_residual": lambda: VectorQuantised(8, depth=2),
     "vq_rotation": lambda: VectorQuantised(4, gradient="rotation"),
+    "gumbel_vq": lambda: posteriors.GumbelQuantised(4),
+    "gumbel_vq_residual": lambda: posteriors.GumbelQuantised(8, depth=2, drop=0.3, norm=0.5),
     "fsq": lambda: FiniteScalar(8),
     "gumbel_softmax": lambda: GumbelSoftmax(20),
     "gumbel_softmax_relaxed": lambda: GumbelSoftmax(10, hard=False),
@@ -136,6 +139,8 @@ POSTERIORS = {
         6, {"a": VectorQuantised(4, depth=2), "b": DiagonalGaussian((1, 2))}
     ),
     "hamiltonian_one_step": lambda: posteriors.Hamiltonian(4, steps=1, step_size=0.2, tempering=1.0),
+    "riemannian": lambda: posteriors.Riemannian(4, step_size=0.02, centroids=7),
+    "riemannian_one": lambda: posteriors.Riemannian(2, steps=1, step_size=0.02, tempering=1.0, centroids=3),
     "ladder": lambda: posteriors.Ladder(5, sizes=[2, 3], hidden=(6,), features=4),
     "ladder_three": lambda: posteriors.Ladder(6, sizes=3, hidden=(7, 6), features=4),
     "ladder_affine": lambda: posteriors.Ladder(4, hidden=(), features=3),
@@ -348,6 +353,7 @@ OBJECTIVES = {
     "regularised_gradient": lambda: Regularised(0.1, "gradient", 0.1),
     "adversarial": lambda: Adversarial(hidden=(8,)),
     "vae_gan": lambda: VAEGAN(features=8),
+    "deep_features": lambda: DeepFeatures(features="random", channels=(4, 5)),
     "feature_distance": lambda: FeatureDistance(nn.Linear(3, 2).double()),
     "switch": lambda: Switch(ELBO(), ImportanceWeighted(samples=2), at=0.7),
 }

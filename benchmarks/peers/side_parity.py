@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pythae import models
 from pythae.models.base.base_utils import ModelOutput
-from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder
+from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder, BaseMetric
 from torch import Tensor, nn
 
 torch.set_default_dtype(torch.float64)
@@ -69,6 +69,18 @@ class Critic(BaseDiscriminator):
         return ModelOutput(embedding=self.last(x @ self.w.T + self.b))
 
 
+class Roots(BaseMetric):
+    """RHVAE's metric network: of each example of the batch the root that is given."""
+
+    def __init__(self, given: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.roots = nn.Parameter(given["roots"])
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Return them."""
+        return ModelOutput(L=self.roots)
+
+
 class Pair(nn.Module):
     """FactorVAE's critic: two scores."""
 
@@ -115,6 +127,8 @@ class Model:
                 "VAEGAN": lambda: Critic(self.given, "image_critic", nn.Sigmoid()),
             }
             self.model.discriminator = made[model]()
+        if hasattr(self.model, "metric"):
+            self.model.metric = Roots(self.given)
         own = dict(self.model.named_parameters())
         for name, array in (extra or {}).items():
             own[name].data.copy_(self.given[array])

@@ -210,11 +210,13 @@ def _check_partners(chosen: Mapping[str, Any]) -> None:
         _check_partners({**chosen, **{k: _described(k, blocks[name]) for k, blocks in named.items()}})
     for kind, options in chosen.items():
         cls = REGISTRY.get(kind, {}).get(options.get("type", "")) if kind != "condition" else None
-        for other, name in getattr(cls, "partners", {}).items():
+        for other, allowed in getattr(cls, "partners", {}).items():
             came = chosen[other]
-            if came["type"] not in (name, "custom"):
+            allowed = (allowed,) if isinstance(allowed, str) else allowed
+            if came["type"] not in (*allowed, "custom"):
+                names = " or ".join(map(repr, allowed))
                 raise ConfigError(
-                    f"{kind} {options['type']!r} goes with {other} {name!r}; got {other} {came['type']!r}: "
+                    f"{kind} {options['type']!r} goes with {other} {names}; got {other} {came['type']!r}: "
                     "choose both"
                 )
             for option in getattr(cls, "agree", ()):

@@ -209,6 +209,15 @@ _TABLE: dict[str, Preset] = {
             "objective": {"type": "elbo"},
         },
     ),
+    "rhvae": Preset(
+        "the same under a metric that is learned, small where codes lie: generalised leapfrog steps",
+        "Chadebec, Mantoux and Allassonnière 2020, arXiv:2010.11518; Chadebec et al. 2022, arXiv:2105.00026",
+        {
+            "posterior": {"type": "riemannian"},
+            "prior": {"type": "momentum"},
+            "objective": {"type": "elbo"},
+        },
+    ),
     "flow-prior": Preset(
         "flow of affine couplings as prior",
         "Chen et al. 2017, arXiv:1611.02731; Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803",
@@ -309,6 +318,16 @@ _TABLE: dict[str, Preset] = {
             "posterior": {"type": "vq", "depth": 2},
             "prior": {"type": "codebook", "codes": 64, "depth": 2},
             "objective": {"type": "elbo"},
+        },
+    ),
+    "hrq-vae": Preset(
+        "codes chosen out of four books of 64 rows, each for what those above leave over, layers dropped in training",
+        "Hosking, Tang and Lapata 2022, aclanthology.org/2022.acl-long.178",
+        {
+            "latent": 64,
+            "posterior": {"type": "gumbel_vq", "depth": 4, "drop": 0.1, "norm": 0.5},
+            "prior": {"type": "codebook", "codes": 64, "depth": 4, "width": 16, "learning": "gradient"},
+            "objective": {"type": "elbo", "beta": 0.1},
         },
     ),
     "fsq-vae": Preset(
@@ -419,6 +438,15 @@ _TABLE: dict[str, Preset] = {
             "data": {"binarize": "none"},
             "likelihood": {"type": "gaussian", "scale": 1.0},
             "objective": {"type": "structural_similarity"},
+        },
+    ),
+    "dfc-vae": Preset(
+        "reconstruction in the layers of a classifier that learns the labels first; no bound",
+        "Hou et al. 2017, arXiv:1610.00291",
+        {
+            "data": {"binarize": "none"},
+            "likelihood": {"type": "gaussian", "scale": 1.0},
+            "objective": {"type": "deep_features"},
         },
     ),
     "sigma-vae": Preset(

@@ -8,7 +8,7 @@ kept as attributes of the same names: from these a saved model is built again.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -56,6 +56,33 @@ def check_of_parts(option: str, given: Mapping[str, Any] | None, names: Sequence
     for name in given or ():
         if name not in names:
             raise ConfigError(f"{option} names {name!r}, which is no part of x; {suggest(name, names)}")
+
+
+def build_named(
+    what: str, given: Any, classes: Mapping[str, Callable[..., Any]], usual: str, **derived: Any
+) -> Any:
+    """Return an object of one of several classes, for a part that is an option of another.
+
+    Args:
+        what: The part, for messages.
+        given: The class's name, or options with it as their ``type``.
+        classes: The classes.
+        usual: Name of the one that options without a type mean.
+        **derived: Arguments that nobody chooses; those that a class does not take are left out.
+
+    Raises:
+        ConfigError: there is no such class, or it has no such option.
+    """
+    options: dict[str, Any] = {"type": given} if isinstance(given, str) else dict(given)
+    name = options.pop("type", usual)
+    if not isinstance(name, str) or name not in classes:
+        raise ConfigError(f"{what} cannot be {name!r}; {suggest(str(name), classes)}")
+    parameters = inspect.signature(classes[name]).parameters
+    known = [parameter for parameter in parameters if parameter not in derived]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"{what}, {name!r}, has no option {option!r}; {suggest(str(option), known)}")
+    return classes[name](**{key: v for key, v in derived.items() if key in parameters}, **options)
 
 
 def levels_of(event_shape: int | Sequence[int], sizes: int | Sequence[int]) -> list[Level]:
@@ -121,12 +148,12 @@ class Slot(nn.Module):
     """Base of the parts of a model.
 
     Attributes:
-        partners: Registered names that other parts must have next to this one, by kind.
+        partners: Registered names that other parts must have next to this one, by kind; of several one.
         agree: Options on which it and its partners must agree.
         derived: Arguments beside those of its kind that follow from the data and the other slots.
     """
 
-    partners: ClassVar[Mapping[str, str]] = {}
+    partners: ClassVar[Mapping[str, str | Sequence[str]]] = {}
     agree: ClassVar[Sequence[str]] = ()
     derived: ClassVar[frozenset[str]] = frozenset()
 

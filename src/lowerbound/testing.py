@@ -410,7 +410,7 @@ def _check_module(
     inputs: Callable[[Any], Tensor],
 ) -> None:
     """Arguments kept, weights that carry the whole state, moves of type and device."""
-    slot = build().double()
+    slot = build().double().eval()  # in training a slot may take in what it is shown
     _check_arguments(slot)
     h = inputs(slot).unsqueeze(0)
     p = distribution(slot, h)
@@ -418,7 +418,7 @@ def _check_module(
     before = p.log_prob(value)
     _require(before.dtype == torch.float64, f"float64 inputs must give float64 densities; got {before.dtype}")
 
-    copy = build().double()
+    copy = build().double().eval()
     copy.load_state_dict(slot.state_dict())
     after = distribution(copy, h).log_prob(value)
     _require(torch.equal(before, after), "a copy with the same state_dict gives other log-densities")

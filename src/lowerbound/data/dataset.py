@@ -59,6 +59,20 @@ class Split:
         """How x is masked for the entry "observed": a rule's name or the columns always observed; None if not."""
         return next((entry.masks for entry in self.spec.conditions or () if entry.kind == "observed"), None)
 
+    @property
+    def known(self) -> Tensor:
+        """Numbers of the examples that have a label, on the CPU."""
+        return (
+            torch.empty(0, dtype=torch.long)
+            if self.labels is None
+            else (self.labels.cpu() >= 0).nonzero()[:, 0]
+        )
+
+    def labelled(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x (B, *event) and labels (B,) of the examples of some numbers, on the CPU."""
+        assert self.labels is not None
+        return self.batch(index)[0].cpu().float(), self.labels.cpu()[index].long()
+
     def to(self, device: torch.device | str, once: dict[int, Tensor] | None = None) -> Split:
         """The same split, its examples stored on the device (memory-mapped ones stay on disk).
 

@@ -16,7 +16,7 @@ from .point import NO_DENSITY, Point, through
 from .pushforward import Pushforward
 from .relaxed import GumbelOneHot
 from .restricted import Restricted, restrict
-from .rows import Rows
+from .rows import ChosenRows, Rows
 from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
@@ -26,6 +26,7 @@ __all__ = [
     "NO_DENSITY",
     "BernoulliLogits",
     "CensoredNormal",
+    "ChosenRows",
     "ContinuousBernoulliLogits",
     "DiscretisedLogistic",
     "GivenLibrary",

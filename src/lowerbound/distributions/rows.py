@@ -14,6 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, constraints
+from torch.distributions.kl import register_kl
+
+from .relaxed import GumbelOneHot
 
 # Scores of all rows for places (..., n, K), of the rows that the places before hold, (..., n, D).
 Scores = Callable[[Tensor], Tensor]
@@ -72,3 +75,63 @@ class Rows(Distribution):
             logits = self.scores(rows)[..., i, :]
             rows[..., i, :] = self.book[Categorical(logits=logits, validate_args=False).sample()]
         return rows.flatten(-2)
+
+
+class ChosenRows(Rows):
+    """Rows that are chosen independently of each other, drawn so that a gradient reaches book and probabilities.
+
+    Args:
+        book: (K, D).
+        index: Gives the numbers of rows, (...), of rows (..., D).
+        logits: Log-probabilities of the rows at each place, (*batch, P, K), up to a constant.
+        temperature: τ of the relaxed draws.
+        kept: Factor on draws by reparameterisation, (*batch); 0 leaves them out.
+    """
+
+    has_rsample = True
+
+    def __init__(
+        self,
+        book: Tensor,
+        index: Callable[[Tensor], Tensor],
+        logits: Tensor,
+        temperature: float,
+        kept: Tensor | None = None,
+    ) -> None:
+        self.choice, self.kept = GumbelOneHot(logits, temperature), kept
+        super().__init__(book, logits.shape[-2], index, logits.shape[:-2])
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean row at each place, which itself may be none; (*batch, P D)."""
+        return (self.choice.probs @ self.book).flatten(-2)
+
+    @property
+    def likeliest(self) -> Tensor:
+        """The row of the highest probability at each place, (*batch, P D)."""
+        return self.book[self.choice.log_probs.argmax(-1)].flatten(-2)
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Draw; a gradient goes the way of a relaxed draw."""
+        rows = (self.choice.rsample(sample_shape) @ self.book).flatten(-2)
+        return rows if self.kept is None else rows * self.kept.unsqueeze(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Draw, without gradients and with nothing left out."""
+        return (self.choice.sample(sample_shape) @ self.book).flatten(-2)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability in nats, (...), of codes (..., P D)."""
+        k = self.index(value.unflatten(-1, (self.places, -1))).unsqueeze(-1)
+        lead = torch.broadcast_shapes(k.shape[:-2], self.batch_shape)
+        log_q = self.choice.log_probs.expand(*lead, *self.choice.log_probs.shape[-2:])
+        return log_q.gather(-1, k.expand(*lead, -1, -1)).sum((-2, -1))
+
+
+@register_kl(ChosenRows, Rows)
+def _kl(q: ChosenRows, p: Rows) -> Tensor:
+    if p.scores is not None:  # an order: what a place holds depends on those before
+        raise NotImplementedError
+    log_q = q.choice.log_probs
+    return (log_q.exp() * log_q).sum((-2, -1)) + q.places * math.log(len(p.book))

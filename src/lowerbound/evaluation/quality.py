@@ -27,6 +27,7 @@ from ..data import Split
 from ..errors import ConfigError, DataError
 from ..model import VAE
 from ..nn import ENCODERS
+from ..nn.classifier import BATCH, train_classifier
 from ..shapes import draws
 from .stream import Options, Passes
 
@@ -287,25 +288,12 @@ def classifier_features(
     with draws("cpu", seed=seed), torch.inference_mode(False), torch.enable_grad():
         classes = int(max(train.labels.max(), valid.labels.max())) + 1
         network = ClassifierFeatures(train.spec.event_shape, classes, features)
-        optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-        for epoch in range(epochs):
-            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed + epoch))
-            for index in order.split(128):
-                x, labels = _labelled(train, index)
-                loss = nn.functional.cross_entropy(network.head(network(x)), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        network.requires_grad_(False).eval()
+        whole = nn.Sequential(network, network.head)
+        steps = epochs * -(-len(train.known) // BATCH)
+        train_classifier(whole, train.labelled, train.known, steps, seed)
         right = [
-            (network.head(network(x)).argmax(1) == labels).double()
-            for x, labels in (_labelled(valid, index) for index in torch.arange(len(valid)).split(1024))
+            (whole(x).argmax(1) == labels).double()
+            for x, labels in (valid.labelled(index) for index in valid.known.split(1024))
         ]
         network.accuracy = torch.cat(right).mean().item()
     return network
-
-
-def _labelled(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Return examples and their labels, on the CPU."""
-    assert split.labels is not None
-    return split.batch(index)[0].cpu().float(), split.labels.cpu()[index].long()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, suggest
-from ..slots import Part, check_of_parts
+from ..errors import ConfigError
+from ..slots import Part, build_named, check_of_parts
 from .conv import ConvDecoder, ConvEncoder
 from .mlp import MLP
 from .network import Network, features
@@ -58,19 +57,10 @@ class _Parts(Network):
 
     def _network(self, part: Part) -> Network:
         chosen = (self.networks or {}).get(part.name, {"type": "mlp", "hidden": self.hidden})
-        options = {"type": chosen} if isinstance(chosen, str) else dict(chosen)
-        kind = options.pop("type", "mlp")
-        if kind not in self.types:
-            raise ConfigError(
-                f"the network of part {part.name!r} cannot be {kind!r}; {suggest(str(kind), self.types)}"
-            )
-        known = list(inspect.signature(self.types[kind]).parameters)[2:]
-        for name in options:
-            if name not in known or name == "context":
-                raise ConfigError(
-                    f"the network {kind!r} of part {part.name!r} has no option {name!r}; {suggest(name, known)}"
-                )
-        return self.types[kind](*self.shapes(part), **options, context=self.context)
+        shapes = dict(zip(("in_shape", "out_shape"), self.shapes(part), strict=True))
+        return build_named(
+            f"the network of part {part.name!r}", chosen, self.types, "mlp", **shapes, context=self.context
+        )
 
 
 class PartsEncoder(_Parts):

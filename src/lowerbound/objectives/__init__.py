@@ -4,6 +4,7 @@ from .adversarial import Adversarial
 from .base import Criterion, Move, Objective, ObjectiveOutput
 from .capacity import Capacity
 from .combined import Combined
+from .deep_features import DeepFeatures
 from .dip import DIP
 from .elbo import ELBO
 from .estimators import reparameterised_surrogate, score_function_surrogate
@@ -34,6 +35,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Criterion",
+    "DeepFeatures",
     "FactorVAE",
     "FeatureDistance",
     "ImportanceWeighted",

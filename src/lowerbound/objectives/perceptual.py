@@ -30,7 +30,7 @@ _SIGMA = 1.5  # pixels, of the window
 _K1, _K2 = 0.01, 0.03
 
 
-class _Perceptual(Criterion):
+class Perceptual(Criterion):
     """KL and a distance of x from what is decoded.
 
     Args:
@@ -57,7 +57,7 @@ class _Perceptual(Criterion):
         return self.judged(loss, kl=kl, distance=distance)
 
 
-class StructuralSimilarity(_Perceptual):
+class StructuralSimilarity(Perceptual):
     """KL and one less the multi-scale structural similarity of images; no bound.
 
     Args:
@@ -91,7 +91,7 @@ class StructuralSimilarity(_Perceptual):
             )
 
 
-class FeatureDistance(_Perceptual):
+class FeatureDistance(Perceptual):
     """KL and half the squared distance of a network's features; no bound. In Python only: a file names no network.
 
     Args:

@@ -10,11 +10,13 @@ from .fsq import FiniteScalar
 from .gamma import Gamma
 from .gaussian import DiagonalGaussian, FullCovarianceGaussian
 from .gumbel_softmax import GumbelSoftmax
+from .gumbel_vq import GumbelQuantised
 from .hamiltonian import Hamiltonian
 from .ladder import Ladder
 from .low_rank import LowRankGaussian
 from .poincare import Poincare
 from .product import Product
+from .riemannian import Riemannian
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
 from .von_mises_fisher import VonMisesFisher
@@ -31,6 +33,7 @@ __all__ = [
     "FiniteScalar",
     "FullCovarianceGaussian",
     "Gamma",
+    "GumbelQuantised",
     "GumbelSoftmax",
     "Hamiltonian",
     "Ladder",
@@ -39,6 +42,7 @@ __all__ = [
     "Poincare",
     "Posterior",
     "Product",
+    "Riemannian",
     "StudentT",
     "Sylvester",
     "VectorQuantised",

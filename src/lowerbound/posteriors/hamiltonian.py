@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -77,26 +78,26 @@ class Hamiltonian(Posterior):
 
     def level(self, number: int, evidence: Any, state: Any, p: Distribution) -> Distribution:
         """Return q(z, ρ | x), batch (B,), from means and log-scales (B, 2, d)."""
-        h, joint = evidence
+        h, joint, *more = evidence
         loc, raw = full_precision(h).unbind(-2)
         scale = torch.cat([bounded_exp(raw), torch.full_like(raw, self.tempering**-0.5)], -1)
         loc = torch.cat([loc, torch.zeros_like(loc)], -1)
         base = factorised_gaussian(loc, scale, 1)
         # 1/√β falls to 1 quadratically.
         raised = [(1 - self.tempering**-0.5) * (k / self.steps) ** 2 for k in range(self.steps + 1)]
-        roots = [more + self.tempering**-0.5 for more in raised]
-        moves = [
-            _Leapfrog(joint, self.log_step.exp(), roots[k + 1] / roots[k], len(loc))
-            for k in range(self.steps)
-        ]
-        return Pushforward(base, moves)
+        roots = [each + self.tempering**-0.5 for each in raised]
+        step, cooling = self.log_step.exp(), [new / old for old, new in pairwise(roots)]
+        return Pushforward(base, self._maps(joint, step, cooling, len(loc), *more))
+
+    def _maps(self, joint: Any, step: Tensor, cooling: Sequence[float], batch: int) -> Sequence[Any]:
+        return [Leapfrog(joint, step, factor, batch) for factor in cooling]
 
     def point(self, q: Distribution) -> Tensor:
         """Return where the Gaussian's mean is carried to from rest: q has no mean in closed form."""
         return q.carried(q.base.mean)[0]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class _Leapfrog:
+class Leapfrog:
     """One step of the dynamics, and its tempering.
 
     Args:
@@ -109,25 +110,27 @@ class _Leapfrog:
     def __init__(self, joint: Any, step: Tensor, cooling: float, batch: int) -> None:
         self.joint, self.step, self.cooling, self.batch = joint, step, cooling, batch
 
-    def _kick(self, z: Tensor, momentum: Tensor) -> Tensor:
-        """Return ε/2 times the gradient at z (..., B, d)."""
+    def kick(self, z: Tensor, momentum: Tensor) -> Tensor:
+        """Return ε/2 times the gradient of log p(x, z | c) at z (..., B, d)."""
         lead = torch.broadcast_shapes(z.shape[:-1], (self.batch,))
         code = torch.cat([z, momentum], -1).expand(*lead, -1).reshape(-1, self.batch, 2 * z.shape[-1])
         slope = self.joint.gradient(code)[..., : z.shape[-1]]
         return self.step / 2 * slope.reshape(*lead, -1)
 
+    def move(self, z: Tensor, momentum: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the dynamics lead; with the momentum turned round, they lead back."""
+        momentum = momentum + self.kick(z, momentum)
+        z = z + self.step * momentum
+        return z, momentum + self.kick(z, momentum)
+
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the image of codes (..., 2 d) and log |det|."""
-        z, momentum = z.chunk(2, -1)
-        momentum = momentum + self._kick(z, momentum)
-        z = z + self.step * momentum
-        momentum = self.cooling * (momentum + self._kick(z, momentum))
-        moved = torch.cat([z, momentum], -1)
+        z, momentum = self.move(*z.chunk(2, -1))
+        moved = torch.cat([z, self.cooling * momentum], -1)
         return moved, torch.full_like(moved[..., 0], z.shape[-1] * math.log(self.cooling))
 
     def inverse(self, y: Tensor) -> Tensor:
         """Return the codes of which ``forward`` makes these."""
         z, momentum = y.chunk(2, -1)
-        momentum = momentum / self.cooling - self._kick(z, momentum)
-        z = z - self.step * momentum
-        return torch.cat([z, momentum - self._kick(z, momentum)], -1)
+        z, momentum = self.move(z, -momentum / self.cooling)
+        return torch.cat([z, -momentum], -1)

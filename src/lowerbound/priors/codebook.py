@@ -49,7 +49,7 @@ class Codebook(Codes):
         ConfigError: an option has an impossible value.
     """
 
-    partners: ClassVar = {"posterior": "vq"}
+    partners: ClassVar = {"posterior": ("vq", "gumbel_vq")}
     agree: ClassVar = ("depth", "stride")
     derived: ClassVar = frozenset({"data_shape"})
     book: Tensor

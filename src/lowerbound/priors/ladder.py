@@ -13,7 +13,6 @@ References:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
@@ -24,12 +23,11 @@ from torch.distributions import Distribution
 from torch.nn import functional
 
 from ..distributions import diagonal_gaussian
-from ..errors import ConfigError, suggest
 from ..nn import MLP
 from ..nn.layers import gain, initialise
 from ..nn.network import sizes as widths
 from ..shapes import event_shape_of
-from ..slots import levels_of
+from ..slots import build_named, levels_of
 from .autoregressive_flow import MAF, NSF
 from .base import Encode, Prior
 from .flow import Flow
@@ -95,7 +93,15 @@ class Ladder(Prior):
         self.sizes, self.top = sizes, top
         self.hidden = widths("hidden", hidden, may_be_empty=True)
         numbers = [shape[0] for shape, _ in levels]
-        self.first = _top(top, event_shape=numbers[:1], context=context, data_shape=self.data_shape)
+        self.first: Prior = build_named(
+            "the first level's prior",
+            top,
+            TOPS,
+            "standard_normal",
+            event_shape=numbers[:1],
+            context=context,
+            data_shape=self.data_shape,
+        )
         above = list(accumulate(numbers))[:-1]
         read = self.hidden[-1:] * len(above) or above
         trunks = [
@@ -136,18 +142,3 @@ class Ladder(Prior):
             return z
         features = functional.silu(self.trunks[number](z, state.context)) if self.hidden else z
         return State(state.context, z, features)
-
-
-def _top(top: str | dict[str, Any], **derived: Any) -> Prior:
-    """Build the prior of the first level."""
-    options: dict[str, Any] = {"type": top} if isinstance(top, str) else dict(top)
-    name = options.pop("type", "standard_normal")
-    if name not in TOPS:
-        raise ConfigError(f"there is no prior {name!r} for the first level; {suggest(str(name), TOPS)}")
-    known = inspect.signature(TOPS[name]).parameters
-    for option in options:
-        if option not in known.keys() - derived.keys():
-            raise ConfigError(
-                f"the first level's prior {name!r} has no option {option!r}; {suggest(option, known)}"
-            )
-    return TOPS[name](**{key: v for key, v in derived.items() if key in known}, **options)

@@ -37,7 +37,7 @@ class Momentum(Prior):
         ConfigError: a code is no even number of numbers.
     """
 
-    partners: ClassVar = {"posterior": "hamiltonian"}
+    partners: ClassVar = {"posterior": ("hamiltonian", "riemannian")}
     zeros: Tensor
 
     def __init__(
