@@ -43,8 +43,8 @@ def choose(spec: DataSpec, overrides: Options) -> dict[str, dict[str, Any]]:
     The default for images of up to 32 x 32 grey pixels and for vectors is a multi-layer perceptron, for larger
     images a convolutional network; the likelihood follows the values: Bernoulli for bits, a Gaussian with the
     optimal σ for grey levels, a standardised Gaussian with one σ per column for tables, categorical for classes; for
-    counts negative binomial given the library size, as in scvi-tools. The prior is N(0, I); of tables and of images of
-    more than 256 bits a flow, if nothing is given.
+    counts negative binomial given the library size, as in scvi-tools. The prior is N(0, I), of tables and of images
+    of more than 256 bits a flow, if nothing is given.
     A module stands as its description, which ``build`` knows only if its class is registered.
 
     Raises:

@@ -534,7 +534,9 @@ _TABLE: dict[str, Preset] = {
 
 # What was published without a word on the prior has N(0, I), also where another one would suit the data.
 PRESETS = {
-    name: one._replace(overrides={"prior": {"type": "standard_normal"}, **one.overrides}) if one.source else one
+    name: one._replace(overrides={"prior": {"type": "standard_normal"}, **one.overrides})
+    if one.source
+    else one
     for name, one in _TABLE.items()
 }
 

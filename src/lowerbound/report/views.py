@@ -641,7 +641,8 @@ def _table_samples(table: Table) -> View:
         "beyond if it would else hide the rest, and a value that stands alone has bars as high as its share. "
         "Distributions differ by the largest difference of the distribution functions of a number (Kolmogorov and "
         "Smirnov) or half the sum of the differences of a category's shares; by chance, as two sets of draws of "
-        f"the data's size, of {len(table.chance) + 1} sets. Like: by no more than a quarter more than by chance, or 0.01.",
+        f"the data's size, of {len(table.chance) + 1} sets. Like: by no more than a quarter more than by chance, or "
+        "0.01.",
         chart=True,
         narrow=partial(draw, side=2),
         lead=table.verdict(),
