@@ -198,6 +198,8 @@ def train(
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
         print(in_flags("\n".join([*described(data), f"writing to {folder}"])), file=sys.stderr)
+        if warning := _foretold(model, data, objective):
+            print(*wrapped(in_flags(f"warning: {warning}")), sep="\n", file=sys.stderr)
     run = fit(
         model,
         data,
@@ -383,6 +385,19 @@ def _free_folder(source: str, overwrite: bool) -> Path:
     while folder.exists() and not overwrite and not is_restarted(RunFolder(folder)):
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
+
+
+def _foretold(model: VAE, data: Data, objective: Objective) -> str | None:
+    """Return which latent dimensions the chosen noise will hide, or None; one that is fitted finds its own level."""
+    from ..evaluation import collapse_forecast
+
+    beta = getattr(objective, "beta", None)
+    if not isinstance(beta, int | float) or not isinstance(getattr(model.likelihood, "scale", None), float):
+        return None
+    try:
+        return collapse_forecast(model, data.train.take(5000), beta=beta, progress=False).warning
+    except ConfigError:  # not of such a model
+        return None
 
 
 def _warnings(run: Run, data: Data) -> list[str]:
