@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import torch
@@ -46,9 +46,9 @@ from .data.rows import TensorRows
 from .data.schema import decode, encode
 from .data.tables import Reading as TableReading
 from .data.tables import read_frame
-from .defaults import build_model, describe_model
+from .defaults import TAILS, build_model, describe_model
 from .errors import ConfigError, DataError, suggest
-from .likelihoods import Columns
+from .likelihoods import Columns, SelfMasking
 from .model import VAE as Model
 from .nn import AffineMLP
 from .persistence import fit
@@ -84,6 +84,9 @@ class _Estimator(BaseEstimator):
         likelihood: Of an array: "gaussian", or "columns", each column brought to normal scores by its own monotone
             map; None for the one under which the held-out rows' factor analysis has the higher density. Of a
             DataFrame always "columns".
+        gaps: What tells whether a cell is empty: False for nothing, True for the latent code; or the missing value itself,
+            "self_masking", and where numbers are known to be missing rather where they are high, "self_masking_high",
+            or "self_masking_low". Its likelihood is "columns". None for True of a DataFrame, False of an array.
         schema: What the columns of a DataFrame mean, where the look at them is not right; see
             ``lowerbound.data.load``.
         epochs: Passes over the rows; None for as many as improve the bound of held-out rows.
@@ -116,6 +119,7 @@ class _Estimator(BaseEstimator):
         components: int | None = None,
         hidden: Sequence[int] = (64, 64),
         likelihood: str | None = None,
+        gaps: bool | str | None = None,
         schema: Any = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -131,6 +135,7 @@ class _Estimator(BaseEstimator):
         self.components = components
         self.hidden = hidden
         self.likelihood = likelihood
+        self.gaps = gaps
         self.schema = schema
         self.epochs = epochs
         self.minutes = minutes
@@ -179,8 +184,8 @@ class _Estimator(BaseEstimator):
         spec = replace(spec, missing=bool(np.isnan(x).any()))
         whole = _split(x, counts, spec)
         self.history_: list[dict[str, Any]] = []
-        decided = spec.table is not None or self.likelihood is not None or rows < _FEWEST
-        names = [self.likelihood or _LIKELIHOODS[0]] if decided else _LIKELIHOODS
+        decided = self.gaps or spec.table is not None or self.likelihood is not None or rows < _FEWEST
+        names = [self.likelihood or _LIKELIHOODS[bool(self.gaps)]] if decided else _LIKELIHOODS
         last = {name: self._started(_data(whole, whole), name, self.latent) for name in names}
         likelihood, epochs, components = names[0], self.epochs, self.components or 1
         if rows >= _FEWEST:
@@ -214,6 +219,11 @@ class _Estimator(BaseEstimator):
             raise ConfigError(
                 f"there is no likelihood {self.likelihood!r}; {suggest(str(self.likelihood), _LIKELIHOODS)}"
             )
+        if self.gaps is not None and not isinstance(self.gaps, bool) and self.gaps not in get_args(SelfMasking):
+            words = (*get_args(SelfMasking), "True", "False")
+            raise ConfigError(f"gaps cannot be {self.gaps!r}; {suggest(str(self.gaps), words)}")
+        if self.gaps and self.likelihood == "gaussian":
+            raise ConfigError("likelihood 'gaussian' knows nothing of gaps; leave it out, or gaps=")
         if self.epochs is not None and self.minutes is not None:
             raise ConfigError("a fit's length is either epochs= or minutes=; leave one out")
         for name in ("latent", "components", "batch_size", "samples"):
@@ -266,14 +276,15 @@ class _Estimator(BaseEstimator):
 
     def _started(self, data: Data, likelihood: str, latent: int | None) -> Model:
         """Return a model that is the factor analysis of the training rows."""
-        table = data.spec.table is not None
-        slots: dict[str, Any] = {}
-        if not table:
-            slots["likelihood"] = (
-                {"type": "gaussian", "scale": "predicted"}
-                if likelihood == "gaussian"
-                else {"type": "columns", "parts": [{}] * data.spec.dimensions}
-            )
+        columns: dict[str, Any] = {"type": "columns", "tails": TAILS}
+        if self.gaps is not None:
+            columns["gaps"] = self.gaps
+        if data.spec.table is None:
+            columns["parts"] = [{"missing": bool(self.gaps and gaps)} for gaps in self._empty]
+        gaussian = {"type": "gaussian", "scale": "predicted"}
+        slots: dict[str, Any] = {
+            "likelihood": gaussian if data.spec.table is None and likelihood == "gaussian" else columns
+        }
         hidden, dropout = [int(width) for width in self.hidden], float(self.dropout)
         slots["network"] = {"type": "affine_mlp", "hidden": hidden, "dropout": dropout}
         with torch.random.fork_rng(devices=[]):
@@ -308,6 +319,7 @@ class _Estimator(BaseEstimator):
                 # Where float32 would else lose the digits in which the rows differ.
                 self._shift = np.where(np.abs(middle) > 100 * (high - low), middle, 0.0).astype(np.float64)
             x = X - self._shift
+            self._empty = np.isnan(x).any(0)
             spec = DataSpec("array", "vector", (x.shape[1],), "real", stored="float64")
             return x.astype(np.float32), spec
         validate_data(self, X, skip_check_array=True)
@@ -517,6 +529,7 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
         contamination: float = 0.1,
         hidden: Sequence[int] = (64, 64),
         likelihood: str | None = None,
+        gaps: bool | str | None = None,
         schema: Any = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -532,6 +545,7 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
             latent,
             hidden=hidden,
             likelihood=likelihood,
+            gaps=gaps,
             schema=schema,
             epochs=epochs,
             minutes=minutes,
@@ -589,6 +603,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
 
     _tolerates_gaps = True
 
+    @torch.no_grad()
     def transform(self, X: Any) -> Any:
         """Return X with the mean of each missing number, and the most probable of each missing category."""
         X, x = self._read(X)
@@ -596,9 +611,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         for rows, (view, p_x), _, weight in self._weighted(x):
             w = weight.softmax(0)
             family = view.model.likelihood
+            p_x = family.given_gaps(p_x, x[rows].isnan())
             if isinstance(family, Columns):
                 mean = (w.unsqueeze(-1) * p_x.mean).sum(0)
-                chances = (w.unsqueeze(-1) * p_x.logits.exp()).sum(0)
+                chances = (w.unsqueeze(-1) * p_x.chances.exp()).sum(0)
                 mean[:, family.choices] = family.chosen(chances).to(mean)
             else:
                 mean = view.to_data((w.unsqueeze(-1) * p_x.mean).sum(0))
@@ -653,7 +669,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
                 chosen = torch.multinomial(weight.softmax(0).T, n, replacement=True).T
                 codes = z[chosen, torch.arange(z.shape[1], device=z.device)]
                 with torch.no_grad():
-                    drawn = view.to_data(view.model.likelihood.values(view.decoded(codes)))
+                    family = view.model.likelihood
+                    p_x = family.given_gaps(view.decoded(codes), x[rows].isnan())
+                    drawn = view.to_data(family.values(p_x))
                 out[:, rows] = torch.where(x[rows].isnan(), drawn, x[rows])
         return out
 

@@ -17,6 +17,7 @@ from .pushforward import Pushforward
 from .relaxed import GumbelOneHot
 from .restricted import Restricted, restrict
 from .rows import Rows
+from .selection import SelectedGaussian, log_tail
 from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
@@ -40,6 +41,7 @@ __all__ = [
     "Pushforward",
     "Restricted",
     "Rows",
+    "SelectedGaussian",
     "UniformSphere",
     "VonMises",
     "VonMisesFisher",
