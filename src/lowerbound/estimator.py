@@ -47,6 +47,7 @@ from .data.schema import decode, encode
 from .data.tables import Reading as TableReading
 from .data.tables import read_frame
 from .defaults import TAILS, build_model, describe_model
+from .distributions import SelectedGaussian
 from .errors import ConfigError, DataError, suggest
 from .likelihoods import Columns, SelfMasking
 from .model import VAE as Model
@@ -69,7 +70,8 @@ _RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _FACTOR_ROWS = 5000  # that tell of the factors
 _FLOOR = 1e-3  # of the factors' noise variance, in standard units
 _PARTS = 8  # into which a row of mean weight is cut where weights are no whole numbers
-_AT_ONCE = 2**22  # numbers of the decoder's output
+_AT_ONCE = 2**20  # numbers of the decoder's output: more are slower, for they leave the cache
+_SWEEPS = 30  # of stochastic EM, where numbers empty their own cells
 _GAPS = 0.3  # share of the cells that an imputer's training empties in a copy of each row
 
 
@@ -293,7 +295,11 @@ class _Estimator(BaseEstimator):
             features = _features(model, data.train)
             if latent is None:
                 model = Model.for_data(data, latent=_rank(features), **slots)
-        _begin_at_factors(model, features)
+            family = model.likelihood
+            hidden = np.zeros(0)
+            if isinstance(family, Columns) and len(family.masked):
+                features, hidden = _begin_at_masking(family, features, data.train, model.latent_shape[0])
+        _begin_at_factors(model, features, hidden)
         return model.eval()
 
     def _keep(self, model: Model, epochs: int) -> None:
@@ -836,10 +842,58 @@ def _rank(features: np.ndarray) -> int:
 
 
 @torch.no_grad()
-def _begin_at_factors(model: Model, features: np.ndarray) -> None:
+def _begin_at_masking(
+    family: Columns, features: np.ndarray, split: Split, rank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features with draws where numbers have emptied their own cells, and the means of these, (M,).
+
+    By stochastic EM: a factor analysis of what is there and of the draws; for each column a logistic regression of
+    being empty on the number, which is where the likelihood begins; and draws given both.
+    """
+    masked = family.masked.tolist()
+    x, _ = split.batch(_spread(split))
+    gone = x[:, family.at_numbers[family.masked]].isnan()
+    sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(family.gaps), 0.0)
+    rank = min(rank, features.shape[1])
+    features = features.copy()
+    features[:, masked] += np.where(gone.numpy(), sign + 0.5 * torch.randn(gone.shape).numpy(), 0.0)
+    offset, slope = torch.zeros(2, len(masked), dtype=torch.float64)
+    for _ in range(_SWEEPS):
+        u = torch.as_tensor(features[:, masked])
+        for _ in range(3):  # Newton steps of all columns, a Gaussian of 5 on the slopes
+            p = (offset + slope * u).sigmoid()
+            rise, w = gone.double() - p, p * (1 - p) + 1e-4
+            g = torch.stack([rise.sum(0), (rise * u).sum(0) - slope / 25])
+            a, b, c = w.sum(0), (w * u).sum(0), (w * u * u).sum(0) + 1 / 25
+            by = torch.stack([c * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * c - b * b)
+            offset, slope = offset + by[0].clamp(-1, 1), slope + by[1].clamp(-1, 1)
+            slope = slope if sign == 0 else sign * (sign * slope).clamp(min=0.05)
+        mean = features.mean(0)
+        centred = features - mean
+        loadings, noise = _factors(centred.T @ centred / len(centred), rank)
+        inverse = np.linalg.inv(np.eye(rank) + loadings.T @ (loadings / noise[:, None]))
+        z = centred @ (loadings / noise[:, None]) @ inverse
+        z = z + torch.randn(z.shape, dtype=torch.float64).numpy() @ np.linalg.cholesky(inverse).T
+        of_factors = torch.as_tensor((mean + z @ loadings.T)[:, masked])
+        law = SelectedGaussian(of_factors, torch.as_tensor(np.sqrt(noise[masked])), offset, slope)
+        drawn = law.sample(torch.Size()).clamp(-8, 8).numpy()
+        features[:, masked] = np.where(gone.numpy(), drawn, features[:, masked])
+    family.mask_offset.copy_(offset)
+    family.begin_at_slope(slope)
+    hidden = np.where(gone.numpy(), features[:, masked], 0.0).sum(0) / np.maximum(gone.numpy().sum(0), 1)
+    return features, hidden
+
+
+@torch.no_grad()
+def _begin_at_factors(model: Model, features: np.ndarray, hidden: np.ndarray) -> None:
     """Let the affine parts of both networks be the factor analysis of the features.
 
     The factors are turned so that their posterior is diagonal, which is the family of q: the bound is tight.
+
+    Args:
+        model: Whose networks they are.
+        features: Rows (n, F), of which the encoder sees 0 where a value is missing.
+        hidden: What the encoder is to take for a missing number that empties its own cell, (M,).
     """
     encoder, decoder, family = model.encoder, model.decoder, model.likelihood
     assert isinstance(encoder, AffineMLP)
@@ -859,6 +913,11 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     weight.zero_()
     weight[:rank, : len(mean)] = torch.as_tensor(back).to(weight)
     bias.copy_(torch.as_tensor(np.concatenate([-back @ mean, np.log(variance) / 2])))
+    if len(hidden):
+        assert isinstance(family, Columns)
+        shift = torch.as_tensor(back[:, family.masked.numpy()] * hidden).to(weight)
+        weight[:rank, len(mean) + family.at_numbers[family.masked]] = -shift
+        bias[:rank] += shift.sum(1)
     decoder.output.weight.zero_()
     weight, bias = decoder.straight.weight, decoder.output.bias
     weight.zero_()

@@ -337,6 +337,13 @@ class Columns(Likelihood):
         sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(self.gaps))
         return self.mask_slope if sign is None else sign * nn.functional.softplus(self.mask_slope + _ONE)
 
+    def begin_at_slope(self, slope: Tensor) -> None:
+        """Let ``slope`` be that, (M,), of the sign that it has."""
+        if self.gaps != "self_masking":
+            # Softplus backwards.
+            slope = slope.abs() + torch.log(-torch.expm1(-slope.abs())) - _ONE
+        self.mask_slope.copy_(slope)
+
     def standard(self, x: Tensor) -> Tensor:
         """Return masked numbers (..., M) in standard units."""
         xs, us = self.xs.double()[self.masked], self.us.double()[self.masked]
