@@ -389,7 +389,10 @@ def test_values_that_hide_themselves_are_filled_where_they_are(hiding):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"gaps": "self_masking_up"}, "gaps cannot be"), ({"gaps": True, "likelihood": "gaussian"}, "knows nothing")],
+    [
+        ({"gaps": "self_masking_up"}, "gaps cannot be"),
+        ({"gaps": True, "likelihood": "gaussian"}, "knows nothing"),
+    ],
 )
 def test_impossible_gaps_are_refused_at_fit(arguments, words):
     with pytest.raises(ConfigError, match=words):

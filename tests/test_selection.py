@@ -1,5 +1,6 @@
 """What is missing of a Gaussian by a logistic function of its value, against integrals of scipy."""
 
+import itertools
 import math
 
 import numpy as np
@@ -36,7 +37,7 @@ def of_missing(case, power):
 
     return sum(
         integrate.quad(at, low, high, epsabs=1e-14, epsrel=1e-12)[0]
-        for low, high in zip(points[:-1], points[1:], strict=True)
+        for low, high in itertools.pairwise(points)
     )
 
 
@@ -75,7 +76,9 @@ def test_draws_have_the_moments_of_what_is_missing(case):
 
 
 def test_far_out_and_in_float32_nothing_is_infinite():
-    numbers = [torch.tensor(v, requires_grad=True) for v in ([-50.0, 80.0], [0.1, 1.0], [0.0, 3.0], [9.0, -9.0])]
+    numbers = [
+        torch.tensor(v, requires_grad=True) for v in ([-50.0, 80.0], [0.1, 1.0], [0.0, 3.0], [9.0, -9.0])
+    ]
     law = SelectedGaussian(*numbers)
     (law.log_missing.sum() + law.mean.sum()).backward()
     assert law.sample(torch.Size((50,))).isfinite().all()

@@ -314,8 +314,7 @@ def _check_rule(model: VAE, rule: str | tuple[str, ...], mask: Tensor) -> None:
 
 # ---------------------------------------------------------------------- inside: embedded and transformed
 class _Batch(NamedTuple):
-    """Observed elements of u and, at the missing places, any values; which are observed; the model under c; which
-    of the others were found missing."""
+    """Observed elements of u and any others; which are observed; the model under c; which were found missing."""
 
     u: Tensor
     mask: Tensor

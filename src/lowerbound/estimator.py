@@ -86,9 +86,10 @@ class _Estimator(BaseEstimator):
         likelihood: Of an array: "gaussian", or "columns", each column brought to normal scores by its own monotone
             map; None for the one under which the held-out rows' factor analysis has the higher density. Of a
             DataFrame always "columns".
-        gaps: What tells whether a cell is empty: False for nothing, True for the latent code; or the missing value itself,
-            "self_masking", and where numbers are known to be missing rather where they are high, "self_masking_high",
-            or "self_masking_low". Its likelihood is "columns". None for True of a DataFrame, False of an array.
+        gaps: What tells whether a cell is empty: False for nothing, True for the latent code; or the missing value
+            itself, "self_masking", and where numbers are known to be missing rather where they are high,
+            "self_masking_high", or "self_masking_low". Its likelihood is "columns". None for True of a DataFrame,
+            False of an array.
         schema: What the columns of a DataFrame mean, where the look at them is not right; see
             ``lowerbound.data.load``.
         epochs: Passes over the rows; None for as many as improve the bound of held-out rows.
@@ -221,7 +222,11 @@ class _Estimator(BaseEstimator):
             raise ConfigError(
                 f"there is no likelihood {self.likelihood!r}; {suggest(str(self.likelihood), _LIKELIHOODS)}"
             )
-        if self.gaps is not None and not isinstance(self.gaps, bool) and self.gaps not in get_args(SelfMasking):
+        if (
+            self.gaps is not None
+            and not isinstance(self.gaps, bool)
+            and self.gaps not in get_args(SelfMasking)
+        ):
             words = (*get_args(SelfMasking), "True", "False")
             raise ConfigError(f"gaps cannot be {self.gaps!r}; {suggest(str(self.gaps), words)}")
         if self.gaps and self.likelihood == "gaussian":

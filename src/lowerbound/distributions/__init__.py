@@ -57,6 +57,7 @@ __all__ = [
     "kl_per_dimension",
     "log_bessel_i",
     "log_between",
+    "log_tail",
     "restrict",
     "through",
     "uniforms",

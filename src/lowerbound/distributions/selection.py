@@ -2,15 +2,16 @@ r"""A Gaussian of which a value is missing with a probability that depends on th
 
 .. math:: u \sim N(\mu, \sigma^2), \qquad P(m = 1 \mid u) = \text{sigmoid}(a + b u)
 
-The logistic function is a mixture of normal ones, :math:`\text{sigmoid}(t) = E_K \Phi(t / 2K)` with Kolmogorov's K. So
-m is the sign of a Gaussian given K, and what is asked of u has a closed form:
+The logistic function is a mixture of normal ones, :math:`\text{sigmoid}(t) = E_K \Phi(t / 2K)` with Kolmogorov's K.
+So m is the sign of a Gaussian given K, and what is asked of u has a closed form:
 
 .. math::
     P(m = 1) = E_K \Phi(t_K), \qquad t_K = \frac{a + b\mu}{s_K}, \qquad s_K = \sqrt{4K^2 + b^2\sigma^2}, \qquad
     E[u \mid m = 1, K] = \mu + \frac{b\sigma^2}{s_K} \frac{\phi(t_K)}{\Phi(t_K)}
 
-however steep the logistic function is beside the Gaussian, where quadrature over u has no digits left. The expectation
-over K is a sum over 20 points evenly spaced in log K; where :math:`|a + bu| < 10`, its logarithm is right to 2e-9.
+however steep the logistic function is beside the Gaussian, where quadrature over u has no digits left. The
+expectation over K is a sum over 20 points evenly spaced in log K; where :math:`|a + bu| < 10`, its logarithm is right
+to 2e-9.
 
 Reference:
     A normal scale mixture representation of the logistic distribution (Stefanski, 1991), Statistics and Probability

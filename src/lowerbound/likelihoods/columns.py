@@ -24,16 +24,17 @@ Numbers can have heavy tails, the share ``tails`` of them by Cauchy's law around
 z is: a value far from what z says costs log(1/tails) nats and a few, where a Gaussian's cost grows with the square.
 
 Whether a cell is empty can be modelled too, by a Bernoulli variable m given z: then log p(m | z) is a part of the
-density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else. Or m depends on
-the value itself, which empties its own cell, "self-masking": with the number in standard units t(x),
+density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else. Or m depends
+on the value itself, which empties its own cell, "self-masking": with the number in standard units t(x),
 
-.. math:: p(m = 1 \mid x) = \text{sigmoid}(a + b\, t(x)), \qquad p(m = 1 \mid z) = \int p(x \mid z)\, p(m = 1 \mid x)\, dx
+.. math::
+    p(m = 1 \mid x) = \text{sigmoid}(a + b\, t(x)), \qquad
+    p(m = 1 \mid z) = \int p(x \mid z)\, p(m = 1 \mid x)\, dx
 
-and a logit for each category. The integral has a closed form (``distributions/selection.py``), and what fills an empty
-cell is drawn from p(x | z, m = 1). What the map to normal scores would hide, that the numbers that are there are the
-lower or upper ones alone, then tells how many are not: so the map of such a column is affine, and its tails are
-Gaussian. Where the numbers' own shape says little, so does the sign of b, unless it is given: "self_masking_high"
-has b > 0.
+and a logit for each category. The integral has a closed form (``distributions/selection.py``), and what fills an
+empty cell is drawn from p(x | z, m = 1). What the map to normal scores would hide, that the numbers that are there are
+the lower or upper ones alone, then tells how many are not: so the map of such a column is affine, and its tails are
+Gaussian. What is there says little of the sign of b, unless it is given: "self_masking_high" has b > 0.
 
 Reference:
     not-MIWAE: deep generative modelling with missing not at random data (Ipsen, Mattei and Frellsen, 2021),
@@ -50,6 +51,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any, Literal, get_args
@@ -84,9 +86,9 @@ class Columns(Likelihood):
         parts: What each column is: {"categories": K} for places 0..K-1; or of numbers {"step": s}, {"cell": w} for
             the probability of a width w around the number, or none for a density; "low", a bound below which no value
             lies; "spikes", values with a probability of their own. Of either "missing": true, if some are empty.
-        gaps: Model whether a cell is empty, of the columns of which some are: true, given z; or given the value itself,
-            "self_masking"; "self_masking_high" if numbers are known to be missing rather where they are high, or
-            "self_masking_low".
+        gaps: Model whether a cell is empty, of the columns of which some are: true, given z; or given the value
+            itself, "self_masking"; "self_masking_high" if numbers are known to be missing rather where they are high,
+            or "self_masking_low".
         tails: Share of the numbers, in [0, 1), that are Cauchy whatever z is.
 
     Raises:
@@ -161,7 +163,9 @@ class Columns(Likelihood):
         keep("at_numbers", self.numbers, torch.long)
         keep("at_choices", self.choices, torch.long)
         keep("at_empty", empty, torch.long)
-        in_turn = [self.numbers[row] for row in masked] + [self.choices[group] for group in self.masked_choices]
+        in_turn = [self.numbers[row] for row in masked] + [
+            self.choices[group] for group in self.masked_choices
+        ]
         keep("at_masked", in_turn, torch.long)
         keep("masked", masked, torch.long)
         keep("wide", [0.0 if i in own else tails for i in self.numbers], torch.float64)
@@ -172,7 +176,9 @@ class Columns(Likelihood):
         # Which of the numbers with spikes is which of the masked ones.
         self.masked_spikes = [(a, masked.index(row)) for a, row in enumerate(spiked) if row in masked]
         groups = torch.arange(sum(self.sizes)).split(self.sizes) if self.sizes else []
-        keep("masked_places", [k for group in self.masked_choices for k in groups[group].tolist()], torch.long)
+        keep(
+            "masked_places", [k for group in self.masked_choices for k in groups[group].tolist()], torch.long
+        )
         keep("steps", steps, torch.float64)
         keep("cells", cells, torch.float64)
         keep("starts", [sum(self.sizes[:group]) for group in range(len(self.sizes))], torch.long)
@@ -211,8 +217,8 @@ class Columns(Likelihood):
             torch.atleast_2d(exact).flatten(0, -2).T.contiguous(),
             self.cells.double()[:, None] / 2,
         )
-        low, slope = self._map(flat - half)
-        high, _ = self._map(flat + half)
+        both, slope = self._map(torch.cat([flat - half, flat + half], 1))
+        low, high, slope = both[:, : flat.shape[1]], both[:, flat.shape[1] :], slope[:, : flat.shape[1]]
         high = torch.where(half > 0, high, low)
         log_width = torch.where(half > 0, (high - low).clamp(min=1e-30), slope).log()
         return tuple(part.T.reshape(x.shape).to(x.dtype) for part in (low, high, log_width))  # pyright: ignore[reportReturnType]
@@ -225,9 +231,8 @@ class Columns(Likelihood):
     def _map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return g and its slope at numbers (Dn, N)."""
         xs, us = self.xs.double(), self.us.double()
-        at = torch.searchsorted(xs, x).clamp(1, _KNOTS - 1)
-        x0, x1, u0, u1 = (t.gather(1, i) for t in (xs, us) for i in (at - 1, at))
-        slope = (u1 - u0) / (x1 - x0)
+        at = torch.searchsorted(xs[:, 1:-1].contiguous(), x)
+        x0, u0, slope = (t.gather(1, at) for t in (xs, us, us.diff() / xs.diff()))
         return u0 + (x - x0) * slope, slope
 
     def number(self, u: Tensor, whole: bool = True) -> Tensor:
@@ -238,10 +243,11 @@ class Columns(Likelihood):
             whole: Round them to their steps.
         """
         flat = torch.atleast_2d(u).flatten(0, -2).T.contiguous()
-        at = torch.searchsorted(self.us, flat).clamp(1, _KNOTS - 1)
-        x0, x1, u0, u1 = (t.gather(1, i) for t in (self.xs, self.us) for i in (at - 1, at))
-        rise = u1 - u0
-        x = torch.where(rise > 0, x0 + (flat - u0) / torch.where(rise > 0, rise, 1.0) * (x1 - x0), x0)
+        at = torch.searchsorted(self.us[:, 1:-1].contiguous(), flat)
+        rise = self.us.diff()
+        slope = torch.where(rise > 0, self.xs.diff() / torch.where(rise > 0, rise, 1.0), 0.0)
+        x0, u0, slope = (t.gather(1, at) for t in (self.xs, self.us, slope))
+        x = x0 + (flat - u0) * slope
         x = x.T.reshape(u.shape).double()
         x = self._on_grid(x) if whole else x
         return x.clamp(self.ends[:, 0], self.ends[:, 1]).to(u.dtype)
@@ -312,7 +318,10 @@ class Columns(Likelihood):
             if row in affine:
                 # Those that are not there may lie beyond those that are.
                 line = torch.linspace(-_END, _END, _KNOTS, dtype=torch.float64)
-                xs, us = values.double().mean() + values.double().std(correction=0).clamp(min=1e-12) * line, line
+                xs, us = (
+                    values.double().mean() + values.double().std(correction=0).clamp(min=1e-12) * line,
+                    line,
+                )
                 low = self.parts[i].get("low")
                 ends = torch.tensor([-math.inf if low is None else low, math.inf])
             else:
@@ -351,7 +360,7 @@ class Columns(Likelihood):
         return t.to(x.dtype)
 
     def logit_of(self, x: Tensor) -> Tensor:
-        """Return the logits of being empty of the masked columns of x (..., D), numbers and then categories, (..., E)."""
+        """Return the logits of being empty of masked columns of x (..., D), (..., E), numbers before categories."""
         columns = x[..., self.at_masked]
         numbers, choices = columns.tensor_split([len(self.masked)], -1)
         logits = [self.mask_offset + self.slope * self.standard(numbers)]
@@ -361,7 +370,7 @@ class Columns(Likelihood):
         return torch.cat(logits, -1)
 
     def logit_of_places(self) -> Tensor:
-        """Return the logits of being empty of all categories and spikes, (P,), infinite where that is not modelled."""
+        """Return the logits of being empty of all categories and spikes, (P,), infinite where not modelled."""
         logits = self.mask_offset.new_full((sum(self.sizes),), math.inf)
         logits = logits.index_copy(0, self.masked_places, self.mask_logits)
         for a, m in self.masked_spikes:
@@ -374,7 +383,7 @@ class Columns(Likelihood):
     def given_gaps(self, p: Distribution, gone: Tensor) -> Distribution:
         """Return ``p`` for draws and means in the places of cells (B, D) that were found empty."""
         assert isinstance(p, ColumnsDistribution)
-        return ColumnsDistribution(self, p.h, p.scored, gone)
+        return p.found_empty(gone)
 
     def chosen(self, chances: Tensor) -> Tensor:
         """Return the most probable categories, (..., Dc), of probabilities or logits (..., sum of sizes)."""
@@ -404,8 +413,6 @@ class ColumnsDistribution(Distribution):
         family: Whose maps and columns they are.
         h: Means and log-scales of the numbers' normal scores, and logits, (..., P).
         scored: 1 where an element is scored, else 0, (B, D); None if all are.
-        gone: Which cells were found empty, (B, D): draws and means are those of what such a cell holds, and a value
-            in its place has the density of the value and of the cell's being empty.
 
     Attributes:
         chances: The logarithms of the probabilities of all categories and spikes, where cells were found empty given
@@ -415,9 +422,7 @@ class ColumnsDistribution(Distribution):
     arg_constraints = {}  # noqa: RUF012  # pyright: ignore[reportAssignmentType]
     support = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __init__(
-        self, family: Columns, h: Tensor, scored: Tensor | None = None, gone: Tensor | None = None
-    ) -> None:
+    def __init__(self, family: Columns, h: Tensor, scored: Tensor | None = None) -> None:
         n = len(family.numbers)
         self.family, self.h, self.scored = family, h, scored
         self.mean_score = h[..., :n]
@@ -426,13 +431,25 @@ class ColumnsDistribution(Distribution):
         # The logarithms of the probabilities of all categories and spikes, a group after the other.
         groups = [group.log_softmax(-1) for group in logits.split(family.sizes, -1)] if family.sizes else []
         self.logits = torch.cat(groups, -1) if groups else logits
-        self.centre, self.chances, self.gone = self.mean_score, self.logits, gone
-        if gone is not None and len(family.at_masked):
-            self.centre = self._with_masked(self.centre, self._selected.mean)
-            if family.sizes:
-                joint = self.logits + torch.where(gone[..., family.of_feature[n:]], self._empty_places, 0.0)
-                self.chances = torch.cat([g.log_softmax(-1) for g in joint.split(family.sizes, -1)], -1)
+        self.centre, self.chances = self.mean_score, self.logits
+        self.gone: Tensor | None = None
         super().__init__(h.shape[:-1], torch.Size(family.event_shape), validate_args=False)
+
+    def found_empty(self, gone: Tensor) -> ColumnsDistribution:
+        """Return the same where cells (B, D) were found empty.
+
+        Draws and means are those of what such a cell holds, and a value in its place has the density of the value and
+        of the cell's being empty.
+        """
+        family, own = self.family, copy(self)
+        own.gone = gone
+        if len(family.at_masked):
+            own.centre = own._with_masked(self.centre, self._selected.mean)
+            if family.sizes:
+                of_place = family.of_feature[len(family.numbers) :]
+                joint = self.logits + torch.where(gone[..., of_place], self._empty_places, 0.0)
+                own.chances = torch.cat([g.log_softmax(-1) for g in joint.split(family.sizes, -1)], -1)
+        return own
 
     def restricted(self, scored: Tensor) -> ColumnsDistribution:
         """Return the same with the log-density of the scored columns only."""
@@ -461,8 +478,8 @@ class ColumnsDistribution(Distribution):
     def _selected(self) -> SelectedGaussian:
         """What is missing of the masked numbers that are no spike, (..., M)."""
         family = self.family
-        at = (part[..., family.masked] for part in (self.mean_score, self.scale))
-        return SelectedGaussian(*at, family.mask_offset, family.slope)
+        mean, scale = (part[..., family.masked] for part in (self.mean_score, self.scale))
+        return SelectedGaussian(mean, scale, family.mask_offset, family.slope)
 
     @cached_property
     def _empty_places(self) -> Tensor:
@@ -637,7 +654,7 @@ def _stacked(places: Sequence[Tensor], like: Tensor) -> Tensor:
 def _hermite() -> tuple[Any, Any]:
     import numpy as np
 
-    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(8)
     return nodes, weights
 
 
