@@ -32,9 +32,9 @@ on the value itself, which empties its own cell, "self-masking": with the number
     p(m = 1 \mid z) = \int p(x \mid z)\, p(m = 1 \mid x)\, dx
 
 and a logit for each category. The integral has a closed form (``distributions/selection.py``), and what fills an
-empty cell is drawn from p(x | z, m = 1). What the map to normal scores would hide, that the numbers that are there are
-the lower or upper ones alone, then tells how many are not: so the map of such a column is affine, and its tails are
-Gaussian. What is there says little of the sign of b, unless it is given: "self_masking_high" has b > 0.
+empty cell is drawn from p(x | z, m = 1). The map to normal scores would hide that the numbers that are there are the
+lower or upper ones alone, which tells how many are not: so the map of such a column is affine, and its tails are
+Gaussian. Of the sign of b that tells less; "self_masking_high" has b > 0.
 
 Reference:
     not-MIWAE: deep generative modelling with missing not at random data (Ipsen, Mattei and Frellsen, 2021),
@@ -606,7 +606,7 @@ class ColumnsDistribution(Distribution):
         family = self.family
         nodes, weights = (torch.as_tensor(t, dtype=self.h.dtype, device=self.h.device) for t in _HERMITE)
         lines = nodes.reshape(-1, *[1] * self.mean_score.ndim)
-        x = family.number(self.mean_score + self.scale * lines)
+        x = family.number(self.mean_score + self.scale * lines, whole=False)
         x = (x * (weights / weights.sum()).reshape(lines.shape)).sum(0)
         if self.gone is not None and len(family.masked):
             x = self._with_masked(x, family.number(self.centre, whole=False)[..., family.masked])
