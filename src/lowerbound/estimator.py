@@ -808,11 +808,11 @@ def _features(model: Model, split: Split) -> np.ndarray:
     return found.double().numpy()
 
 
-def _factors(second: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+def _factors(second: np.ndarray, rank: int, most: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Return loadings (F, rank) and noise variances (F,) of the greatest likelihood, from the covariance (F, F)."""
     variance = np.maximum(second.diagonal(), _FLOOR)
     noise = variance.copy()
-    for _ in range(200 if len(second) <= 100 else 20):
+    for _ in range(most if len(second) <= 100 else 20):
         root = np.sqrt(noise)
         values, vectors = np.linalg.eigh(second / root / root[:, None])
         values, vectors = values[-rank:], vectors[:, -rank:]
@@ -875,7 +875,7 @@ def _begin_at_masking(
             slope = slope if sign == 0 else sign * (sign * slope).clamp(min=0.05)
         mean = features.mean(0)
         centred = features - mean
-        loadings, noise = _factors(centred.T @ centred / len(centred), rank)
+        loadings, noise = _factors(centred.T @ centred / len(centred), rank, 20)
         inverse = np.linalg.inv(np.eye(rank) + loadings.T @ (loadings / noise[:, None]))
         z = centred @ (loadings / noise[:, None]) @ inverse
         z = z + torch.randn(z.shape, dtype=torch.float64).numpy() @ np.linalg.cholesky(inverse).T

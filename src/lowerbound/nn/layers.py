@@ -82,9 +82,7 @@ def initialise(layer: Affine, gain: float) -> Affine:
     if isinstance(layer, nn.ConvTranspose2d):
         # input channels come first here, and an output pixel meets one in stride² of the kernel's cells
         fan_in = layer.weight[:, 0].numel() / math.prod(layer.stride)
-    # Where nothing is stored, torch would load its compiler to draw nothing, for seconds.
-    if not layer.weight.is_meta:
-        nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
