@@ -358,9 +358,11 @@ def masking(rng, gaps="self_masking", dtype=F64):
     slot = Columns(5, parts, gaps=gaps).to(dtype)
     h = slot.start(torch.as_tensor(np.column_stack(x), dtype=dtype), None)
     with torch.no_grad():
-        slot.mask_offset.copy_(torch.tensor([0.3, -0.5, -1.0]))
-        slot.mask_slope.copy_(torch.tensor([1.5, 2.0, -0.7]))
-        slot.mask_logits.copy_(torch.tensor([-2.0, 0.0, 1.0]))
+        slope = {"self_masking_high": 0.7, "self_masking_low": -0.7}.get(gaps)
+        slope = torch.tensor([1.5, 2.0, -0.7] if slope is None else [slope] * 3)
+        slot.begin_at_masking(torch.tensor([0.3, -0.5, -1.0]), slope)
+        assert torch.allclose(slot.slope, slope.to(dtype))
+        slot.mask_logits.copy_(torch.tensor([-0.25, 0.0, 0.125]))
     return slot, h + 0.2 * torch.as_tensor(rng.normal(size=len(h)), dtype=dtype)
 
 

@@ -883,8 +883,7 @@ def _begin_at_masking(
         law = SelectedGaussian(of_factors, torch.as_tensor(np.sqrt(noise[masked])), offset, slope)
         drawn = law.sample(torch.Size()).clamp(-8, 8).numpy()
         features[:, masked] = np.where(gone.numpy(), drawn, features[:, masked])
-    family.mask_offset.copy_(offset)
-    family.begin_at_slope(slope)
+    family.begin_at_masking(offset, slope)
     hidden = np.where(gone.numpy(), features[:, masked], 0.0).sum(0) / np.maximum(gone.numpy().sum(0), 1)
     return features, hidden
 

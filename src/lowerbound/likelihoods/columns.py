@@ -170,9 +170,10 @@ class Columns(Likelihood):
         keep("masked", masked, torch.long)
         keep("wide", [0.0 if i in own else tails for i in self.numbers], torch.float64)
         if own:
-            self.mask_offset, self.mask_slope = (nn.Parameter(torch.zeros(len(masked))) for _ in range(2))
+            self.mask_offset = nn.Parameter(torch.full((len(masked),), -1 / _FASTER))
+            self.mask_slope = nn.Parameter(torch.zeros(len(masked)))
             every = sum(self.sizes[group] for group in self.masked_choices)
-            self.mask_logits = nn.Parameter(torch.zeros(every))
+            self.mask_logits = nn.Parameter(torch.full((every,), -1 / _FASTER))
         # Which of the numbers with spikes is which of the masked ones.
         self.masked_spikes = [(a, masked.index(row)) for a, row in enumerate(spiked) if row in masked]
         groups = torch.arange(sum(self.sizes)).split(self.sizes) if self.sizes else []
@@ -344,14 +345,22 @@ class Columns(Likelihood):
     def slope(self) -> Tensor:
         """b of each masked number, (M,)."""
         sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(self.gaps))
-        return self.mask_slope if sign is None else sign * nn.functional.softplus(self.mask_slope + _ONE)
+        raw = _FASTER * self.mask_slope
+        return raw if sign is None else sign * nn.functional.softplus(raw + _ONE)
 
-    def begin_at_slope(self, slope: Tensor) -> None:
-        """Let ``slope`` be that, (M,), of the sign that it has."""
+    @property
+    def offset(self) -> Tensor:
+        """a of each masked number, (M,)."""
+        return _FASTER * self.mask_offset
+
+    @torch.no_grad()
+    def begin_at_masking(self, offset: Tensor, slope: Tensor) -> None:
+        """Let ``offset`` and ``slope`` be these, (M,), of the sign that they have."""
         if self.gaps != "self_masking":
             # Softplus backwards.
             slope = slope.abs() + torch.log(-torch.expm1(-slope.abs())) - _ONE
-        self.mask_slope.copy_(slope)
+        self.mask_offset.copy_(offset / _FASTER)
+        self.mask_slope.copy_(slope / _FASTER)
 
     def standard(self, x: Tensor) -> Tensor:
         """Return masked numbers (..., M) in standard units."""
@@ -363,20 +372,22 @@ class Columns(Likelihood):
         """Return the logits of being empty of masked columns of x (..., D), (..., E), numbers before categories."""
         columns = x[..., self.at_masked]
         numbers, choices = columns.tensor_split([len(self.masked)], -1)
-        logits = [self.mask_offset + self.slope * self.standard(numbers)]
+        logits = [self.offset + self.slope * self.standard(numbers)]
         sizes = [self.sizes[group] for group in self.masked_choices]
-        for place, table in zip(choices.long().unbind(-1), self.mask_logits.split(sizes), strict=True):
+        for place, table in zip(
+            choices.long().unbind(-1), (_FASTER * self.mask_logits).split(sizes), strict=True
+        ):
             logits.append(table[place].unsqueeze(-1))
         return torch.cat(logits, -1)
 
     def logit_of_places(self) -> Tensor:
         """Return the logits of being empty of all categories and spikes, (P,), infinite where not modelled."""
         logits = self.mask_offset.new_full((sum(self.sizes),), math.inf)
-        logits = logits.index_copy(0, self.masked_places, self.mask_logits)
+        logits = logits.index_copy(0, self.masked_places, _FASTER * self.mask_logits)
         for a, m in self.masked_spikes:
             many, first = int(self.rest[a]), int(self.starts[len(self.choices) + a])
             values = self.spikes[a, :many].to(logits).unsqueeze(-1).expand(-1, len(self.masked))
-            of_spikes = self.mask_offset[m] + self.slope[m] * self.standard(values)[:, m]
+            of_spikes = self.offset[m] + self.slope[m] * self.standard(values)[:, m]
             logits = logits.index_copy(0, torch.arange(first, first + many, device=logits.device), of_spikes)
         return logits
 
@@ -479,7 +490,7 @@ class ColumnsDistribution(Distribution):
         """What is missing of the masked numbers that are no spike, (..., M)."""
         family = self.family
         mean, scale = (part[..., family.masked] for part in (self.mean_score, self.scale))
-        return SelectedGaussian(mean, scale, family.mask_offset, family.slope)
+        return SelectedGaussian(mean, scale, family.offset, family.slope)
 
     @cached_property
     def _empty_places(self) -> Tensor:
@@ -660,6 +671,9 @@ def _hermite() -> tuple[Any, Any]:
 
 _HERMITE = _hermite()
 _ONE = math.log(math.e - 1)  # of which softplus is 1
+_FASTER = (
+    8.0  # than weights the numbers learn that say when a column's cells are empty, of which all rows tell
+)
 
 
 def _log_interval(low: Tensor, high: Tensor, log_width: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
