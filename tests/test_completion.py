@@ -226,7 +226,7 @@ def test_an_exact_encoder_makes_weights_equal_and_accepts_every_move(monkeypatch
     model, everything = exact.linear_vae(linear), torch.ones(5)
     monkeypatch.setattr(completion, "_PRIOR_SHARE", 0.0)
     monkeypatch.setattr(completion, "_WIDE_SHARE", 0.0)
-    done = complete(model, X, everything, samples=500, seed=1)
+    done = complete(model, X, everything, samples=2000, seed=1)
     # One draw of the 2000 is always from the prior.
     assert (done.ess > 1990).all()
     assert (done.ess <= 2000).all()
