@@ -410,7 +410,14 @@ def test_data_that_cannot_be_used_leave_the_old_run_and_make_no_new_one(call, im
 def test_a_noise_that_hides_the_data_is_told_before_training(call, images):
     few = ["--latent", "2", "--set", "network.hidden=[8]", "--epochs", "1"]
     for scale, said in (("100", True), ("0.001", False), ("optimal", False)):
-        more = ["--set", "objective=elbo", "--set", "likelihood=gaussian", "--set", f"likelihood.scale={scale}"]
+        more = [
+            "--set",
+            "objective=elbo",
+            "--set",
+            "likelihood=gaussian",
+            "--set",
+            f"likelihood.scale={scale}",
+        ]
         code, _, err = call("train", images / "photos", *few, *more, "--overwrite", "--out", "loud")
         assert code == 0
         text = " ".join(err.split())

@@ -269,3 +269,186 @@ def test_steps_keep_their_digits_in_a_model_of_float32(rng):
         slot._on_grid(values.double()) * 1000 % 1 > 1 - 1e-6
     ).sum() == 3
     assert slot(torch.zeros(1, 2)).log_prob(values).isfinite().all()
+
+
+# ---------------------------------------------------------------------- heavy tails
+@pytest.mark.parametrize("part", [{}, {"step": 1.0}, {"cell": 0.5}])
+@pytest.mark.parametrize("h", H)
+def test_a_share_of_the_numbers_is_cauchy(rng, part, h):
+    """Against scipy's laws of the scores, of densities and of intervals, in float64 and in float32."""
+    x = np.round(rng.normal(20, 8, 2000)) if part else rng.gamma(2.0, 3.0, 2000)
+    at = torch.as_tensor(np.concatenate([x[:20], [-150.0, 90.0, 4000.0]]))[:, None]
+    slot = Columns(1, [part], tails=0.2).to(F64)
+    slot.start(torch.as_tensor(x)[:, None], None)
+    low, high, log_width = (score[:, 0].numpy() for score in slot.score(at))
+    mean, scale = h[0], math.exp(4 * math.tanh(h[1] / 4)) + 1e-3
+    if part:
+        wide = np.where(low > 0, stats.cauchy.sf(low) - stats.cauchy.sf(high), 0) + np.where(
+            low > 0, 0, stats.cauchy.cdf(high) - stats.cauchy.cdf(low)
+        )
+        narrow = stats.norm.cdf(high, mean, scale) - stats.norm.cdf(low, mean, scale)
+    else:
+        wide, narrow = (law.pdf(low) * np.exp(log_width) for law in (stats.cauchy, stats.norm(mean, scale)))
+    expected = np.log(0.2 * wide + 0.8 * narrow)
+    assert density(slot, h, at) == pytest.approx(expected, rel=1e-4)
+    short = slot.float()(torch.tensor(h).expand(len(at), -1)).log_prob(at.float())
+    assert short.numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_with_heavy_tails_everything_sums_to_one_and_draws_follow(rng):
+    values = rng.poisson(4.0, 3000).astype(float)
+    slot = Columns(1, [{"step": 1.0, "low": 0.0}], tails=0.3).to(F64)
+    slot.start(torch.as_tensor(values)[:, None], None)
+    h = torch.tensor([0.6, -2.0], dtype=F64)
+    own = np.exp(density(slot, h, np.arange(0.0, 300_000)))
+    assert own.sum() == pytest.approx(1, abs=1e-3)  # the rest lies beyond
+    torch.manual_seed(1)
+    drawn = slot(h.expand(40_000, -1)).sample()[:, 0].numpy()
+    last = int(values.max())
+    assert np.bincount(drawn.astype(int)) / 40_000 == pytest.approx(
+        [*own[:last], own[last:].sum()], abs=0.012
+    )
+    assert slot(h[None]).mean.item() == pytest.approx(drawn.mean(), abs=0.05)
+
+
+def test_a_value_beyond_the_data_costs_a_few_nats(rng):
+    x = rng.normal(0, 1, 2000)
+    parts = [{}, {"step": 0.5}]
+    table = torch.as_tensor(np.column_stack([x, np.round(2 * x) / 2]))
+    far = torch.tensor([[12.0, 12.0]], dtype=F64)
+    h = torch.tensor([[0.0, 0.0, -2.0, -2.0]], dtype=F64, requires_grad=True)
+    costs = []
+    for tails in (0.0, 1e-3):
+        slot = Columns(2, parts, tails=tails).to(F64)
+        slot.start(table, None)
+        costs.append(-slot(h).per_column(far)[0])
+        near = slot(h).log_prob(torch.zeros(1, 2, dtype=F64))
+        costs.append(near)
+    assert (costs[0] > 800).all()
+    assert (costs[2] < 20).all()
+    assert (costs[1] - costs[3]).abs().item() == pytest.approx(2e-3, abs=1e-3)
+    costs[2].sum().backward()
+    assert h.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("option", "value"), [("tails", 1.0), ("tails", -0.1), ("gaps", "self-masking")])
+def test_impossible_options_are_refused(option, value):
+    with pytest.raises(ConfigError, match=f"{option} of Columns"):
+        Columns(1, [{}], **{option: value})
+
+
+# ---------------------------------------------------------------------- values that empty their own cells
+def masking(rng, gaps="self_masking", dtype=F64):
+    """A density, one with a spike, steps, and categories, all of which empty their cells; one that does not."""
+    parts = [
+        {"missing": True},
+        {"low": 0.0, "spikes": [0.0], "missing": True},
+        {"step": 1.0, "missing": True},
+        {"categories": 3, "missing": True},
+        {},
+    ]
+    n = 3000
+    x = [
+        rng.normal(3, 2, n),
+        np.where(rng.random(n) < 0.3, 0.0, rng.exponential(2.0, n)),
+        rng.poisson(5, n),
+        rng.integers(0, 3, n),
+        rng.normal(size=n),
+    ]
+    slot = Columns(5, parts, gaps=gaps).to(dtype)
+    h = slot.start(torch.as_tensor(np.column_stack(x), dtype=dtype), None)
+    with torch.no_grad():
+        slope = {"self_masking_high": 0.7, "self_masking_low": -0.7}.get(gaps)
+        slope = torch.tensor([1.5, 2.0, -0.7] if slope is None else [slope] * 3)
+        slot.begin_at_masking(torch.tensor([0.3, -0.5, -1.0]), slope)
+        assert torch.allclose(slot.slope, slope.to(dtype))
+        slot.mask_logits.copy_(torch.tensor([-0.25, 0.0, 0.125]))
+    return slot, h + 0.2 * torch.as_tensor(rng.normal(size=len(h)), dtype=dtype)
+
+
+def test_what_is_there_and_what_is_not_sum_to_one(rng):
+    slot, h = masking(rng)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    ends = np.linspace(-60, 60, 241)
+    line = (ends[:-1, None] + 0.25 * (nodes + 1)).ravel()
+    of_line = np.tile(weights * 0.25, 240)
+    steps, places = np.arange(-400.0, 400.0), np.arange(3.0)
+
+    def total(column, at, weight=1.0, also=()):
+        x = torch.zeros(len(at) + 1 + len(also), 5, dtype=F64)
+        x[:, column] = torch.tensor([*at, *also, math.nan])
+        each = slot(h.expand(len(x), -1)).per_column(x)[:, column].exp().detach().numpy()
+        return (each[: len(at)] * weight).sum() + each[len(at) :].sum()
+
+    assert total(0, line, of_line) == pytest.approx(1, abs=1e-7)
+    assert total(1, line, of_line, also=[0.0]) == pytest.approx(1, abs=1e-7)
+    assert total(2, steps) == pytest.approx(1, abs=1e-3)  # in an interval the chance is that of its middle
+    assert total(3, places) == pytest.approx(1, abs=1e-9)
+    empty = slot(h[None]).per_column(torch.full((1, 5), math.nan, dtype=F64))[0]
+    assert empty[4] == 0
+
+
+def test_cells_are_empty_as_often_as_drawn_and_hold_what_was_drawn(rng):
+    """What fills an empty cell has the law of the draws that emptied theirs."""
+    slot, h = masking(rng)
+    torch.manual_seed(0)
+    p = slot(h.expand(10_000, -1))
+    x = p.values()
+    logit = slot.logit_of(x)
+    emptied = torch.rand_like(logit) < logit.sigmoid()
+    chance = p.per_column(torch.full((1, 5), math.nan, dtype=F64))[0].exp().tolist()
+    assert emptied.double().mean(0).tolist() == pytest.approx(chance[:4], abs=0.02)
+    drawn = p.sample()
+    assert drawn.isnan().double().mean(0).tolist() == pytest.approx([*chance[:4], 0], abs=0.02)
+    gone = torch.tensor([True, True, True, True, False])
+    given = slot.given_gaps(p, gone.expand(10_000, -1))
+    filled = given.values()
+    for column in range(4):
+        expected, own = x[emptied[:, column], column].numpy(), filled[:, column].numpy()
+        if column == 3:
+            shares = [np.bincount(v.astype(int), minlength=3) / len(v) for v in (expected, own)]
+            assert shares[0] == pytest.approx(shares[1], abs=0.03)
+        else:
+            assert stats.ks_2samp(expected, own).statistic < 0.035
+            spread = max(1.0, expected.std())
+            assert given.mean[0, column].item() == pytest.approx(expected.mean(), abs=0.05 * spread)
+    assert stats.ks_2samp(x[:, 4].numpy(), filled[:, 4].numpy()).statistic < 0.035
+    none = slot.given_gaps(p, torch.zeros(10_000, 5, dtype=torch.bool))
+    assert torch.equal(none.mean, p.mean)
+
+
+@pytest.mark.parametrize("gaps", ["self_masking", "self_masking_high", "self_masking_low"])
+def test_self_masking_has_the_gradient_of_its_density(rng, gaps):
+    slot, h = masking(rng, gaps)
+    x = torch.tensor([[1.0, 0.0, 4.0, 2.0, 0.5], [math.nan] * 5, [2.5, 1.5, math.nan, 0.0, 0.1]], dtype=F64)
+    sign = {"self_masking_high": 1, "self_masking_low": -1}.get(gaps)
+    assert sign is None or (slot.slope.sign() == sign).all()
+    names = ["mask_offset", "mask_slope", "mask_logits"]
+
+    masks = [getattr(slot, name).detach().clone().requires_grad_() for name in names]
+
+    def scored(h, *masks):
+        state = {f"slot.{name}": mask for name, mask in zip(names, masks, strict=True)}
+        return torch.func.functional_call(_Scored(slot), state, (h, x))
+
+    assert torch.autograd.gradcheck(scored, (h.detach().requires_grad_(), *masks))
+
+
+class _Scored(torch.nn.Module):
+    def __init__(self, slot):
+        super().__init__()
+        self.slot = slot
+
+    def forward(self, h, x):
+        return self.slot(h.expand(len(x), -1)).per_column(x)
+
+
+def test_a_masked_column_reaches_beyond_its_data(rng):
+    """The map is affine: what is missing may be larger than all that is there, but not below a bound."""
+    x = np.abs(rng.normal(size=4000))
+    slot = Columns(1, [{"missing": True, "low": 0.0}], gaps="self_masking_high").to(F64)
+    h = slot.start(torch.as_tensor(np.minimum(x, 1.0))[:, None], None)
+    torch.manual_seed(0)
+    filled = slot.given_gaps(slot(h.expand(2000, -1)), torch.ones(2000, 1, dtype=torch.bool)).values()
+    assert filled.max() > 1.2
+    assert filled.min() >= 0

@@ -4,10 +4,13 @@ import math
 from types import SimpleNamespace
 
 import exact
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+import lowerbound as lb
 from lowerbound import completion
 from lowerbound.completion import Completion, complete
 from lowerbound.conditions import Conditions, Label, Observed
@@ -476,3 +479,25 @@ def test_warnings_state_the_number_and_the_remedy():
     assert "use more steps" in warning
     # An example whose weights have no value is not to be trusted either.
     assert "1 of 3" in Completion(x, "importance", 1000, ess=torch.tensor([500.0, torch.nan, 30.0])).warning
+
+
+@both_methods
+def test_that_a_cell_was_found_empty_tells_of_what_it_held(method):
+    """NaN is a cell that its own high value may have emptied; a number under the mask is merely not looked at."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "c"])
+    table.loc[table.a + rng.logistic(size=400) > 0, "a"] = np.nan
+    data = lb.data.load(table)
+    torch.manual_seed(0)
+    model = lb.VAE.for_data(data, latent=2, prior="standard_normal", likelihood={"gaps": "self_masking_high"})
+    x, _ = data.train.batch(torch.arange(12))
+    x[:, 0] = math.nan
+    mask = ~x.isnan()
+    options = dict(n=100, method=method, seed=0) | ({"steps": 3} if method == "gibbs" else {"samples": 300})
+    found = model.complete(x, mask, **options)
+    hidden = model.complete(torch.where(mask, x, 0.0), mask, **options)
+    assert found.x[..., 0].mean() > hidden.x[..., 0].mean() + 0.3
+    if method == "importance":
+        log_p = model.log_prob(x, samples=500, seed=1)
+        assert torch.allclose(found.log_observed, log_p, atol=0.3)
+        assert (found.log_observed - hidden.log_observed).mean() < -0.2  # log P(empty), about log 1/2

@@ -225,6 +225,7 @@ OPTIONS = {
     ("likelihood", "columns"): {
         "parts": [{"step": 0.5, "low": 0.0}] * 62 + [{"categories": 3}, {"spikes": [0.0]}],
         "gaps": False,
+        "tails": 0.25,
     },
     ("likelihood", "continuous_bernoulli"): {},
     ("likelihood", "poisson"): {"library": "none", "zero_inflated": True},

@@ -355,3 +355,49 @@ def test_a_density_of_rows_without_gaps_refuses_them():
     assert np.isfinite(VAE(**SMALL).fit(gaps).score_samples(gaps)).all()
     with pytest.raises(DataError, match="column 2 of X has no value"):
         VAE(**SMALL).fit(np.c_[WINE[:, :2], np.full(178, np.nan)])
+
+
+@pytest.fixture(scope="module")
+def hiding():
+    """Correlated rows whose first two columns are missing rather where they are high, and which cells are."""
+    x = correlated(800)[1][:, :4]
+    x = (x - x.mean(0)) / x.std(0)
+    rng = np.random.default_rng(1)
+    hidden = np.zeros(x.shape, dtype=bool)
+    hidden[:, :2] = rng.logistic(size=(len(x), 2)) < 3 * x[:, :2] - 1
+    return x, hidden
+
+
+def test_values_that_hide_themselves_are_filled_where_they_are(hiding):
+    x, hidden = hiding
+    gaps = np.where(hidden, np.nan, x)
+    imputer = VAEImputer(latent=2, components=1, gaps="self_masking_high", epochs=15, random_state=0).fit(
+        gaps
+    )
+    true = np.mean([x[hidden[:, j], j].mean() for j in range(2)])
+    means, draws = imputer.transform(gaps), imputer.draw(gaps, 1)[0]
+    for filled in (means, draws):
+        assert np.mean([filled[hidden[:, j], j].mean() for j in range(2)]) == pytest.approx(true, abs=0.2)
+        assert np.array_equal(filled[~hidden], x[~hidden])
+    # The rows that are there alone lead far below.
+    by_chance = VAEImputer(
+        latent=2, components=1, likelihood="columns", epochs=15, random_state=0
+    ).fit_transform(gaps)
+    assert np.mean([by_chance[hidden[:, j], j].mean() for j in range(2)]) < true - 0.3
+    empty = np.isnan(imputer.model_.sample(4000, mean=False, seed=0).numpy()).mean(0)
+    assert empty == pytest.approx(hidden.mean(0), abs=0.05)
+    low, high = imputer.intervals(gaps, draws=50)
+    inside = ((x >= low) & (x <= high))[hidden]
+    assert 0.8 < inside.mean() < 0.98
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"gaps": "self_masking_up"}, "gaps cannot be"),
+        ({"gaps": True, "likelihood": "gaussian"}, "knows nothing"),
+    ],
+)
+def test_impossible_gaps_are_refused_at_fit(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        VAEImputer(**arguments).fit(correlated(60)[1])

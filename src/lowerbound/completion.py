@@ -46,7 +46,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
 from .data.masks import draw_masks
 from .errors import ConfigError, DataError, ShapeError, SupportError, suggest
@@ -133,7 +133,8 @@ def complete(
 
     Args:
         model: The model; its mode and, if there is a seed, torch's global generator are left as they were.
-        x: Observations, (B, *event); what stands at the missing places is not read and may be NaN.
+        x: Observations, (B, *event); what stands at the missing places is not read and may be NaN. Of a model that
+            has whether a value is missing in its density, NaN is one that was found so, which tells of the value.
         mask: True or 1 where x is observed, (B, *event) or (*event); for images also one for all channels,
             (B, 1, H, W), (1, H, W) or (H, W).
         n: Draws per example.
@@ -172,6 +173,7 @@ def complete(
     if len(kept) == 0:
         raise DataError("there are no examples to complete")
     mask = _read_mask(mask, kept)
+    gone = ~mask & kept.isnan() & model.missing
     # Zero at the missing places, as in training; not x * mask, for NaN times zero is NaN.
     kept = kept.masked_fill(~mask, 0)
     if lost := int((~kept.isfinite()).sum()):
@@ -195,14 +197,14 @@ def complete(
         xs, found = [], []
         for at in torch.arange(len(kept), device=model.device).split(size):
             view = model.under(None if c is None else {name: value[at] for name, value in c.items()})
-            batch = _Batch(u[at], mask[at], view)
+            batch = _Batch(u[at], mask[at], view, gone[at])
             if method == "trained":
                 codes = _Codes(_join(view.generate(n, len(at))))
             elif method == "importance":
                 codes = _by_importance(batch, n, samples, steps, rows)
             else:
                 codes = _by_gibbs(batch, n, steps)
-            parts = [view.decoded(z) for z in codes.z.split(max(1, rows // len(at)))]
+            parts = [batch.decoded(z) for z in codes.z.split(max(1, rows // len(at)))]
             drawn = torch.cat(
                 [model.likelihood.point(p_x) if mean else model.likelihood.values(p_x) for p_x in parts]
             )
@@ -312,21 +314,28 @@ def _check_rule(model: VAE, rule: str | tuple[str, ...], mask: Tensor) -> None:
 
 # ---------------------------------------------------------------------- inside: embedded and transformed
 class _Batch(NamedTuple):
-    """Observed elements of u and, at the missing places, any values; which are observed; the model under c."""
+    """Observed elements of u and any others; which are observed; the model under c; which were found missing."""
 
     u: Tensor
     mask: Tensor
     view: View
+    gone: Tensor
 
     def chains(self, k: int) -> _Batch:
         """Return ``k`` copies of every example, copy by copy, as a batch of k B."""
-        u, mask = (t.repeat(k, *[1] * (t.ndim - 1)) for t in (self.u, self.mask))
+        u, mask, gone = (t.repeat(k, *[1] * (t.ndim - 1)) for t in (self.u, self.mask, self.gone))
         context = self.view.context
-        return _Batch(u, mask, replace(self.view, context=None if context is None else context.repeat(k, 1)))
+        return _Batch(
+            u, mask, replace(self.view, context=None if context is None else context.repeat(k, 1)), gone
+        )
 
     def filled(self, u: Tensor) -> _Batch:
         """Return the same with other values at the missing places."""
         return self._replace(u=torch.where(self.mask, self.u, u))
+
+    def decoded(self, z: Tensor) -> Distribution:
+        """Return p(x | z) given what was found missing, batch (..., B), of codes (..., B, *latent)."""
+        return self.view.model.likelihood.given_gaps(self.view.decoded(z), self.gone)
 
     def inferred(self) -> Tensor:
         """Return one code of each example drawn from q, (B, *latent)."""
@@ -383,7 +392,8 @@ def _by_importance(batch: _Batch, n: int, samples: int, steps: int, rows: int) -
     counts = torch.bincount(torch.arange(rest) % proposals, minlength=proposals).tolist()
     log_share = (z.new_tensor([from_prior, from_wide, *counts]) / samples).log().unsqueeze(1)
 
-    known = replace(view, scored=batch.mask.to(batch.u.dtype))
+    # That a value was found missing is a part of what is observed, where the density has it.
+    known = replace(view, scored=(batch.mask | batch.gone).to(batch.u.dtype))
     log_weights = []
     for part in z.split(max(1, rows // examples)):
         # Every code under every proposal of its example.
@@ -409,7 +419,7 @@ def _swept(batch: _Batch, steps: int) -> tuple[int, View, Any, Tensor]:
     states = [_join(view.generate(_CHAINS, examples)).flatten(0, 1)]
     swept = []
     for _ in range(steps):
-        chains = chains.filled(view.model.likelihood.values(chains.view.decoded(states[-1])))
+        chains = chains.filled(view.model.likelihood.values(chains.decoded(states[-1])))
         swept.append(chains.u)
         states.append(chains.inferred())
     proposals = _kept(steps) * _CHAINS
@@ -429,14 +439,14 @@ def _by_gibbs(batch: _Batch, n: int, steps: int) -> _Codes:
     view, k = chains.view, len(chains.u)
     z = _join(view.generate(1, k))[0]
     for _ in range(_WARM_UP):
-        chains = chains.filled(view.model.likelihood.values(view.decoded(z)))
+        chains = chains.filled(view.model.likelihood.values(chains.decoded(z)))
         z = chains.inferred()
-    chains = chains.filled(view.model.likelihood.values(view.decoded(z)))
+    chains = chains.filled(view.model.likelihood.values(chains.decoded(z)))
     accepted = z.new_zeros(len(z))
     for _ in range(steps):
         evidence = view.evidence(chains.u)
         both = view.along(evidence, torch.stack([z, _join(view.infer(evidence, k))[0]]))
-        p_x = view.likelihood(both.code)
+        p_x = view.model.likelihood.given_gaps(view.likelihood(both.code), chains.gone)
         log_weight = view.log_likelihood(p_x, chains.u) + both.log_p - both.log_q
         moves = (torch.rand_like(accepted).log() < log_weight[1] - log_weight[0]).long()
         # Both ends of a move have been decoded, so x is drawn from both and one of them taken.

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import torch
@@ -46,9 +46,10 @@ from .data.rows import TensorRows
 from .data.schema import decode, encode
 from .data.tables import Reading as TableReading
 from .data.tables import read_frame
-from .defaults import build_model, describe_model
+from .defaults import TAILS, build_model, describe_model
+from .distributions import SelectedGaussian
 from .errors import ConfigError, DataError, suggest
-from .likelihoods import Columns
+from .likelihoods import Columns, SelfMasking
 from .model import VAE as Model
 from .nn import AffineMLP
 from .persistence import fit
@@ -69,7 +70,8 @@ _RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _FACTOR_ROWS = 5000  # that tell of the factors
 _FLOOR = 1e-3  # of the factors' noise variance, in standard units
 _PARTS = 8  # into which a row of mean weight is cut where weights are no whole numbers
-_AT_ONCE = 2**22  # numbers of the decoder's output
+_AT_ONCE = 2**20  # numbers of the decoder's output: more are slower, for they leave the cache
+_SWEEPS = 30  # of stochastic EM, where numbers empty their own cells
 _GAPS = 0.3  # share of the cells that an imputer's training empties in a copy of each row
 
 
@@ -84,6 +86,10 @@ class _Estimator(BaseEstimator):
         likelihood: Of an array: "gaussian", or "columns", each column brought to normal scores by its own monotone
             map; None for the one under which the held-out rows' factor analysis has the higher density. Of a
             DataFrame always "columns".
+        gaps: What tells whether a cell is empty: False for nothing, True for the latent code; or the missing value
+            itself, "self_masking", and where numbers are known to be missing rather where they are high,
+            "self_masking_high", or "self_masking_low". Its likelihood is "columns". None for True of a DataFrame,
+            False of an array.
         schema: What the columns of a DataFrame mean, where the look at them is not right; see
             ``lowerbound.data.load``.
         epochs: Passes over the rows; None for as many as improve the bound of held-out rows.
@@ -116,6 +122,7 @@ class _Estimator(BaseEstimator):
         components: int | None = None,
         hidden: Sequence[int] = (64, 64),
         likelihood: str | None = None,
+        gaps: bool | str | None = None,
         schema: Any = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -131,6 +138,7 @@ class _Estimator(BaseEstimator):
         self.components = components
         self.hidden = hidden
         self.likelihood = likelihood
+        self.gaps = gaps
         self.schema = schema
         self.epochs = epochs
         self.minutes = minutes
@@ -179,8 +187,8 @@ class _Estimator(BaseEstimator):
         spec = replace(spec, missing=bool(np.isnan(x).any()))
         whole = _split(x, counts, spec)
         self.history_: list[dict[str, Any]] = []
-        decided = spec.table is not None or self.likelihood is not None or rows < _FEWEST
-        names = [self.likelihood or _LIKELIHOODS[0]] if decided else _LIKELIHOODS
+        decided = self.gaps or spec.table is not None or self.likelihood is not None or rows < _FEWEST
+        names = [self.likelihood or _LIKELIHOODS[bool(self.gaps)]] if decided else _LIKELIHOODS
         last = {name: self._started(_data(whole, whole), name, self.latent) for name in names}
         likelihood, epochs, components = names[0], self.epochs, self.components or 1
         if rows >= _FEWEST:
@@ -214,6 +222,15 @@ class _Estimator(BaseEstimator):
             raise ConfigError(
                 f"there is no likelihood {self.likelihood!r}; {suggest(str(self.likelihood), _LIKELIHOODS)}"
             )
+        if (
+            self.gaps is not None
+            and not isinstance(self.gaps, bool)
+            and self.gaps not in get_args(SelfMasking)
+        ):
+            words = (*get_args(SelfMasking), "True", "False")
+            raise ConfigError(f"gaps cannot be {self.gaps!r}; {suggest(str(self.gaps), words)}")
+        if self.gaps and self.likelihood == "gaussian":
+            raise ConfigError("likelihood 'gaussian' knows nothing of gaps; leave it out, or gaps=")
         if self.epochs is not None and self.minutes is not None:
             raise ConfigError("a fit's length is either epochs= or minutes=; leave one out")
         for name in ("latent", "components", "batch_size", "samples"):
@@ -266,14 +283,15 @@ class _Estimator(BaseEstimator):
 
     def _started(self, data: Data, likelihood: str, latent: int | None) -> Model:
         """Return a model that is the factor analysis of the training rows."""
-        table = data.spec.table is not None
-        slots: dict[str, Any] = {}
-        if not table:
-            slots["likelihood"] = (
-                {"type": "gaussian", "scale": "predicted"}
-                if likelihood == "gaussian"
-                else {"type": "columns", "parts": [{}] * data.spec.dimensions}
-            )
+        columns: dict[str, Any] = {"type": "columns", "tails": TAILS}
+        if self.gaps is not None:
+            columns["gaps"] = self.gaps
+        if data.spec.table is None:
+            columns["parts"] = [{"missing": bool(self.gaps and gaps)} for gaps in self._empty]
+        gaussian = {"type": "gaussian", "scale": "predicted"}
+        slots: dict[str, Any] = {
+            "likelihood": gaussian if data.spec.table is None and likelihood == "gaussian" else columns
+        }
         hidden, dropout = [int(width) for width in self.hidden], float(self.dropout)
         slots["network"] = {"type": "affine_mlp", "hidden": hidden, "dropout": dropout}
         with torch.random.fork_rng(devices=[]):
@@ -282,7 +300,11 @@ class _Estimator(BaseEstimator):
             features = _features(model, data.train)
             if latent is None:
                 model = Model.for_data(data, latent=_rank(features), **slots)
-        _begin_at_factors(model, features)
+            family = model.likelihood
+            hidden = np.zeros(0)
+            if isinstance(family, Columns) and len(family.masked):
+                features, hidden = _begin_at_masking(family, features, data.train, model.latent_shape[0])
+        _begin_at_factors(model, features, hidden)
         return model.eval()
 
     def _keep(self, model: Model, epochs: int) -> None:
@@ -308,6 +330,7 @@ class _Estimator(BaseEstimator):
                 # Where float32 would else lose the digits in which the rows differ.
                 self._shift = np.where(np.abs(middle) > 100 * (high - low), middle, 0.0).astype(np.float64)
             x = X - self._shift
+            self._empty = np.isnan(x).any(0)
             spec = DataSpec("array", "vector", (x.shape[1],), "real", stored="float64")
             return x.astype(np.float32), spec
         validate_data(self, X, skip_check_array=True)
@@ -517,6 +540,7 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
         contamination: float = 0.1,
         hidden: Sequence[int] = (64, 64),
         likelihood: str | None = None,
+        gaps: bool | str | None = None,
         schema: Any = None,
         epochs: float | None = None,
         minutes: float | None = None,
@@ -532,6 +556,7 @@ class VAEOutlierDetector(OutlierMixin, _Estimator):
             latent,
             hidden=hidden,
             likelihood=likelihood,
+            gaps=gaps,
             schema=schema,
             epochs=epochs,
             minutes=minutes,
@@ -589,6 +614,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
 
     _tolerates_gaps = True
 
+    @torch.no_grad()
     def transform(self, X: Any) -> Any:
         """Return X with the mean of each missing number, and the most probable of each missing category."""
         X, x = self._read(X)
@@ -596,9 +622,10 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
         for rows, (view, p_x), _, weight in self._weighted(x):
             w = weight.softmax(0)
             family = view.model.likelihood
+            p_x = family.given_gaps(p_x, x[rows].isnan())
             if isinstance(family, Columns):
                 mean = (w.unsqueeze(-1) * p_x.mean).sum(0)
-                chances = (w.unsqueeze(-1) * p_x.logits.exp()).sum(0)
+                chances = (w.unsqueeze(-1) * p_x.chances.exp()).sum(0)
                 mean[:, family.choices] = family.chosen(chances).to(mean)
             else:
                 mean = view.to_data((w.unsqueeze(-1) * p_x.mean).sum(0))
@@ -653,7 +680,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
                 chosen = torch.multinomial(weight.softmax(0).T, n, replacement=True).T
                 codes = z[chosen, torch.arange(z.shape[1], device=z.device)]
                 with torch.no_grad():
-                    drawn = view.to_data(view.model.likelihood.values(view.decoded(codes)))
+                    family = view.model.likelihood
+                    p_x = family.given_gaps(view.decoded(codes), x[rows].isnan())
+                    drawn = view.to_data(family.values(p_x))
                 out[:, rows] = torch.where(x[rows].isnan(), drawn, x[rows])
         return out
 
@@ -779,11 +808,11 @@ def _features(model: Model, split: Split) -> np.ndarray:
     return found.double().numpy()
 
 
-def _factors(second: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+def _factors(second: np.ndarray, rank: int, most: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Return loadings (F, rank) and noise variances (F,) of the greatest likelihood, from the covariance (F, F)."""
     variance = np.maximum(second.diagonal(), _FLOOR)
     noise = variance.copy()
-    for _ in range(200 if len(second) <= 100 else 20):
+    for _ in range(most if len(second) <= 100 else 20):
         root = np.sqrt(noise)
         values, vectors = np.linalg.eigh(second / root / root[:, None])
         values, vectors = values[-rank:], vectors[:, -rank:]
@@ -818,10 +847,57 @@ def _rank(features: np.ndarray) -> int:
 
 
 @torch.no_grad()
-def _begin_at_factors(model: Model, features: np.ndarray) -> None:
+def _begin_at_masking(
+    family: Columns, features: np.ndarray, split: Split, rank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return features with draws where numbers have emptied their own cells, and the means of these, (M,).
+
+    By stochastic EM: a factor analysis of what is there and of the draws; for each column a logistic regression of
+    being empty on the number, which is where the likelihood begins; and draws given both.
+    """
+    masked = family.masked.tolist()
+    x, _ = split.batch(_spread(split))
+    gone = x[:, family.at_numbers[family.masked]].isnan()
+    sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(family.gaps), 0.0)
+    rank = min(rank, features.shape[1])
+    features = features.copy()
+    features[:, masked] += np.where(gone.numpy(), sign + 0.5 * torch.randn(gone.shape).numpy(), 0.0)
+    offset, slope = torch.zeros(2, len(masked), dtype=torch.float64)
+    for _ in range(_SWEEPS):
+        u = torch.as_tensor(features[:, masked])
+        for _ in range(3):  # Newton steps of all columns, a Gaussian of 5 on the slopes
+            p = (offset + slope * u).sigmoid()
+            rise, w = gone.double() - p, p * (1 - p) + 1e-4
+            g = torch.stack([rise.sum(0), (rise * u).sum(0) - slope / 25])
+            a, b, c = w.sum(0), (w * u).sum(0), (w * u * u).sum(0) + 1 / 25
+            by = torch.stack([c * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * c - b * b)
+            offset, slope = offset + by[0].clamp(-1, 1), slope + by[1].clamp(-1, 1)
+            slope = slope if sign == 0 else sign * (sign * slope).clamp(min=0.05)
+        mean = features.mean(0)
+        centred = features - mean
+        loadings, noise = _factors(centred.T @ centred / len(centred), rank, 20)
+        inverse = np.linalg.inv(np.eye(rank) + loadings.T @ (loadings / noise[:, None]))
+        z = centred @ (loadings / noise[:, None]) @ inverse
+        z = z + torch.randn(z.shape, dtype=torch.float64).numpy() @ np.linalg.cholesky(inverse).T
+        of_factors = torch.as_tensor((mean + z @ loadings.T)[:, masked])
+        law = SelectedGaussian(of_factors, torch.as_tensor(np.sqrt(noise[masked])), offset, slope)
+        drawn = law.sample(torch.Size()).clamp(-8, 8).numpy()
+        features[:, masked] = np.where(gone.numpy(), drawn, features[:, masked])
+    family.begin_at_masking(offset, slope)
+    hidden = np.where(gone.numpy(), features[:, masked], 0.0).sum(0) / np.maximum(gone.numpy().sum(0), 1)
+    return features, hidden
+
+
+@torch.no_grad()
+def _begin_at_factors(model: Model, features: np.ndarray, hidden: np.ndarray) -> None:
     """Let the affine parts of both networks be the factor analysis of the features.
 
     The factors are turned so that their posterior is diagonal, which is the family of q: the bound is tight.
+
+    Args:
+        model: Whose networks they are.
+        features: Rows (n, F), of which the encoder sees 0 where a value is missing.
+        hidden: What the encoder is to take for a missing number that empties its own cell, (M,).
     """
     encoder, decoder, family = model.encoder, model.decoder, model.likelihood
     assert isinstance(encoder, AffineMLP)
@@ -841,6 +917,11 @@ def _begin_at_factors(model: Model, features: np.ndarray) -> None:
     weight.zero_()
     weight[:rank, : len(mean)] = torch.as_tensor(back).to(weight)
     bias.copy_(torch.as_tensor(np.concatenate([-back @ mean, np.log(variance) / 2])))
+    if len(hidden):
+        assert isinstance(family, Columns)
+        shift = torch.as_tensor(back[:, family.masked.numpy()] * hidden).to(weight)
+        weight[:rank, len(mean) + family.at_numbers[family.masked]] = -shift
+        bias[:rank] += shift.sum(1)
     decoder.output.weight.zero_()
     weight, bias = decoder.straight.weight, decoder.output.bias
     weight.zero_()

@@ -17,6 +17,7 @@ from .pushforward import Pushforward
 from .relaxed import GumbelOneHot
 from .restricted import Restricted, restrict
 from .rows import ChosenRows, Rows
+from .selection import SelectedGaussian, log_tail
 from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
@@ -41,6 +42,7 @@ __all__ = [
     "Pushforward",
     "Restricted",
     "Rows",
+    "SelectedGaussian",
     "UniformSphere",
     "VonMises",
     "VonMisesFisher",
@@ -56,6 +58,7 @@ __all__ = [
     "kl_per_dimension",
     "log_bessel_i",
     "log_between",
+    "log_tail",
     "restrict",
     "through",
     "uniforms",

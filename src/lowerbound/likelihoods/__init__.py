@@ -5,7 +5,7 @@ from .bernoulli import Bernoulli, ContinuousBernoulli
 from .beta import Beta
 from .categorical import Categorical
 from .censored_gaussian import CensoredGaussian
-from .columns import Columns, ColumnsDistribution
+from .columns import Columns, ColumnsDistribution, SelfMasking
 from .counts import NegativeBinomial, Poisson
 from .discretised_logistic import DiscretisedLogistic
 from .gaussian import Gaussian
@@ -39,6 +39,7 @@ __all__ = [
     "Parts",
     "PartsDistribution",
     "Poisson",
+    "SelfMasking",
     "StudentT",
     "VonMises",
 ]

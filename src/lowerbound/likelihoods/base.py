@@ -104,6 +104,13 @@ class Likelihood(Family, ABC):
         """Return a draw from ``p`` in which nothing is missing."""
         return p.sample()
 
+    def given_gaps(self, p: Distribution, gone: Tensor) -> Distribution:
+        """Return ``p`` given which elements (B, *event) were found missing, for what stands in their places.
+
+        It is p itself, unless that is a part of its density.
+        """
+        return p
+
     def refuse(self, x: Tensor, outside: Tensor, support: str, remedy: str) -> None:
         """Raise SupportError, with an example value, if any element is marked as ``outside``."""
         if bool(outside.any()):

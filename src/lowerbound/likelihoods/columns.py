@@ -20,12 +20,27 @@ probability of a cell around them, as of a step. So -log p(x) is in the column's
 is a probability: nothing is added to the data, and nothing is left out. Draws stay within the range of the data that
 the map was fitted to; the density reaches further.
 
+Numbers can have heavy tails, the share ``tails`` of them by Cauchy's law around the middle of the column, whatever
+z is: a value far from what z says costs log(1/tails) nats and a few, where a Gaussian's cost grows with the square.
+
 Whether a cell is empty can be modelled too, by a Bernoulli variable m given z: then log p(m | z) is a part of the
-density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else.
+density, and draws have empty cells as often as the data. A cell that is empty counts for nothing else. Or m depends
+on the value itself, which empties its own cell, "self-masking": with the number in standard units t(x),
+
+.. math::
+    p(m = 1 \mid x) = \text{sigmoid}(a + b\, t(x)), \qquad
+    p(m = 1 \mid z) = \int p(x \mid z)\, p(m = 1 \mid x)\, dx
+
+and a logit for each category. The integral has a closed form (``distributions/selection.py``), and what fills an
+empty cell is drawn from p(x | z, m = 1). The map to normal scores would hide that the numbers that are there are the
+lower or upper ones alone, which tells how many are not: so the map of such a column is affine, and its tails are
+Gaussian. Of the sign of b that tells less; "self_masking_high" has b > 0.
 
 Reference:
-    Empty cells given z: not-MIWAE: deep generative modelling with missing not at random data (Ipsen, Mattei and
-    Frellsen, 2021), https://arxiv.org/abs/2006.12871; there m depends on x
+    not-MIWAE: deep generative modelling with missing not at random data (Ipsen, Mattei and Frellsen, 2021),
+    https://arxiv.org/abs/2006.12871, self-masking
+
+    A survey of sampling from contaminated distributions (Tukey, 1960), a few of other origin
 
     A randomised version of the same transform, with noise within ties: Tabular data synthesis with quantile
     transforms, as in Revisiting deep learning models for tabular data (Gorishniy et al., 2021)
@@ -36,13 +51,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from ..distributions import SelectedGaussian, log_tail
 from ..errors import ConfigError, SupportError
 from ..shapes import full_precision, numel
 from .base import Likelihood
@@ -50,13 +68,14 @@ from .base import Likelihood
 _KNOTS = 256
 _FLOOR = 1e-3  # of σ, in normal scores
 _END = 8.0  # normal score at a bound that no value passes
-_FAR = 20.0  # σ
 _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
 _OFTEN, _ROWS = 0.005, 10.0  # share, and number of rows, that make a value one of its own
 _NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
 # Of the rest, of which a median is taken beside the spikes: its normal scores at 1/32, 3/32, ...
 _QUANTILES = [NormalDist().inv_cdf((i + 0.5) / 16) for i in range(16)]
+
+SelfMasking = Literal["self_masking", "self_masking_high", "self_masking_low"]
 
 
 class Columns(Likelihood):
@@ -67,10 +86,13 @@ class Columns(Likelihood):
         parts: What each column is: {"categories": K} for places 0..K-1; or of numbers {"step": s}, {"cell": w} for
             the probability of a width w around the number, or none for a density; "low", a bound below which no value
             lies; "spikes", values with a probability of their own. Of either "missing": true, if some are empty.
-        gaps: Model whether a cell is empty, of the columns of which some are.
+        gaps: Model whether a cell is empty, of the columns of which some are: true, given z; or given the value
+            itself, "self_masking"; "self_masking_high" if numbers are known to be missing rather where they are high,
+            or "self_masking_low".
+        tails: Share of the numbers, in [0, 1), that are Cauchy whatever z is.
 
     Raises:
-        ConfigError: there is not one entry for each column, or one makes no sense.
+        ConfigError: there is not one entry for each column, or one makes no sense, or ``tails`` is no such share.
     """
 
     xs: Tensor
@@ -78,6 +100,11 @@ class Columns(Likelihood):
     at_numbers: Tensor
     at_choices: Tensor
     at_empty: Tensor
+    at_masked: Tensor
+    masked: Tensor
+    masked_places: Tensor
+    wide: Tensor
+    beneath: Tensor
     steps: Tensor
     cells: Tensor
     ends: Tensor
@@ -91,7 +118,11 @@ class Columns(Likelihood):
     scores_missing = True
 
     def __init__(
-        self, event_shape: int | Sequence[int], parts: Sequence[Mapping[str, Any]], gaps: bool = True
+        self,
+        event_shape: int | Sequence[int],
+        parts: Sequence[Mapping[str, Any]],
+        gaps: bool | SelfMasking = True,
+        tails: float = 0.0,
     ) -> None:
         super().__init__(event_shape)
         if len(parts) != numel(self.event_shape):
@@ -99,7 +130,13 @@ class Columns(Likelihood):
                 f"Columns needs one entry per column of x {self.event_shape}; got {len(parts)} of them"
             )
         self.parts = [dict(part) for part in parts]
+        if not (isinstance(gaps, bool) or gaps in get_args(SelfMasking)):
+            words = ", ".join(map(repr, get_args(SelfMasking)))
+            raise ConfigError(f"gaps of Columns are true, false, {words}; got {gaps!r}")
+        if not 0 <= tails < 1:
+            raise ConfigError(f"tails of Columns are a share in [0, 1); got {tails!r}")
         self.gaps = gaps
+        self.tails = tails
         for i, column in enumerate(self.parts):
             _check(i, column)
         self.numbers = [i for i, column in enumerate(self.parts) if not column.get("categories")]
@@ -111,6 +148,10 @@ class Columns(Likelihood):
         self.sizes += [len(spikes[row]) + 1 for row in spiked]
         owners = [*self.choices, *(self.numbers[row] for row in spiked)]
         empty = [i for i, part in enumerate(self.parts) if gaps and part.get("missing")]
+        own = set() if isinstance(gaps, bool) else set(empty)
+        empty = [] if own else empty
+        masked = [row for row, i in enumerate(self.numbers) if i in own]
+        self.masked_choices = [group for group, i in enumerate(self.choices) if i in own]
         self.input_shape = (2 * len(self.numbers) + sum(self.sizes) + len(empty),)
         of_numbers = [self.parts[i] for i in self.numbers]
         steps = [float(column.get("step") or 0) for column in of_numbers]
@@ -122,6 +163,23 @@ class Columns(Likelihood):
         keep("at_numbers", self.numbers, torch.long)
         keep("at_choices", self.choices, torch.long)
         keep("at_empty", empty, torch.long)
+        in_turn = [self.numbers[row] for row in masked] + [
+            self.choices[group] for group in self.masked_choices
+        ]
+        keep("at_masked", in_turn, torch.long)
+        keep("masked", masked, torch.long)
+        keep("wide", [0.0 if i in own else tails for i in self.numbers], torch.float64)
+        if own:
+            self.mask_offset = nn.Parameter(torch.full((len(masked),), -1 / _FASTER))
+            self.mask_slope = nn.Parameter(torch.zeros(len(masked)))
+            every = sum(self.sizes[group] for group in self.masked_choices)
+            self.mask_logits = nn.Parameter(torch.full((every,), -1 / _FASTER))
+        # Which of the numbers with spikes is which of the masked ones.
+        self.masked_spikes = [(a, masked.index(row)) for a, row in enumerate(spiked) if row in masked]
+        groups = torch.arange(sum(self.sizes)).split(self.sizes) if self.sizes else []
+        keep(
+            "masked_places", [k for group in self.masked_choices for k in groups[group].tolist()], torch.long
+        )
         keep("steps", steps, torch.float64)
         keep("cells", cells, torch.float64)
         keep("starts", [sum(self.sizes[:group]) for group in range(len(self.sizes))], torch.long)
@@ -135,6 +193,8 @@ class Columns(Likelihood):
         line = torch.linspace(-_END, _END, _KNOTS).expand(len(self.numbers), _KNOTS)
         self.register_buffer("xs", line.clone())
         self.register_buffer("us", line.clone())
+        # Cauchy's distribution function where no value lies below.
+        self.register_buffer("beneath", torch.zeros(len(self.numbers)), persistent=tails > 0)
         self.register_buffer("ends", torch.tensor([-math.inf, math.inf]).repeat(len(self.numbers), 1))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Columns:
@@ -158,8 +218,8 @@ class Columns(Likelihood):
             torch.atleast_2d(exact).flatten(0, -2).T.contiguous(),
             self.cells.double()[:, None] / 2,
         )
-        low, slope = self._map(flat - half)
-        high, _ = self._map(flat + half)
+        both, slope = self._map(torch.cat([flat - half, flat + half], 1))
+        low, high, slope = both[:, : flat.shape[1]], both[:, flat.shape[1] :], slope[:, : flat.shape[1]]
         high = torch.where(half > 0, high, low)
         log_width = torch.where(half > 0, (high - low).clamp(min=1e-30), slope).log()
         return tuple(part.T.reshape(x.shape).to(x.dtype) for part in (low, high, log_width))  # pyright: ignore[reportReturnType]
@@ -172,19 +232,25 @@ class Columns(Likelihood):
     def _map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return g and its slope at numbers (Dn, N)."""
         xs, us = self.xs.double(), self.us.double()
-        at = torch.searchsorted(xs, x).clamp(1, _KNOTS - 1)
-        x0, x1, u0, u1 = (t.gather(1, i) for t in (xs, us) for i in (at - 1, at))
-        slope = (u1 - u0) / (x1 - x0)
+        at = torch.searchsorted(xs[:, 1:-1].contiguous(), x)
+        x0, u0, slope = (t.gather(1, at) for t in (xs, us, us.diff() / xs.diff()))
         return u0 + (x - x0) * slope, slope
 
-    def number(self, u: Tensor) -> Tensor:
-        """Return the numbers (..., Dn) of normal scores, rounded to their steps, within the range of the data."""
+    def number(self, u: Tensor, whole: bool = True) -> Tensor:
+        """Return the numbers (..., Dn) of normal scores, within the range of the data.
+
+        Args:
+            u: The scores.
+            whole: Round them to their steps.
+        """
         flat = torch.atleast_2d(u).flatten(0, -2).T.contiguous()
-        at = torch.searchsorted(self.us, flat).clamp(1, _KNOTS - 1)
-        x0, x1, u0, u1 = (t.gather(1, i) for t in (self.xs, self.us) for i in (at - 1, at))
-        rise = u1 - u0
-        x = torch.where(rise > 0, x0 + (flat - u0) / torch.where(rise > 0, rise, 1.0) * (x1 - x0), x0)
-        x = self._on_grid(x.T.reshape(u.shape).double())
+        at = torch.searchsorted(self.us[:, 1:-1].contiguous(), flat)
+        rise = self.us.diff()
+        slope = torch.where(rise > 0, self.xs.diff() / torch.where(rise > 0, rise, 1.0), 0.0)
+        x0, u0, slope = (t.gather(1, at) for t in (self.xs, self.us, slope))
+        x = x0 + (flat - u0) * slope
+        x = x.T.reshape(u.shape).double()
+        x = self._on_grid(x) if whole else x
         return x.clamp(self.ends[:, 0], self.ends[:, 1]).to(u.dtype)
 
     def places(self, x: Tensor) -> Tensor:
@@ -247,11 +313,25 @@ class Columns(Likelihood):
         places = self.places(u)
         alone = torch.zeros_like(u, dtype=torch.bool)
         alone[:, self.at_numbers[self.spiked]] = places[:, len(self.choices) :] < self.rest
+        affine = set(self.masked.tolist())
         for row, i in enumerate(self.numbers):
             values = u[~alone[:, i], i] if bool((~alone[:, i]).any()) else u[:, i]
-            xs, us = _knots(values.double(), self.parts[i])
-            self.xs[row], self.us[row] = xs.to(self.xs), us.to(self.us)
-            self.ends[row] = torch.stack(torch.aminmax(u[:, i])).to(self.ends)
+            if row in affine:
+                # Those that are not there may lie beyond those that are.
+                line = torch.linspace(-_END, _END, _KNOTS, dtype=torch.float64)
+                xs, us = (
+                    values.double().mean() + values.double().std(correction=0).clamp(min=1e-12) * line,
+                    line,
+                )
+                low = self.parts[i].get("low")
+                ends = torch.tensor([-math.inf if low is None else low, math.inf])
+            else:
+                (xs, us), ends = _knots(values.double(), self.parts[i]), torch.stack(torch.aminmax(u[:, i]))
+            self.xs[row], self.us[row], self.ends[row] = xs.to(self.xs), us.to(self.us), ends.to(self.ends)
+        lows = [self.parts[i].get("low") for i in self.numbers]
+        lows = torch.tensor([-math.inf if low is None else low for low in lows], dtype=torch.float64)
+        bound, _ = self._map((lows.to(self.cells.device) - self.cells / 2).unsqueeze(1))
+        self.beneath = (bound.squeeze(1).nan_to_num(neginf=-math.inf).atan() / math.pi + 0.5).to(self.beneath)
         logits = [
             ((place.bincount(minlength=n) + 0.5) / (len(u) + 0.5 * n)).log()
             for place, n in zip(places.T, self.sizes, strict=True)
@@ -259,6 +339,62 @@ class Columns(Likelihood):
         # How often cells are empty the sample does not say, in which they have been filled.
         rare = u.new_full((len(self.at_empty),), -2.0)
         return torch.cat([u.new_zeros(2 * len(self.numbers)), *(part.to(u) for part in logits), rare])
+
+    # ------------------------------------------------------------------ values that empty their own cells
+    @property
+    def slope(self) -> Tensor:
+        """b of each masked number, (M,)."""
+        sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(self.gaps))
+        raw = _FASTER * self.mask_slope
+        return raw if sign is None else sign * nn.functional.softplus(raw + _ONE)
+
+    @property
+    def offset(self) -> Tensor:
+        """a of each masked number, (M,)."""
+        return _FASTER * self.mask_offset
+
+    @torch.no_grad()
+    def begin_at_masking(self, offset: Tensor, slope: Tensor) -> None:
+        """Let ``offset`` and ``slope`` be these, (M,), of the sign that they have."""
+        if self.gaps != "self_masking":
+            # Softplus backwards.
+            slope = slope.abs() + torch.log(-torch.expm1(-slope.abs())) - _ONE
+        self.mask_offset.copy_(offset / _FASTER)
+        self.mask_slope.copy_(slope / _FASTER)
+
+    def standard(self, x: Tensor) -> Tensor:
+        """Return masked numbers (..., M) in standard units."""
+        xs, us = self.xs.double()[self.masked], self.us.double()[self.masked]
+        t = us[:, 0] + (x.double() - xs[:, 0]) * (us[:, -1] - us[:, 0]) / (xs[:, -1] - xs[:, 0])
+        return t.to(x.dtype)
+
+    def logit_of(self, x: Tensor) -> Tensor:
+        """Return the logits of being empty of masked columns of x (..., D), (..., E), numbers before categories."""
+        columns = x[..., self.at_masked]
+        numbers, choices = columns.tensor_split([len(self.masked)], -1)
+        logits = [self.offset + self.slope * self.standard(numbers)]
+        sizes = [self.sizes[group] for group in self.masked_choices]
+        for place, table in zip(
+            choices.long().unbind(-1), (_FASTER * self.mask_logits).split(sizes), strict=True
+        ):
+            logits.append(table[place].unsqueeze(-1))
+        return torch.cat(logits, -1)
+
+    def logit_of_places(self) -> Tensor:
+        """Return the logits of being empty of all categories and spikes, (P,), infinite where not modelled."""
+        logits = self.mask_offset.new_full((sum(self.sizes),), math.inf)
+        logits = logits.index_copy(0, self.masked_places, _FASTER * self.mask_logits)
+        for a, m in self.masked_spikes:
+            many, first = int(self.rest[a]), int(self.starts[len(self.choices) + a])
+            values = self.spikes[a, :many].to(logits).unsqueeze(-1).expand(-1, len(self.masked))
+            of_spikes = self.offset[m] + self.slope[m] * self.standard(values)[:, m]
+            logits = logits.index_copy(0, torch.arange(first, first + many, device=logits.device), of_spikes)
+        return logits
+
+    def given_gaps(self, p: Distribution, gone: Tensor) -> Distribution:
+        """Return ``p`` for draws and means in the places of cells (B, D) that were found empty."""
+        assert isinstance(p, ColumnsDistribution)
+        return p.found_empty(gone)
 
     def chosen(self, chances: Tensor) -> Tensor:
         """Return the most probable categories, (..., Dc), of probabilities or logits (..., sum of sizes)."""
@@ -288,6 +424,10 @@ class ColumnsDistribution(Distribution):
         family: Whose maps and columns they are.
         h: Means and log-scales of the numbers' normal scores, and logits, (..., P).
         scored: 1 where an element is scored, else 0, (B, D); None if all are.
+
+    Attributes:
+        chances: The logarithms of the probabilities of all categories and spikes, where cells were found empty given
+            that they are, (..., sum of sizes).
     """
 
     arg_constraints = {}  # noqa: RUF012  # pyright: ignore[reportAssignmentType]
@@ -302,7 +442,25 @@ class ColumnsDistribution(Distribution):
         # The logarithms of the probabilities of all categories and spikes, a group after the other.
         groups = [group.log_softmax(-1) for group in logits.split(family.sizes, -1)] if family.sizes else []
         self.logits = torch.cat(groups, -1) if groups else logits
+        self.centre, self.chances = self.mean_score, self.logits
+        self.gone: Tensor | None = None
         super().__init__(h.shape[:-1], torch.Size(family.event_shape), validate_args=False)
+
+    def found_empty(self, gone: Tensor) -> ColumnsDistribution:
+        """Return the same where cells (B, D) were found empty.
+
+        Draws and means are those of what such a cell holds, and a value in its place has the density of the value and
+        of the cell's being empty.
+        """
+        family, own = self.family, copy(self)
+        own.gone = gone
+        if len(family.at_masked):
+            own.centre = own._with_masked(self.centre, self._selected.mean)
+            if family.sizes:
+                of_place = family.of_feature[len(family.numbers) :]
+                joint = self.logits + torch.where(gone[..., of_place], self._empty_places, 0.0)
+                own.chances = torch.cat([g.log_softmax(-1) for g in joint.split(family.sizes, -1)], -1)
+        return own
 
     def restricted(self, scored: Tensor) -> ColumnsDistribution:
         """Return the same with the log-density of the scored columns only."""
@@ -314,16 +472,63 @@ class ColumnsDistribution(Distribution):
         Of an empty cell (NaN) that of being empty, or 0 where that is not modelled.
         """
         family, gone = self.family, x.isnan()
-        each = self._of_values(torch.where(gone, family.inside, x))
-        each = torch.where(gone, 0.0, each)
-        if not len(family.at_empty):
+        x = torch.where(gone, family.inside, x)
+        each = torch.where(gone, 0.0, self._of_values(x))
+        sign = gone if self.gone is None else gone | self.gone
+        if len(at := family.at_masked):
+            logit = family.logit_of(x)
+            told = nn.functional.logsigmoid(torch.where(sign[..., at], logit, -logit))
+            told = torch.where(gone[..., at], self.log_empty, told)
+        elif len(at := family.at_empty):
+            told = nn.functional.logsigmoid(torch.where(sign[..., at], self.empty, -self.empty))
+        else:
             return each
-        told = torch.where(gone[..., family.at_empty], self.empty, -self.empty)
-        return each.index_add(-1, family.at_empty, torch.nn.functional.logsigmoid(told).to(each.dtype))
+        return each.index_add(-1, at, told.to(each.dtype))
+
+    @cached_property
+    def _selected(self) -> SelectedGaussian:
+        """What is missing of the masked numbers that are no spike, (..., M)."""
+        family = self.family
+        mean, scale = (part[..., family.masked] for part in (self.mean_score, self.scale))
+        return SelectedGaussian(mean, scale, family.offset, family.slope)
+
+    @cached_property
+    def _empty_places(self) -> Tensor:
+        """Log-probabilities of being empty given the category or spike, (..., P), 0 where that is not modelled."""
+        family = self.family
+        each = nn.functional.logsigmoid(family.logit_of_places()).expand_as(self.logits)
+        rest = family.starts[len(family.choices) :] + family.rest
+        for a, m in family.masked_spikes:
+            own = self._selected.log_missing[..., m, None]
+            each = each.index_copy(-1, rest[a : a + 1], own.to(each.dtype))
+        return each
+
+    @property
+    def log_empty(self) -> Tensor:
+        """Log-probabilities that the masked columns are empty, numbers and then categories, (..., E)."""
+        family = self.family
+        each = list(self._selected.log_missing.unbind(-1))
+        if family.sizes:
+            groups = (self.logits + self._empty_places).split(family.sizes, -1)
+            for a, m in family.masked_spikes:
+                each[m] = groups[len(family.choices) + a].logsumexp(-1)
+            each += [groups[group].logsumexp(-1) for group in family.masked_choices]
+        return torch.stack(each, -1)
+
+    def _with_masked(self, u: Tensor, other: Tensor) -> Tensor:
+        """Return scores (..., Dn) with others (..., M) where a number is known to be gone."""
+        family = self.family
+        gone = self.gone[..., family.at_numbers[family.masked]]  # pyright: ignore[reportOptionalSubscript]
+        return u.index_copy(-1, family.masked, torch.where(gone, other, u[..., family.masked]))
 
     def _of_values(self, x: Tensor) -> Tensor:
         family = self.family
-        of_numbers = _log_interval(*family.score(x[..., family.at_numbers]), self.mean_score, self.scale)
+        score = family.score(x[..., family.at_numbers])
+        of_numbers = _log_interval(*score, self.mean_score, self.scale)
+        if family.tails:
+            share = family.wide.to(of_numbers.dtype)
+            wide = _log_wide(*score).to(of_numbers.dtype) - torch.log1p(-family.beneath.to(share))
+            of_numbers = torch.logaddexp(torch.log1p(-share) + of_numbers, share.log() + wide)
         place = family.places(x)
         shape = torch.broadcast_shapes(self.logits.shape[:-1], place.shape[:-1])
         logits = self.logits.expand(*shape, -1)
@@ -351,26 +556,33 @@ class ColumnsDistribution(Distribution):
         each = self.per_column(value)
         return (each if self.scored is None else torch.where(self.scored > 0, each, 0.0)).sum(-1)
 
+    @torch.no_grad()
     def sample(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         """Draw every column, with cells empty (NaN) as often as the model has it."""
         x = self.values(sample_shape)
-        if len(self.family.at_empty):
-            gone = (
-                torch.rand(*x.shape[:-1], len(self.family.at_empty), device=x.device) < self.empty.sigmoid()
-            )
-            x[..., self.family.at_empty] = torch.where(gone, torch.nan, x[..., self.family.at_empty])
+        family = self.family
+        if len(at := family.at_masked if len(family.at_masked) else family.at_empty):
+            logit = family.logit_of(x) if len(family.at_masked) else self.empty
+            gone = torch.rand(*x.shape[:-1], len(at), device=x.device) < logit.sigmoid()
+            x[..., at] = torch.where(gone, torch.nan, x[..., at])
         return x
 
+    @torch.no_grad()
     def values(self, sample_shape: torch.Size | Sequence[int] = ()) -> Tensor:
         """Draw every column, none of them empty."""
         lead = torch.Size(sample_shape)
         u = self.mean_score + self.scale * torch.randn(
             *lead, *self.mean_score.shape, device=self.h.device, dtype=self.h.dtype
         )
+        if self.gone is not None and len(self.family.masked):
+            u = self._with_masked(u, self._selected.sample(lead))
+        if self.family.tails:
+            wide = _cauchy(torch.rand_like(u), self.family.beneath.to(u))
+            u = torch.where(torch.rand_like(u) < self.family.wide.to(u.dtype), wide, u)
         # The largest of logits with Gumbel noise is a draw from their softmax.
         noisy = (
-            self.logits
-            - torch.empty(*lead, *self.logits.shape, device=u.device, dtype=u.dtype).exponential_().log_()
+            self.chances
+            - torch.empty(*lead, *self.chances.shape, device=u.device, dtype=u.dtype).exponential_().log_()
         )
         places = (
             [group.argmax(-1) for group in noisy.split(self.family.sizes, -1)] if self.family.sizes else []
@@ -379,22 +591,25 @@ class ColumnsDistribution(Distribution):
 
     @property
     def median(self) -> Tensor:
-        """Medians of the numbers, and the most probable categories."""
+        """Medians of the numbers, but for ``tails``, and the most probable categories.
+
+        Of numbers that are known to be gone, of which the law is not symmetric, means.
+        """
         family = self.family
-        x = family.number(self.mean_score)
+        x = family.number(self.centre)
         if len(family.spiked):
             # Half of the probability of the spikes, and of as many quantiles of the rest, lies up to it.
             line = torch.tensor(_QUANTILES, dtype=x.dtype, device=x.device)
             line = line.reshape(-1, *[1] * self.mean_score.ndim)
-            rest = family.number(self.mean_score + self.scale * line)[..., family.spiked].movedim(0, -1)
+            rest = family.number(self.centre + self.scale * line)[..., family.spiked].movedim(0, -1)
             values = torch.cat([family.spikes.to(x).expand(*rest.shape[:-1], -1), rest], -1)
-            of_rest = self._of_rest(self.logits).exp().unsqueeze(-1) / len(_QUANTILES)
+            of_rest = self._of_rest(self.chances).exp().unsqueeze(-1) / len(_QUANTILES)
             chances = torch.cat([self._of_spikes(), of_rest.expand_as(rest)], -1)
             order = values.argsort(-1)
             up_to = chances.gather(-1, order).cumsum(-1)
             middle = (up_to < 0.5).sum(-1, keepdim=True).clamp(max=values.shape[-1] - 1)
             x[..., family.spiked] = values.gather(-1, order).gather(-1, middle).squeeze(-1)
-        return self._joined(x, family.chosen(self.logits))
+        return self._joined(x, family.chosen(self.chances))
 
     @property
     def mean(self) -> Tensor:
@@ -402,19 +617,25 @@ class ColumnsDistribution(Distribution):
         family = self.family
         nodes, weights = (torch.as_tensor(t, dtype=self.h.dtype, device=self.h.device) for t in _HERMITE)
         lines = nodes.reshape(-1, *[1] * self.mean_score.ndim)
-        x = family.number(self.mean_score + self.scale * lines)
+        x = family.number(self.mean_score + self.scale * lines, whole=False)
         x = (x * (weights / weights.sum()).reshape(lines.shape)).sum(0)
+        if self.gone is not None and len(family.masked):
+            x = self._with_masked(x, family.number(self.centre, whole=False)[..., family.masked])
+        if family.tails:
+            line = (torch.arange(64, dtype=x.dtype, device=x.device).unsqueeze(-1) + 0.5) / 64
+            far = family.number(_cauchy(line, family.beneath.to(x))).mean(0)
+            x = torch.lerp(x, far.expand_as(x), family.wide.to(x.dtype))
         if len(family.spiked):
             spikes = family.spikes.to(x).nan_to_num(posinf=0.0)
-            rest = self._of_rest(self.logits).exp() * x[..., family.spiked]
+            rest = self._of_rest(self.chances).exp() * x[..., family.spiked]
             x[..., family.spiked] = rest + (self._of_spikes() * spikes).sum(-1)
-        return self._joined(x, family.chosen(self.logits))
+        return self._joined(x, family.chosen(self.chances))
 
     def _of_spikes(self) -> Tensor:
         """Return the probabilities of the spikes, (..., A, most spikes), 0 where there are fewer."""
         family = self.family
         wide = family.spikes.shape[-1]
-        groups = self.logits.split(family.sizes, -1)[len(family.choices) :]
+        groups = self.chances.split(family.sizes, -1)[len(family.choices) :]
         pad = torch.nn.functional.pad
         return torch.stack(
             [pad(group[..., :-1].exp(), (0, wide + 1 - group.shape[-1])) for group in groups], -2
@@ -444,11 +665,15 @@ def _stacked(places: Sequence[Tensor], like: Tensor) -> Tensor:
 def _hermite() -> tuple[Any, Any]:
     import numpy as np
 
-    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(8)
     return nodes, weights
 
 
 _HERMITE = _hermite()
+_ONE = math.log(math.e - 1)  # of which softplus is 1
+_FASTER = (
+    8.0  # than weights the numbers learn that say when a column's cells are empty, of which all rows tell
+)
 
 
 def _log_interval(low: Tensor, high: Tensor, log_width: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -470,17 +695,22 @@ def _log_interval(low: Tensor, high: Tensor, log_width: Tensor, mean: Tensor, sc
     # In the tail where Φ is not near 1, and so far inside that no gradient is 0 / 0.
     wide = torch.where(narrow, 1.0, width)
     far = middle.abs() + wide / 2
-    top, bottom = _log_tail(far - wide), _log_tail(far)
+    top, bottom = log_tail(far - wide), log_tail(far)
     of_wide = top + torch.log(-torch.expm1((bottom - top).clamp(max=-1e-6)))
     return torch.where(narrow, of_narrow, of_wide)
 
 
-def _log_tail(t: Tensor) -> Tensor:
-    """Return log Φ(-t), far out by its asymptote: there the gradient of torch's own overflows."""
-    near = torch.special.log_ndtr(-t.clamp(max=_FAR))
-    far = t.clamp(min=_FAR)
-    beyond = -0.5 * far.square() - far.log() - 0.5 * math.log(2 * math.pi) - far.pow(-2)
-    return torch.where(t < _FAR, near, beyond)
+def _log_wide(low: Tensor, high: Tensor, log_width: Tensor) -> Tensor:
+    """Return the same as ``_log_interval`` of Cauchy's law around 0."""
+    product = 1 + low * high
+    # Of a difference of angles the tangent, which keeps the digits that the angles lose.
+    between = torch.atan2(torch.where(high > low, log_width.exp(), 0.0), product).clamp(min=1e-30).log()
+    return torch.where(high > low, between, log_width - product.log()) - math.log(math.pi)
+
+
+def _cauchy(p: Tensor, beneath: Tensor) -> Tensor:
+    """Return the quantiles of Cauchy's law without its lowest part."""
+    return torch.tan(math.pi * (beneath + (1 - beneath) * p - 0.5))
 
 
 def _check(i: int, column: Mapping[str, Any]) -> None:

@@ -172,6 +172,12 @@ class Parts(Likelihood):
         assert isinstance(p, PartsDistribution)
         return self.joined([family.values(own) for family, own in zip(self._each, p.each, strict=True)])
 
+    def given_gaps(self, p: Distribution, gone: Tensor) -> Distribution:
+        """Return ``p`` given which elements (B, D) were found missing."""
+        assert isinstance(p, PartsDistribution)
+        each = zip(self._each, p.each, self.split(gone), strict=True)
+        return PartsDistribution(self, [family.given_gaps(own, there) for family, own, there in each])
+
     def point(self, p: Distribution) -> Tensor:
         """Return what stands for each part: its mean, or its most probable class."""
         assert isinstance(p, PartsDistribution)
