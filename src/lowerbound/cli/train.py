@@ -387,7 +387,7 @@ def _free_folder(source: str, overwrite: bool) -> Path:
     return folder
 
 
-def _foretold(model: VAE, data: Data, objective: Objective) -> str | None:
+def _foretold(model: VAE, data: Data, objective: Objective | None) -> str | None:
     """Return which latent dimensions the chosen noise will hide, or None; one that is fitted finds its own level."""
     from ..evaluation import collapse_forecast
 
