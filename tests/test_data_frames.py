@@ -367,6 +367,8 @@ def test_numbers_at_the_front_do_not_hide_what_comes_later(read, monkeypatch):
     refused(read, "\n".join([*rows, "1", "1,2"]), "line 30002")
     monkeypatch.setattr(texts, "_parse", None)  # the short way does without
     pd.testing.assert_frame_equal(read("\n".join(rows))[0], plain)
+    quoted = ['"a","b"', *rows[1:]]  # as R and Arrow write it
+    pd.testing.assert_frame_equal(read("\n".join(quoted))[0], plain)
 
 
 # -- bounds

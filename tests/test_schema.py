@@ -1,6 +1,7 @@
 """What columns of a table mean, and how their cells become numbers and come back."""
 
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from pandas.testing import assert_frame_equal
 
 import lowerbound as lb
 from lowerbound.data import load, load_like
-from lowerbound.data.facts import look
+from lowerbound.data.facts import PIECE, look
 from lowerbound.data.schema import decide, decode, words
 from lowerbound.data.spec import DataSpec
 from lowerbound.errors import ConfigError, DataError
@@ -225,6 +226,16 @@ def test_cells_that_a_column_cannot_hold_are_refused(rng, change, message):
     spec = load(frame).spec
     with pytest.raises(DataError, match=message):
         load_like(frame.assign(**change), spec)
+
+
+def test_a_wrong_cell_of_a_long_table_is_counted_among_all(rng):
+    """Numbers are gone through piece by piece, and the message is about the table."""
+    frame = pd.DataFrame({"a": rng.normal(size=N), "c": rng.poisson(3, N).astype(float)})
+    spec = load(frame).spec
+    long = pd.concat([frame] * math.ceil(2.5 * PIECE / N), ignore_index=True)
+    long.loc[[PIECE + 3, 2 * PIECE + 1], "c"] = 2.5
+    with pytest.raises(DataError, match=rf"'c' has 2.5 in row {PIECE + 3}, counted from 0, and 2 such cells"):
+        load_like(long, spec)
 
 
 def test_unknown_categories_can_be_taken_as_missing(rng):

@@ -206,7 +206,7 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     if (
         len(head) < LOOK
         or not head.isascii()
-        or b'"' in head
+        or b'"' in head.partition(b"\n")[2]  # names are often in quotation marks, numbers hardly ever
         or b"\0" in head
         or set(like.values()) & {"text"}
     ):
@@ -247,9 +247,8 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     for _, column in frame.select_dtypes("float64").items():
         values = column.to_numpy()
         gaps = np.isnan(values)
-        if np.abs(values).max(initial=0, where=~gaps) >= 2**53 or (
-            gaps.any() and (values[~gaps] % 1 == 0).all()
-        ):
+        largest = max(np.fmax.reduce(values), -np.fmin.reduce(values))
+        if largest >= 2**53 or (gaps.any() and (values[~gaps] % 1 == 0).all()):
             return None
     if (frame.dtypes == np.int64).any() and _zeros_lead(path, look.separator):
         return None

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..errors import ConfigError, DataError, brief, listed, suggest
-from .facts import DAY, MOST_DIGITS, ColumnFacts, numbers, storage_of
+from .facts import DAY, MOST_DIGITS, PIECE, ColumnFacts, numbers, storage_of
 from .spec import ColumnSpec, Storage
 
 if TYPE_CHECKING:
@@ -232,15 +232,26 @@ def encode(table: Sequence[ColumnSpec], frame: DataFrame, name: str, unknown: st
     modelled = [column for column in table if column.is_modelled]
     check_columns(modelled, frame.columns, name)
     x = np.empty((len(frame), len(modelled)), np.float32)
-    wrong: list[str] = []
-    for i, column in enumerate(modelled):
+    cells = [cast("Series", frame[column.name]) for column in modelled]
+    for column in cells:
+        column.attrs = {}  # which would be copied with each piece
+    wrong: dict[int, str] = {}
+
+    def put(i: int, rows: slice) -> None:
         try:
-            x[:, i] = _encoded(column, cast("Series", frame[column.name]), unknown)
+            x[rows, i] = _encoded(modelled[i], cells[i].iloc[rows], unknown)
         except DataError as error:
-            wrong.append(str(error))
+            wrong[i] = str(error)
+
+    by_piece = [i for i, column in enumerate(modelled) if column.is_number and cells[i].dtype.kind in "iuf"]
+    for start in range(0, len(frame), PIECE):
+        for i in by_piece:
+            put(i, slice(start, start + PIECE))
+    for i in wrong.keys() | set(range(len(modelled))).difference(by_piece):
+        put(i, slice(None))  # at once, as are those of which the message has to name the row of all
     if wrong:
         more = f"; and {len(wrong) - 5} more columns" if len(wrong) > 5 else ""
-        raise DataError(f"{name}: {'; '.join(wrong[:5])}{more}")
+        raise DataError(f"{name}: {'; '.join(wrong[i] for i in sorted(wrong)[:5])}{more}")
     return x
 
 
@@ -306,7 +317,8 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
             )
         return np.full(len(cells), math.nan)
     v = numbers(cells, column.stored)
-    if column.step is not None:
+    whole = stored == "integer" and column.step == 1 and column.offset % 1 == 0
+    if column.step is not None and not whole:
         place = 1 / DAY if column.stored == "date" else 10.0 ** -(column.digits or 0)  # of what is written
         slack = 1e-3 * min(place, column.step) + 4 * np.finfo(float).eps * np.abs(v)
         off = np.abs(v - column.on_grid(v)) > slack
