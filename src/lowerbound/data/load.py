@@ -111,7 +111,8 @@ def load(
     - "mnist" and "digits" are binarised dynamically; nothing else is binarised unless asked for.
     - Zeros and ones only, from a file or from memory, are binary.
     - Images of bytes (or of integers 0..255) are dequantised to (v + u)/256, or with `dequantize=False` scaled to
-      v/255; images of floats in [0, 1] are taken as they are. All these are "unit".
+      v/255; those of uint16 likewise, by 65536 and 65535. Images of floats in [0, 1] are taken as they are. All these
+      are "unit".
     - The columns of a table are what their cells say: numbers, whole numbers, categories, dates, ...; see
       `lowerbound.data.schema` and, to change it, `schema`. Empty cells are missing values, NaN in x.
     - Whole numbers in a sparse matrix or an AnnData, none of them negative, are counts.

@@ -237,7 +237,7 @@ def interpret(
                 return Meaning("unit", Reading("dequantise", white), levels=int(white) + 1, white=white)
             return Meaning("unit", Reading("scale", white), white=white)
         case "unit":
-            _require(white is not None, "unit", "floats in [0, 1] or bytes 0..255", facts)
+            _require(white is not None, "unit", "floats in [0, 1], bytes 0..255 or uint16 of images", facts)
             return Meaning("unit", Reading("floats"), white=1.0)
         case "mixed":
             return Meaning("mixed", Reading("floats"))
@@ -308,6 +308,8 @@ def _white(source: Source, facts: Facts, kind: Kind) -> float | None:
         return None
     if facts.stored_as.kind == "f" or facts.binary:
         return 1 if facts.high <= 1 else None
+    if kind == "image" and facts.stored_as == np.uint16 and facts.high > 255:
+        return 65535  # as of a picture of 16 bits in a file
     return 255 if facts.high <= 255 and (kind == "image" or facts.stored_as == np.uint8) else None
 
 
