@@ -44,6 +44,7 @@ _EXPONENT = r"([eE][+-]?\d+)?"
 NUMBER = rf"^[+-]?(\d+\.?\d*|\.\d+){_EXPONENT}$"
 DECIMAL_COMMA = rf"^[+-]?(\d+,?\d*|,\d+){_EXPONENT}$"
 GROUPED = r"[+-]?[1-9]\d{{0,2}}[{}]\d{{3}}"  # a number with one mark that may part thousands or decimals
+_MINUS = "\u2212"
 _THOUSANDS = (" ", "\u00a0", "\u202f", "\u2009", "'", "’")
 _CLOCK = r"([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 DATE = rf"^\d{{4}}-\d{{2}}-\d{{2}}{_CLOCK}( ?(Z|[+-]\d{{2}}:?\d{{2}}))?$"
@@ -158,6 +159,10 @@ def read_cells(
                 return _words(cells, name, notes, None, gone=gone)
             notes.of(name, "no cell is filled")
         value = next((v for reader in readers if (v := reader(clean)) is not None), None)
+        if value is None and _any_match(clean, f"^{_MINUS}"):  # as word processors and web pages write it
+            minus = pc.replace_substring_regex(clean, f"^{_MINUS}", "-")
+            value = next((v for reader in readers if (v := reader(minus)) is not None), None)
+            reason += [f"read with {_MINUS!r} as minus"] if value is not None else []
     if value is None and like is not None:
         raise _unlike(clean, name, like, readers)
     if value is None:
