@@ -231,7 +231,9 @@ class ArrayBlocks(Blocks):
 
 
 def read_npz(path: Path, conditions: Sequence[str] = (), main: str | None = None) -> Source:
-    """A .npz file: arrays train, valid and test (labels in train_labels, ...), or one array x or X (labels in y, label or labels).
+    """A .npz file: arrays train, valid and test (labels in train_labels, ...), or one array x or X.
+
+    The labels of a single array are y, Y, label or labels.
 
     A single array may have any name. What is conditioned on lies in arrays of that name: train_NAME, valid_NAME and
     test_NAME, or NAME.
