@@ -346,6 +346,36 @@ def test_a_cell_of_another_type_than_in_training_is_named(read, kind, cell):
     refused(read, f"a\n{rows}\n", "column 'a', row 3", repr(cell), like={"a": kind})
 
 
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1.5", "\u22122.5", "3"], [1.5, -2.5, 3.0]),
+        (["1", "\u22122", "-3"], [1, -2, -3]),
+        (["1,5", "\u22122,5", "3,0"], [1.5, -2.5, 3.0]),
+        (["1,000.5", "\u22122,000.5", "3.5"], [1000.5, -2000.5, 3.5]),
+        (["1e-3", "\u22122e3", "NA"], [1e-3, -2000.0, None]),
+    ],
+)
+def test_a_true_minus_is_one(read, texts, values):
+    frame, notes = read("a;b\n" + "".join(f"{text};w\n" for text in texts))
+    assert cells(frame)["a"] == values
+    assert any("as minus" in note for note in notes)
+    assert frame.attrs["forms"].keys() == {"a", "b"}
+
+
+def test_words_with_a_true_minus_stay_words(read):
+    frame, notes = read("a;b\n\u2212x;1\n\u22122;2\n")
+    assert cells(frame)["a"] == ["\u2212x", "\u22122"]
+    assert not any("as minus" in note for note in notes)
+
+
+@pytest.mark.parametrize("texts", [["31.01.24", "01.02.24"], ["1/31/24", "2/1/24"], ["24-01-31", "24-02-01"]])
+def test_dates_with_years_of_two_digits_are_not_guessed(read, texts):
+    frame, notes = read("a;b\n" + "".join(f"{text};1\n" for text in texts))
+    assert cells(frame)["a"] == texts
+    assert any("like dates" in note and "2024-01-31" in note for note in notes)
+
+
 def test_numbers_at_the_front_do_not_hide_what_comes_later(read, monkeypatch):
     """Files of numbers go to pandas' parser; what that loses sends them the other way."""
     rows = ["a,b", *[f"{i},{i}.5" for i in range(30_000)]]
@@ -367,6 +397,8 @@ def test_numbers_at_the_front_do_not_hide_what_comes_later(read, monkeypatch):
     refused(read, "\n".join([*rows, "1", "1,2"]), "line 30002")
     monkeypatch.setattr(texts, "_parse", None)  # the short way does without
     pd.testing.assert_frame_equal(read("\n".join(rows))[0], plain)
+    quoted = ['"a","b"', *rows[1:]]  # as R and Arrow write it
+    pd.testing.assert_frame_equal(read("\n".join(quoted))[0], plain)
 
 
 # -- bounds

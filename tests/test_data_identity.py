@@ -10,6 +10,7 @@ import torch
 import lowerbound as lb
 from lowerbound.data import load, load_like
 from lowerbound.data.identity import difference, fingerprint, hashes
+from lowerbound.data.partition import _sorted
 from lowerbound.errors import ConfigError, DataError
 
 PARTS = ("train", "valid", "test")
@@ -120,6 +121,13 @@ def test_an_example_stays_in_its_split_whatever_becomes_of_the_others(change):
         others = set.union(*(rows_of(getattr(found, other)) for other in PARTS if other != part))
         assert not rows_of(getattr(data, part)) & others
     assert found.options["split_by"] == data.options["split_by"]
+
+
+def test_examples_of_one_hash_keep_their_order():
+    hash_of = np.random.default_rng(0).integers(0, 200, 1000).astype(np.uint64)
+    order, ordered = _sorted(hash_of)
+    assert order.tolist() == sorted(range(1000), key=lambda row: (hash_of[row], row))
+    assert ordered.tolist() == sorted(hash_of.tolist())
 
 
 def test_a_file_in_another_order_gives_the_same_splits_row_by_row(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from lowerbound.data import images, load, pictures
+from lowerbound.data import images, load, load_like, pictures
 from lowerbound.data.images import natural, part_of
 from lowerbound.data.reading import Reading
 from lowerbound.errors import ConfigError, DataError
@@ -419,6 +419,39 @@ def test_labels_go_by_the_names_of_the_files(tmp_path, numbered, form):
     data, said = told(numbered, **options)
     assert (data.spec.classes, said) == (("even", "odd"), [])
     assert in_order(data)[1].tolist() == [i % 2 for i in levels(data)] == [0, 1] * 6
+
+
+@pytest.mark.parametrize(
+    "front",
+    ["{0.name}/", "./{0.name}/", "{0}/", "{0.name}\\", "data/raw/{0.name}/", "elsewhere/"],
+)
+def test_names_in_a_list_can_have_the_folders_above_in_front(tmp_path, numbered, front):
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"{front.format(numbered)}{i}.png,{i % 2}\n" for i in range(12)))
+    data, _ = told(numbered, labels=path)
+    assert in_order(data)[1].tolist() == [i % 2 for i in levels(data)]
+
+
+def test_folders_in_a_list_tell_pictures_of_one_name_apart(tmp_path):
+    for i in range(12):
+        write(tmp_path / "x" / "ab"[i % 2] / f"{i // 2}.png", grey(20 * i))
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"x/{'ab'[i % 2]}/{i // 2}.png,{'ab'[i % 2]}\n" for i in range(12)))
+    data, _ = told(tmp_path / "x", labels=path)
+    assert in_order(data)[1].tolist() == [level // 20 % 2 for level in levels(data)]
+    path.write_text("x/a/0.png,1\n" + "".join(f"y/{i}.png,1\n" for i in range(11)))
+    with pytest.raises(DataError, match="12 of 12 rows name no picture"):
+        load(tmp_path / "x", labels=path)
+
+
+def test_arrays_of_sixteen_bits_are_the_pictures_of_files(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 2**16, (12, 3, 4), dtype=np.uint16)
+    for i, picture in enumerate(deep):
+        write(tmp_path / f"{i}.png", picture)
+    filed, held = load(tmp_path), load(deep)
+    assert filed.spec.white == held.spec.white == 65535
+    assert filed.spec.levels == held.spec.levels == 2**16
+    assert load_like(deep, filed.spec).spec.values == "unit"
 
 
 def test_a_list_in_the_folder_is_found_by_its_name_and_read_again(numbered):

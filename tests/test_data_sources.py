@@ -500,6 +500,9 @@ def test_npz_with_its_own_split_and_without(tmp_path, rng):
         assert np.array_equal(stored(getattr(data, name)), parts[name])
         assert getattr(data, name).labels.tolist() == list(range(i + 1))
     x = rng.normal(size=(10, 2))
+    for names in (("X", "y"), ("x", "labels"), ("X", "Y"), ("x", "label")):
+        np.savez(tmp_path / "usual.npz", **dict(zip(names, (x, np.arange(10) % 2), strict=True)))
+        assert load(tmp_path / "usual.npz").spec.classes == ("0", "1")
     np.savez(tmp_path / "xy.npz", x=x, y=np.arange(10))
     np.savez_compressed(tmp_path / "one.npz", anything=x)
     assert torch.equal(everything(load(tmp_path / "xy.npz")), everything(load(x)))

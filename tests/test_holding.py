@@ -410,11 +410,18 @@ def test_examples_of_unseen_classes_are_left_out_of_an_evaluation(call):
     known = json.loads(call("evaluate", "run-c.csv", "known.csv", *EVALUATE)[1])
     assert json.loads(out)["n"] == 20
     assert json.loads(out)["nll"] == known["nll"]
+    for command in ("score", "encode"):
+        status, _, err = call(command, "run-c.csv", "new.csv", "--out", "lines.csv", "--overwrite")
+        assert status == 0
+        assert "10 of the 30 examples of new.csv are left out" in err
+        assert pd.read_csv("lines.csv")["row"].tolist() == [i for i in range(30) if i % 3 < 2]
     new[new["cls"] == "new"].to_csv("new.csv", index=False)
-    status, out, err = call("evaluate", "run-c.csv", "new.csv", *EVALUATE)
-    assert (status, out) == (2, "")
-    # What writes a line for each example leaves none out.
-    assert "'new', which was never seen" in call("score", "run-c.csv", "new.csv")[2]
+    for command in (["evaluate", *EVALUATE], ["score"], ["encode"]):
+        status, out, err = call(command[0], "run-c.csv", "new.csv", *command[1:])
+        assert (status, out) == (2, "")
+        assert "'new', which was never seen" in err
+    # What shows one thing beside another leaves none out.
+    assert call("reconstruct", "run-c.csv", "new.csv")[0] == 2
 
 
 def test_a_class_that_only_the_test_split_has_is_left_out_of_its_evaluation(call):

@@ -1,6 +1,8 @@
 """What columns of a table mean, and how their cells become numbers and come back."""
 
 import json
+import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from pandas.testing import assert_frame_equal
 
 import lowerbound as lb
 from lowerbound.data import load, load_like
-from lowerbound.data.facts import look
+from lowerbound.data.facts import PIECE, look
 from lowerbound.data.schema import decide, decode, words
 from lowerbound.data.spec import DataSpec
 from lowerbound.errors import ConfigError, DataError
@@ -227,6 +229,16 @@ def test_cells_that_a_column_cannot_hold_are_refused(rng, change, message):
         load_like(frame.assign(**change), spec)
 
 
+def test_a_wrong_cell_of_a_long_table_is_counted_among_all(rng):
+    """Numbers are gone through piece by piece, and the message is about the table."""
+    frame = pd.DataFrame({"a": rng.normal(size=N), "c": rng.poisson(3, N).astype(float)})
+    spec = load(frame).spec
+    long = pd.concat([frame] * math.ceil(2.5 * PIECE / N), ignore_index=True)
+    long.loc[[PIECE + 3, 2 * PIECE + 1], "c"] = 2.5
+    with pytest.raises(DataError, match=rf"'c' has 2.5 in row {PIECE + 3}, counted from 0, and 2 such cells"):
+        load_like(long, spec)
+
+
 def test_unknown_categories_can_be_taken_as_missing(rng):
     frame = pd.DataFrame({"a": rng.normal(size=N), "w": rng.choice(["x", "y"], N)})
     data = load_like(frame.assign(w="z"), load(frame).spec, unknown="missing")
@@ -313,3 +325,134 @@ def test_shares_of_white_take_bytes(rng):
     assert torch.allclose(floats, levels)
     with pytest.raises(DataError, match=r"in \[0, 1\]"):
         load_like(g[40:].astype(np.float32), data.spec)
+
+
+@pytest.mark.parametrize("mean", [10, 100, 1000, 20_000])
+def test_decimals_in_float32_are_those_of_float64(mean):
+    """1000.84 is 1000.840027 there, which is no other value."""
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(mean, 8, N).round(2)})
+    single = frame.astype("float32")
+    data = load(single)
+    for other in (single, single.astype(float), frame):
+        x = load_like(other, data.spec).all.batch(torch.arange(N))[0]
+        torch.testing.assert_close(
+            x, load_like(single, data.spec).all.batch(torch.arange(N))[0], rtol=1e-6, atol=1e-7 * mean
+        )
+    if data.spec.table[0].step is not None:
+        with pytest.raises(DataError, match=r"in steps of 0\.01"):
+            load_like(frame + 0.003, data.spec)
+
+
+# --- what stands for a gap
+
+
+def sentinels():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "p": rng.normal(1000, 8, N).round(2),
+            "n": rng.integers(0, 20, N),
+            "w": rng.choice(["a", "b"], N),
+            "d": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, N), "D"),
+        }
+    )
+    frame.loc[::20, "p"] = -999
+    frame.loc[1::30, "n"] = -99
+    frame.loc[2::25, "w"] = "unknown"
+    frame.loc[3::40, "d"] = pd.Timestamp("1900-01-01")
+    return frame
+
+
+GONE = [-999, "-99", "unknown", "1900-01-01"]
+FORMS = {
+    "frame": lambda t, p: t,
+    "categories": lambda t, p: t.astype({"w": "category"}),
+    "single": lambda t, p: t.astype({"p": "float32"}),
+    "polars": lambda t, p: pytest.importorskip("polars").from_pandas(t),
+    "csv": lambda t, p: t.to_csv(p / "t.csv", index=False) or p / "t.csv",
+    "euro": lambda t, p: t.to_csv(p / "t.csv", index=False, sep=";", decimal=",") or p / "t.csv",
+    "json": lambda t, p: t.assign(d=t.d.dt.strftime("%F")).to_json(p / "t.json", orient="records") or p / "t.json",
+    "xlsx": lambda t, p: t.to_excel(p / "t.xlsx", index=False) or p / "t.xlsx",
+    "parquet": lambda t, p: t.to_parquet(p / "t.parquet", row_group_size=100) or p / "t.parquet",
+    "feather": lambda t, p: t.to_feather(p / "t.feather") or p / "t.feather",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_said_to_stand_for_a_gap_is_one_in_every_form(tmp_path, form):
+    frame = sentinels()
+    source = FORMS[form](frame, tmp_path)
+    data = load(source, missing=GONE)
+    by_name = {column.name: column for column in data.spec.table}
+    for name in frame:
+        assert by_name[name].missing, name
+        assert by_name[name].gaps == ("-999", "-99", "unknown", "1900-01-01")
+    assert by_name["p"].low > 900
+    assert (by_name["n"].low, by_name["w"].categories) == (0, ("a", "b"))
+    assert by_name["d"].low > 10_000
+    assert not any("far from" in note for note in data.notes)
+    x = data.all.batch(torch.arange(N))[0]
+    assert x.isnan().sum(0).tolist() == [len(frame[k::s]) for k, s in enumerate((20, 30, 25, 40))]
+    # A model that was trained so knows it, of any source.
+    for other in (source, frame.iloc[:21], FORMS["csv"](frame.iloc[:21], tmp_path)):
+        assert load_like(other, data.spec).all.batch(torch.arange(21))[0].isnan().sum() == 5
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_what_stands_for_a_gap_is_one_in_streams_labels_and_conditions(tmp_path, form, stream):
+    source = FORMS[form](pd.concat([sentinels()] * 20), tmp_path)
+    more = {"label_column": "w", "condition": ["label", "n"], "missing": GONE, "stream": stream}
+    data = load(source, **more)
+    assert data.spec.classes == ("a", "b")
+    assert [entry.missing for entry in data.spec.conditions] == [True, True]
+
+
+def test_gaps_are_written_as_they_were(tmp_path):
+    data = load(FORMS["csv"](sentinels(), tmp_path), missing=GONE)
+    assert [column.gap for column in data.spec.table] == ["-999.0", "-99", "unknown", "1900-01-01"]
+
+
+def test_one_column_can_have_gaps_of_its_own(tmp_path):
+    frame = sentinels().assign(p=lambda t: t.p.where(t.p != -999, -99))
+    for source in (frame, FORMS["csv"](frame, tmp_path)):
+        table = load(source, schema=[{"name": "n", "gaps": ["-99"]}]).spec.table
+        assert [column.missing for column in table] == [False, True, False, False]
+
+
+def far(values, dtype=float):
+    notes = load(pd.DataFrame({"a": np.array(values, dtype), "b": np.sin(np.arange(len(values)))})).notes
+    return next((note for note in notes if "far from" in note), None)
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ([-999] * 12, "column 'a' has -999 in 12 rows, far from all its other values"),
+        ([-999] * 12, r"missing=\[-999\]"),
+        ([9999], "9999 in 1 row,"),
+        ([-1e5, -1e5], "-100000 in 2 rows"),
+        ([-999, -999, -998, -998, 99999], r"missing=\[-999, -998, 99999\]"),
+        ([1e20] * 3, r"missing=\[1e\+20\]"),
+    ],
+)
+def test_numbers_that_may_stand_for_gaps_are_said(odd, said):
+    values = [*np.random.default_rng(0).normal(20, 5, 300).round(1), *odd]
+    assert re.search(said, far(values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).lognormal(0, 2, 500),
+        np.random.default_rng(0).standard_cauchy(500),
+        np.random.default_rng(0).poisson(3, 500),
+        [0, 0, 0, 1, 1, 5, 90] * 30,
+        [1, 2] * 100,
+        [-1, 0, 1] * 100,
+        np.arange(300) % 999 + 700,
+        [*np.random.default_rng(0).normal(20, 5, 300), 17000],  # one row is what happens
+    ],
+)
+def test_what_lies_far_out_by_nature_is_not(values):
+    assert far(values) is None

@@ -21,7 +21,9 @@ from .errors import ConfigError, brief, closest, suggest
 
 Options = Mapping[str, Any]
 _RANGE = re.compile(r"(?P<low>[-+.\de]+)\.\.(?P<high>[-+.\de]+)(?::(?P<scale>log|linear))?", re.I)
-_LISTS = tuple(f"data.{name}" for name in ("columns", "condition", "observed", "split", "image_size"))
+_LISTS = tuple(
+    f"data.{name}" for name in ("columns", "missing", "condition", "observed", "split", "image_size")
+)
 
 
 class Mistake(NamedTuple):

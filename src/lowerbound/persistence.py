@@ -27,6 +27,7 @@ from . import __version__
 from .data import Data, DataSpec, Split, load_like
 from .data.dataset import without_unseen
 from .data.files import find, user_path
+from .data.frames import TABLE_SUFFIXES
 from .data.identity import difference, fingerprint
 from .data.images import SUFFIXES
 from .data.load import NAMES, USUAL
@@ -630,6 +631,8 @@ def _options_for(source: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
             keep |= {name: options.get(name) for name in ("crop", "frames", "background")}
         if path.suffix.lower() in (".npy", ".npz"):
             keep["axes"] = options.get("axes")
+        if spec["table"] and path.name.lower().endswith(TABLE_SUFFIXES):
+            keep["missing"] = options.get("missing")
         if spec["columns"] and "label" in (options.get("condition") or ()):
             keep["label_column"] = options.get("label_column")
     return keep

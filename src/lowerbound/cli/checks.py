@@ -32,6 +32,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "observed": ("data.observed",),
     "columns": ("data.columns",),
     "label": ("data.label_column",),
+    "missing": ("data.missing",),
     "image_size": ("data.image_size",),
     "schema": ("data.schema",),
     "root": ("data.root",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -178,6 +179,7 @@ def encode(
     """
     import torch
 
+    task = replace(task, unseen="leave out")
     part, path = task.part, task.path
     codes = [
         task.model.encode(x, c, sample=draw, seed=task.draw_seed(i) if draw else None).flatten(1).cpu()
@@ -234,6 +236,7 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
 
     from ..evaluation import nll, oddest
 
+    task = replace(task, unseen="leave out")
     result = nll(task.model, task.part, samples, seed=task.seed)
     rows = torch.stack([result.per_example, result.ess], 1)
     words: dict[str, Any] = {}

@@ -11,12 +11,13 @@ import typer
 
 from ..display import wrapped
 from ..errors import ConfigError
-from .checks import layer_of_flags
+from .checks import in_flags, layer_of_flags
 from .options import (
     ColumnsOption,
     DropOption,
     ImageSizeOption,
     LabelOption,
+    MissingOption,
     OverwriteOption,
     RootOption,
     SchemaOption,
@@ -33,6 +34,7 @@ def inspect(
     columns: ColumnsOption = None,
     drop: DropOption = None,
     label: LabelOption = None,
+    missing: MissingOption = None,
     image_size: ImageSizeOption = None,
     schema: SchemaOption = None,
     set_: Annotated[
@@ -67,13 +69,14 @@ def inspect(
         raise ConfigError(f"inspect reads data only: --set data.OPTION=VALUE; got {sorted(strange)[0]}")
     check_overrides(choices, "--set")
     flags: dict[str, Any] = {"schema": schema, "root": root, "drop": drop, "label": label}
+    flags["missing"] = missing and words(missing)
     flags |= {"columns": columns and words(columns), "image_size": image_size and picture_size(image_size)}
     options = merge(choices, layer_of_flags(flags)).get("data", {})
     if out is not None:
         check_out(out, overwrite, (".json",))
     data = sources.load(source, **options)
     if as_json:
-        print(json.dumps(data.spec.to_dict() | {"notes": list(data.notes)}, indent=2))
+        print(json.dumps(data.spec.to_dict() | {"notes": [*map(in_flags, data.notes)]}, indent=2))
     else:
         print("\n".join(described(data)))
     if out is not None:
@@ -117,7 +120,7 @@ def described(data: Data) -> list[str]:
     lines += [f"conditioned on {entry}" for entry in spec.conditions or ()]
     if not data.whole:
         lines.append("split: {:,} train, {:,} valid, {:,} test".format(*sizes))
-    return lines + [line for note in data.notes for line in wrapped(f"note: {note}", width)]
+    return lines + [line for note in data.notes for line in wrapped(f"note: {in_flags(note)}", width)]
 
 
 def _what(data: Data) -> str:

@@ -138,6 +138,12 @@ ColumnsOption = Annotated[
     str | None, typer.Option(metavar="A,B,...", help="The columns of a table to use; all if not given.")
 ]
 DropOption = Annotated[str | None, typer.Option(metavar="A,B,...", help="Columns of a table to leave out.")]
+MissingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...", help="What stands for an empty cell in a table, besides NA and the like: -999."
+    ),
+]
 LabelOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column that is the label, and no part of x.")
 ]

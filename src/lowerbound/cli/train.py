@@ -25,6 +25,7 @@ from .options import (
     DropOption,
     ImageSizeOption,
     LabelOption,
+    MissingOption,
     OverwriteOption,
     QuietOption,
     RootOption,
@@ -121,6 +122,7 @@ def train(
     columns: ColumnsOption = None,
     drop: DropOption = None,
     label: LabelOption = None,
+    missing: MissingOption = None,
     image_size: ImageSizeOption = None,
     binarize: Annotated[
         str | None,
@@ -197,7 +199,7 @@ def train(
     begin = functools.partial(_continue, changed_data=changed_data) if resume else _start
     folder, data, model, objective, settings = begin(source, out, choices, overwrite)
     if not quiet:
-        print(in_flags("\n".join([*described(data), f"writing to {folder}"])), file=sys.stderr)
+        print("\n".join([*described(data), f"writing to {folder}"]), file=sys.stderr)
         if warning := _foretold(model, data, objective):
             print(*wrapped(in_flags(f"warning: {warning}")), sep="\n", file=sys.stderr)
     run = fit(
@@ -247,6 +249,7 @@ def layers(given: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         "condition": names[0] if len(names) == 1 else names or None,
         "observed": given["observed"] and mask_rule(given["observed"]),
         "columns": given["columns"] and words(given["columns"]),
+        "missing": given["missing"] and words(given["missing"]),
         "image_size": given["image_size"] and picture_size(given["image_size"]),
     }
     found = [

@@ -231,7 +231,9 @@ class ArrayBlocks(Blocks):
 
 
 def read_npz(path: Path, conditions: Sequence[str] = (), main: str | None = None) -> Source:
-    """A .npz file: arrays train, valid and test (labels in train_labels, ...), or one array x (labels in y).
+    """A .npz file: arrays train, valid and test (labels in train_labels, ...), or one array x or X.
+
+    The labels of a single array are y, Y, label or labels.
 
     A single array may have any name. What is conditioned on lies in arrays of that name: train_NAME, valid_NAME and
     test_NAME, or NAME.
@@ -325,12 +327,13 @@ def _one_part(
     path: Path, names: Sequence[str], main: str | None = None
 ) -> tuple[Sequence[str], Sequence[str]]:
     """The names of the data, which may be given, and of the labels among those of the arrays."""
+    labels = [name for name in ("y", "Y", "label", "labels") if name in names][:1]
     if main is not None and main in names:
-        return (main,), [name for name in ("label", "y") if name in names][:1]
+        return (main,), labels
     if len(names) == 1:
         return names, ()
-    if "x" in names:
-        return ("x",), ("y",) if "y" in names else ()
+    if len(found := [name for name in ("x", "X") if name in names]) == 1:
+        return found, labels
     raise DataError(
         f"{path} holds {listed(names) or 'nothing'}; name the arrays train, valid and test "
         "(labels: train_labels, ...), or x (labels: y)"

@@ -5,7 +5,8 @@ A column has one type for all its cells, and what no type takes whole stays word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -43,6 +44,7 @@ _EXPONENT = r"([eE][+-]?\d+)?"
 NUMBER = rf"^[+-]?(\d+\.?\d*|\.\d+){_EXPONENT}$"
 DECIMAL_COMMA = rf"^[+-]?(\d+,?\d*|,\d+){_EXPONENT}$"
 GROUPED = r"[+-]?[1-9]\d{{0,2}}[{}]\d{{3}}"  # a number with one mark that may part thousands or decimals
+_MINUS = "\u2212"
 _THOUSANDS = (" ", "\u00a0", "\u202f", "\u2009", "'", "’")
 _CLOCK = r"([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 DATE = rf"^\d{{4}}-\d{{2}}-\d{{2}}{_CLOCK}( ?(Z|[+-]\d{{2}}:?\d{{2}}))?$"
@@ -101,6 +103,7 @@ def read_cells(
     decimals: str = "",
     commas: bool = True,
     numbers: bool = True,
+    gaps: Sequence[str] = (),
 ) -> Series:
     """Values of one column: int64, Int64, float64, bool, boolean, datetime64 or objects with None.
 
@@ -112,6 +115,7 @@ def read_cells(
         decimals: Which of "." and "," certainly are decimal signs in this file.
         commas: A single comma in a number can be its decimal sign.
         numbers: Words that look like numbers or true and false are these; else dates alone are seen in words.
+        gaps: What says that a cell is empty, besides the usual words.
 
     Raises:
         DataError: A cell is longer than 131,072 letters, or not of the type that `like` names.
@@ -124,8 +128,14 @@ def read_cells(
             f"column {cut(name)!r}, row {row} (counted from 0): a cell of more than {LONGEST:,} letters "
             f"({cut(cells[row].as_py(), 40)}); remove it, or close a quotation mark left open"
         )
+    gone: dict[str, int] = {}
+    if gaps:
+        cells, gone = _without(cells, gaps)
+        for word, count in gone.items():
+            notes.of(name, f"{word!r} read as missing", count)
+        filled = cells.null_count < len(cells)
     if like == "text":
-        return _words(cells, name, notes, None)
+        return _words(cells, name, notes, None, gone=gone)
     reason: list[str] = []
     form: list[str | None] = []
     known = {
@@ -142,24 +152,31 @@ def read_cells(
     missing: dict[str, int] = {}
     clean = cells
     if value is None:
-        clean, missing = _without_missing(cells)
+        clean, missing = _without(cells, MISSING)
         if clean.null_count == len(clean) and like is None:
             missing_too = {word: count for word, count in missing.items() if word != "?"}
             if missing_too:
-                return _words(cells, name, notes, None)
+                return _words(cells, name, notes, None, gone=gone)
             notes.of(name, "no cell is filled")
         value = next((v for reader in readers if (v := reader(clean)) is not None), None)
+        if value is None and _any_match(clean, f"^{_MINUS}"):  # as word processors and web pages write it
+            minus = pc.replace_substring_regex(clean, f"^{_MINUS}", "-")
+            value = next((v for reader in readers if (v := reader(minus)) is not None), None)
+            reason += [f"read with {_MINUS!r} as minus"] if value is not None else []
     if value is None and like is not None:
         raise _unlike(clean, name, like, readers)
     if value is None:
-        return _words(cells, name, notes, clean if numbers else None, reason[-1] if reason else "")
+        return _words(cells, name, notes, clean if numbers else None, reason[-1] if reason else "", gone)
     for word, count in missing.items():
         notes.of(name, f"{word!r} read as missing", count)
     for said in [what for what in reason if what.startswith("read")]:
         notes.of(name, said)
     if not form and value.dtype.kind == "f":
         form.append(forms.of_numbers(_some(clean)))
-    notes.forms[name] = (form[-1] if form else None, _usual_gap(cells, missing))
+    notes.forms[name] = (
+        form[-1] if form else None,
+        _usual_gap(cells.null_count - sum(gone.values()), missing | gone),
+    )
     if like == "int64" and value.dtype == "float64" and (value.dropna() % 1 == 0).all():
         value = value.astype(
             "Int64" if value.isna().any() else "int64"
@@ -167,13 +184,18 @@ def read_cells(
     return value.astype("float64") if like == "float64" else value
 
 
-def _without_missing(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str, int]]:
-    """Cells without blanks at their ends, null where they say "missing", and how many say it how."""
+def _without(cells: pa.ChunkedArray, words: Sequence[str]) -> tuple[pa.ChunkedArray, dict[str, int]]:
+    """Cells without blanks at their ends, null where they are one of some words, and how many are which.
+
+    A whole number is one however many zeros are written behind its decimal sign.
+    """
     import pyarrow as pa
 
     pc = compute()
     cells = pc.utf8_trim_whitespace(cells)
-    found = pc.is_in(cells, pa.array(MISSING, cells.type))
+    found = pc.is_in(cells, pa.array(words, cells.type))
+    for number in (re.escape(word) for word in words if re.fullmatch(r"[+-]?\d+", word)):
+        found = pc.or_(found, pc.fill_null(pc.match_substring_regex(cells, rf"^{number}[.,]0*$"), False))
     counts = {}
     if pc.any(found).as_py():
         for item in pc.value_counts(cells.filter(found)).to_pylist():
@@ -182,9 +204,9 @@ def _without_missing(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, dict[str,
     return cells, {word: count for word, count in sorted(counts.items()) if word}
 
 
-def _usual_gap(cells: pa.ChunkedArray, missing: Mapping[str, int]) -> str:
-    """How an empty cell is written most often."""
-    counts = {"": cells.null_count, **missing}
+def _usual_gap(empty: int, missing: Mapping[str, int]) -> str:
+    """How an empty cell is written most often: not at all, or by one of some words."""
+    counts = {"": empty, **missing}
     return max(counts, key=lambda word: counts[word])
 
 
@@ -395,7 +417,12 @@ def _marked(
 
 
 def _words(
-    cells: pa.ChunkedArray, name: str, notes: Notes, clean: pa.ChunkedArray | None, reason: str = ""
+    cells: pa.ChunkedArray,
+    name: str,
+    notes: Notes,
+    clean: pa.ChunkedArray | None,
+    reason: str = "",
+    gone: Mapping[str, int] | None = None,
 ) -> Series:
     """Words as they are, None where a cell is empty or "?"; notes say what looks like a mistake."""
     import pandas as pd
@@ -431,7 +458,8 @@ def _words(
         elif clean[0].as_py() is not None and _all_match(clean, _LIKE_DATES):
             told = f"like dates or times ({cut(clean[0].as_py(), 40)!r}), kept as words"
             notes.of(name, f"{told}: write 2024-01-31 12:30, or a number")
-    notes.forms[name] = (None, _usual_gap(cells, {"?": marks}))
+    gone = gone or {}
+    notes.forms[name] = (None, _usual_gap(cells.null_count - sum(gone.values()), {"?": marks, **gone}))
     if pc.any(empty).as_py():
         cells = pc.if_else(empty, pa.scalar(None, cells.type), cells)
     return pd.Series(cells.to_numpy(), dtype=object)

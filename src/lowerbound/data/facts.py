@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,7 +23,11 @@ SAMPLE = 100_000  # rows that tell of repeated values, evenly spread over the ta
 _SAMPLE_VALUES = 2**21
 _DISTINCT = 10_000  # words that are counted
 MOST_DIGITS = 6
+PIECE = 2**15  # rows that are gone through at a time, which stay in the processor's cache
 DAY = 86400.0
+_MOST_FAR = 5  # values on one side that can stand for gaps, and one more
+_FEWEST, _FEW = 3, 10  # values that show where a column lies, beside nines and beside others
+_NINES = re.compile(r"-?9+(\.9*)?")
 
 
 @dataclass
@@ -96,11 +102,13 @@ class ColumnFacts:
             self.low, self.high = min(self.low, float(present.min())), max(self.high, float(present.max()))
             if self.stored == "integer" and max(-self.low, self.high) >= 2**53:
                 self.ends |= {int(end) for end in (column.min(), column.max())}
-            self.integral = self.integral and bool((present == np.floor(present)).all())
+            if self.stored != "integer":
+                self.integral = self.integral and bool((present == np.floor(present)).all())
             if self.digits <= MOST_DIGITS:
                 self._divide(present)
-            steps = np.diff(np.concatenate([[self.last], present]))
-            self.counting = self.counting and bool((steps[np.isfinite(steps)] == 1).all())
+            if self.counting:
+                steps = np.diff(np.concatenate([[self.last], present]))
+                self.counting = bool((steps[np.isfinite(steps)] == 1).all())
             self.last = float(present[-1])
         start = -first % every
         self.sample.append(values[start::every].copy())  # a view would keep all of them
@@ -132,10 +140,43 @@ class ColumnFacts:
         """Different values, in order: of numbers those of the sample."""
         return sorted(self.words) or np.unique(self.numbers_seen()).tolist()
 
+    def far(self) -> dict[float, int]:
+        """Numbers that lie farther from all others than these from each other, and in how many rows of the sample.
+
+        Nines alone, as people write what they do not know, tell it of one row, and of few other values.
+        """
+        seen = self.numbers_seen()
+        starts = np.flatnonzero(np.diff(seen, prepend=-np.inf) > 0)
+        values, counts = seen[starts], np.diff(starts, append=len(seen))
+        for below, above in sorted(itertools.product(range(_MOST_FAR), repeat=2), key=sum)[:0:-1]:
+            end = len(values) - above
+            core = values[below:end]
+            if len(core) < _FEWEST:
+                continue
+            ends = [core[0] - value for value in values[:below]] + [
+                value - core[-1] for value in values[end:]
+            ]
+            if min(ends) > core[-1] - core[0]:
+                places = [*range(below), *range(end, len(values))]
+                nines = [bool(_NINES.fullmatch(f"{values[i]:g}")) for i in places]
+                if all(
+                    (nine or len(core) > _FEW) and (counts[i] > 1 or (nine and abs(values[i]) > 99))
+                    for i, nine in zip(places, nines, strict=True)
+                ):
+                    return {float(values[i]): int(counts[i]) for i in places}
+        return {}
+
     def numbers_seen(self) -> np.ndarray:
         """The sample's numbers that are there, in their order."""
         values = np.concatenate(self.sample) if self.sample else np.empty(0)
         return np.sort(values[~np.isnan(values)])
+
+
+def precision(values: np.ndarray) -> float:
+    """To how much of themselves values are known: those that all come from float32, to its last place."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = np.abs(values - values.astype(np.float32)) <= 1e-9 * np.abs(values)
+    return 1e-7 if np.all(single | np.isnan(values)) else 4 * np.finfo(float).eps
 
 
 def _decimals(values: np.ndarray) -> int:
@@ -145,9 +186,7 @@ def _decimals(values: np.ndarray) -> int:
     """
     # Most columns are told by their first numbers.
     few = _decimals(values[:1000]) if len(values) > 1000 else 0
-    with np.errstate(over="ignore"):
-        single = np.all(np.abs(values - values.astype(np.float32)) <= 1e-9 * np.abs(values))
-    known = 1e-7 if single else 4 * np.finfo(float).eps
+    known = precision(values)
     for places in range(few, MOST_DIGITS + 1):
         scaled = values * 10.0**places
         slack = np.maximum(1e-9, known * np.abs(scaled))
@@ -230,8 +269,11 @@ def look(chunks: Iterable[DataFrame], rows: int, name: str) -> list[ColumnFacts]
             for fact in facts:
                 fact.written = chunk.attrs.get("forms", {}).get(fact.name, (None, ""))
         for fact in facts:
+            column = cast("Series", chunk[fact.name])
+            column.attrs = {}  # which would be copied with each piece
             try:
-                fact.add(cast("Series", chunk[fact.name]), every)
+                for start in range(0, len(column), PIECE):
+                    fact.add(column.iloc[start : start + PIECE], every)
             except DataError as error:
                 raise DataError(f"{name}: {error}") from None
     return facts or []

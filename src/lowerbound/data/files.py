@@ -21,6 +21,7 @@ from .lists import METADATA, is_metadata
 from .memory import MIB, available_memory, cap_of, check_fits
 from .parquet import ParquetBlocks, notes_of, table_of
 from .pictures import PictureForm
+from .schema import as_gaps
 from .shards import ShardBlocks, numbered
 from .source import Source
 from .tables import Reading
@@ -164,6 +165,7 @@ def reading_of(options: Mapping[str, Any], conditions: Sequence[str]) -> Reading
         options["schema"],
         options["unknown"],
         plain=options["values"] is not None,
+        missing=as_gaps(options.get("missing")),
     )
 
 
@@ -181,7 +183,7 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
     form = PictureForm.of(options)
     every = [path for paths in files.parts for path in paths]
     reading = reading_of(options, conditions)
-    table = table_of(every, reading, str(every[0] if len(every) == 1 else every[0].parent))
+    table, odd = table_of(every, reading, str(every[0] if len(every) == 1 else every[0].parent))
     for paths in files.parts:
         part = ParquetBlocks(paths, form, reading, table)
         parts.append(part)
@@ -193,7 +195,7 @@ def _open_parquet(files: Files, options: Mapping[str, Any], conditions: Sequence
         labels or None,
         columns=tuple(parts[0].columns) if table is not None else None,
         table=table,
-        notes=() if table is None else tuple(notes_of(every[0], reading, table)),
+        notes=() if table is None else (*notes_of(every[0], reading, table), *odd),
         white=parts[0].form.white if parts[0].kind == "pictures" else None,
         conditions={name: tuple(entries[name] for _, entries in beside) for name in conditions},
     )

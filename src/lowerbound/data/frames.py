@@ -12,7 +12,7 @@ import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -57,6 +57,7 @@ TABLE_SUFFIXES = (
     *(text + packed for packed in _PACKED for text in _TEXTS),
     *(".feather", ".arrow", ".xlsx", ".parquet"),
 )
+Gaps = Callable[[str], tuple[str, ...]] | None
 _INSTALL = "which is missing: pip install lowerbound[tables]"
 
 
@@ -89,7 +90,11 @@ def read_frame_file(path: Path, like: Mapping[str, str] | None = None) -> tuple[
 
 
 def read_columns(
-    path: Path, like: Mapping[str, str] | None, stream: bool | None, folder: Path | None = None
+    path: Path,
+    like: Mapping[str, str] | None,
+    stream: bool | None,
+    folder: Path | None = None,
+    gaps: Gaps = None,
 ) -> tuple[DataFrame | Spilled, list[str]]:
     """As `read_frame_file`, but the columns of a file of text can stay on disk, in a folder for the time being.
 
@@ -98,6 +103,7 @@ def read_columns(
         like: Types of columns by name.
         stream: Whether they do; None if they are more than a quarter of the memory.
         folder: Where that is.
+        gaps: Gives by its name what says that a cell of a column is empty, besides the usual words.
     """
     for kind in set((like or {}).values()):
         check_like(kind)
@@ -105,7 +111,7 @@ def read_columns(
     try:
         if not path.is_file():
             raise DataError(f"{name} is no file; give the path of a table")
-        frame = _read(path, like or {}, notes, stream, folder)
+        frame = _read(path, like or {}, notes, stream, folder, gaps)
     except LowerboundError as error:
         raise type(error)(str(error) if name in str(error) else f"{name}: {error}") from error
     except ImportError as error:
@@ -146,7 +152,12 @@ def is_table(path: Path) -> bool:
 
 
 def _read(
-    path: Path, like: Mapping[str, str], notes: Notes, stream: bool | None, folder: Path | None
+    path: Path,
+    like: Mapping[str, str],
+    notes: Notes,
+    stream: bool | None,
+    folder: Path | None,
+    gaps: Gaps,
 ) -> DataFrame | Spilled:
     with path.open("rb") as file:
         head = file.read(8)
@@ -170,17 +181,17 @@ def _read(
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         raise DataError("an old Excel workbook (.xls); save it as .xlsx or .csv")
     if head.startswith(b"PK") and _is_workbook(path):
-        return _columns_of(_sheet(path, like, notes), like, notes)
+        return _columns_of(_sheet(path, like, notes), like, notes, gaps)
     if path.suffix.lower() == ".xlsx":
         raise DataError("not an Excel workbook, which is a zip archive with xl/workbook.xml")
     try:
         if stream:
             raise TooLargeError("it is to be streamed")
-        plain = None if is_json or packing(head) else _plain_numbers(path, like, notes)
+        plain = None if is_json or gaps or packing(head) else _plain_numbers(path, like, notes)
         if plain is not None:
             return plain
         data = as_utf8(unpacked(path, head), notes)
-        return _columns_of(_json(data) if is_json else read_text(data, like, notes), like, notes)
+        return _columns_of(_json(data) if is_json else read_text(data, like, notes), like, notes, gaps)
     except TooLargeError as error:
         # Of what is packed nobody knows how large it will be.
         if is_json or folder is None or stream is False or (packing(head) and not stream):
@@ -188,7 +199,7 @@ def _read(
             raise TooLargeError(f"{error}{told}") from error
         notes.say(f"read by way of temporary files in {folder.parent}, where a copy of the examples stays")
         table = read_text(mapped(path, head, folder, notes), like, notes, folder)
-        return _columns_of(table, like, notes, folder)
+        return _columns_of(table, like, notes, gaps, folder)
 
 
 # -- the short way of plain numbers
@@ -206,7 +217,7 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     if (
         len(head) < LOOK
         or not head.isascii()
-        or b'"' in head
+        or b'"' in head.partition(b"\n")[2]  # names are often in quotation marks, numbers hardly ever
         or b"\0" in head
         or set(like.values()) & {"text"}
     ):
@@ -247,9 +258,8 @@ def _plain_numbers(path: Path, like: Mapping[str, str], notes: Notes) -> DataFra
     for _, column in frame.select_dtypes("float64").items():
         values = column.to_numpy()
         gaps = np.isnan(values)
-        if np.abs(values).max(initial=0, where=~gaps) >= 2**53 or (
-            gaps.any() and (values[~gaps] % 1 == 0).all()
-        ):
+        largest = max(np.fmax.reduce(values), -np.fmin.reduce(values))
+        if largest >= 2**53 or (gaps.any() and (values[~gaps] % 1 == 0).all()):
             return None
     if (frame.dtypes == np.int64).any() and _zeros_lead(path, look.separator):
         return None
@@ -311,7 +321,7 @@ def _refuse_twice(names: Iterable[str]) -> None:
 
 
 def _columns_of(
-    table: TextTable, like: Mapping[str, str], notes: Notes, folder: Path | None = None
+    table: TextTable, like: Mapping[str, str], notes: Notes, gaps: Gaps, folder: Path | None = None
 ) -> DataFrame | Spilled:
     """The values of a table of texts, on disk if a folder is given for that."""
     import pandas as pd
@@ -328,9 +338,11 @@ def _columns_of(
     series: Any = {} if folder is None else Spilled(folder)
     wrong = []
     for name, column, number in zip(names, columns, numbers, strict=False):
-        how = {"decimals": table.decimals, "commas": table.commas, "numbers": number}
+        how: Any = {"decimals": table.decimals, "commas": table.commas, "numbers": number}
         try:
-            series[name] = read_cells(column, name, notes, like.get(name), **how)
+            series[name] = read_cells(
+                column, name, notes, like.get(name), **how, gaps=gaps(name) if gaps else ()
+            )
         except DataError as error:
             wrong.append(str(error))
     if wrong:

@@ -48,7 +48,7 @@ def hashes(values: np.ndarray, seed: int = 0) -> np.ndarray:
     found = np.empty(len(values), np.uint64)
     start = mixed(np.array([seed], np.uint64) + _GOLDEN)
     keys = mixed(np.arange(1, width // 2 + 2, dtype=np.uint64) * _GOLDEN + start)
-    step = chunk_length(width)
+    step = chunk_length(width, cached=True)
     for at in range(0, len(values), step):
         part = np.asarray(values[at : at + step]).reshape(-1, width)
         padded = np.zeros((len(part), 2 * len(keys)), np.float32)

@@ -67,12 +67,13 @@ def load_like(
             classes = wanted[name].classes or ()
             came_as = _as_then(entry.classes, classes)
             strange = _unseen(stored, came_as, classes)
-            if strange and unseen == "refuse":
+            numbers = _renumbered(stored, came_as, classes)
+            none = all(bool((n < 0).all() and (s >= 0).all()) for n, s in zip(numbers, stored, strict=True))
+            if strange and (none or unseen == "refuse"):
                 raise DataError(
                     f"condition {name!r} of {own.source} has {listed([*map(repr, strange)])}, which was never "
                     f"seen in training; the classes are {listed(classes)}"
                 )
-            numbers = _renumbered(stored, came_as, classes)
             splits = [
                 replace(split, conditions={**split.conditions, name: new})
                 for split, new in zip(splits, numbers, strict=True)

@@ -15,6 +15,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,12 @@ def match(pairs: Sequence[tuple[str, Any]], paths: Sequence[str], where: str) ->
         for key, places in found.items():
             if len(places) == 1:  # what several files are called names none of them
                 keys.setdefault(key, places[0])
+    # Names can have folders in front that lie above the one that is read.
+    levels = zip(*(name.split("/")[:-1] for name, _ in pairs), strict=False)
+    above = [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
+    starts = ["".join(f"{part}/" for part in above[:count]) for count in range(len(above) + 1)]
+    start = max(starts, key=lambda start: sum(name.removeprefix(start) in keys for name, _ in pairs))
+    pairs = [(name.removeprefix(start), label) for name, label in pairs]
     labels: dict[int, Any] = {}
     lost, twice = [], []
     for name, label in pairs:

@@ -57,6 +57,7 @@ _ONLY = {
     "label_column": (None, _LABELLED),
     "schema": (None, _TABLES),
     "unknown": ("refuse", _TABLES),
+    "missing": (None, _TABLES),
     "axes": (None, _ARRAYS),
     "stream": (None, ("npy", "parquet", "tar", "file")),
     "memory": (None, ("npy", "parquet", "tar")),
@@ -94,6 +95,7 @@ def load(
     axes: str | None = None,
     schema: Any = None,
     unknown: str = "refuse",
+    missing: str | float | Sequence[str | float] | None = None,
     condition: str | Sequence[str] | Mapping[str, Any] | None = None,
     observed: str | Sequence[str] | None = None,
     parts: Sequence[str] | None = None,
@@ -109,7 +111,8 @@ def load(
     - "mnist" and "digits" are binarised dynamically; nothing else is binarised unless asked for.
     - Zeros and ones only, from a file or from memory, are binary.
     - Images of bytes (or of integers 0..255) are dequantised to (v + u)/256, or with `dequantize=False` scaled to
-      v/255; images of floats in [0, 1] are taken as they are. All these are "unit".
+      v/255; those of uint16 likewise, by 65536 and 65535. Images of floats in [0, 1] are taken as they are. All these
+      are "unit".
     - The columns of a table are what their cells say: numbers, whole numbers, categories, dates, ...; see
       `lowerbound.data.schema` and, to change it, `schema`. Empty cells are missing values, NaN in x.
     - Whole numbers in a sparse matrix or an AnnData, none of them negative, are counts.
@@ -170,6 +173,8 @@ def load(
         schema: What the columns of a table mean where the look at them is not right: a list of tables with "name" and
             other attributes of `ColumnSpec`, a table of them (or of kinds) by name, or the path of a .json with that,
             as `lowerbound inspect` writes it.
+        missing: What stands for an empty cell in a table, besides the usual words: -999, or several, like
+            [-999, "not asked"]. For single columns see "gaps" in their schema.
         unknown: What a category that a trained model does not know becomes: "refuse", or "missing".
         condition: What x depends on, one name or several: "label", the source's labels; columns of a table, which are
             then no longer data; other arrays of a .npz file (train_NAME, valid_NAME and test_NAME where it has its
@@ -211,7 +216,7 @@ USUAL = {name: p.default for name, p in inspect.signature(load).parameters.items
 _STORED = (
     "root", "binarize", "labels", "split", "split_by", "seed", "image_size", "crop", "channels", "frames",
     "background", "dequantize", "on_corrupt",
-    "columns", "label_column", "values", "axes", "schema", "unknown", "condition", "observed", "parts",
+    "columns", "label_column", "values", "axes", "schema", "unknown", "missing", "condition", "observed", "parts",
     "labelled", "groups",
 )  # fmt: skip
 
@@ -239,7 +244,7 @@ def _load(source: Any, given: Mapping[str, Any], like: DataSpec | None = None) -
         options[name] = [given[name]] if isinstance(given[name], str) else options[name]
     if isinstance(condition, Mapping):
         options["condition"] = None
-    for name in ("groups", "split_by", "axes", "parts"):
+    for name in ("groups", "split_by", "axes", "parts", "missing"):
         if options[name] is None:
             del options[name]
     whole = options["split"] is None
@@ -555,11 +560,9 @@ def _parts(options: dict[str, Any]) -> list[str]:
 def _check_use(options: dict[str, Any], form: str | None) -> None:
     for option, (unused, forms) in _ONLY.items():
         # What a model knows of its table is no option of the user's.
-        given = unused if isinstance(options[option], tuple) else options[option]
+        given = unused if isinstance(options.get(option), tuple) else options.get(option)
         if form not in forms and given != unused:
-            raise ConfigError(
-                f"{option}={options[option]!r} is for {_FORMS[forms]}, which this source is not"
-            )
+            raise ConfigError(f"{option}={given!r} is for {_FORMS[forms]}, which this source is not")
     if form != "folder" and _is_list(options["labels"]):
         raise ConfigError(
             f"labels={options['labels']!r} goes by the names of pictures, so it is for folders of them; pass a .npy, "

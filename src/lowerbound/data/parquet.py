@@ -64,7 +64,7 @@ class ParquetBlocks(Blocks):
         name = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
         schema = _open(paths[0]).schema_arrow
         self.columns, self.kind = _columns_of(paths[0], reading, table)
-        self.table, self.unknown = table, reading.unknown
+        self.table, self.unknown, self._emptied = table, reading.unknown, reading.emptied
         self._struct = self.kind == "pictures" and _is_struct(schema.field(self.columns[0]).type)
         form.check_unused(name, self.kind)
         self.form = form
@@ -101,7 +101,9 @@ class ParquetBlocks(Blocks):
                 f"{where} announces {self.counts[block]} rows, but has {len(table)}; write the file again"
             )
         if self.table is not None:
-            return encode(self.table, _tried(lambda: _cells(table), where), where, self.unknown)
+            return encode(
+                self.table, _tried(lambda: self._emptied(_cells(table)), where), where, self.unknown
+            )
         examples = self._examples([table.column(name) for name in self.columns], where)
         if examples.shape != (int(self.counts[block]), *self.event_shape) or examples.dtype != self.dtype:
             remedy = (
@@ -125,6 +127,7 @@ class ParquetBlocks(Blocks):
 
         def found() -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
             frame = pandas.concat([_frame(path, beside) for path in self._paths], ignore_index=True)
+            frame = self._emptied(frame)
             labels = None if self._label is None else frame[self._label].to_numpy()
             return labels, {name: read_condition(frame, name) for name in self._conditions}
 
@@ -297,7 +300,9 @@ def _metadata(path: Path, changed: int, size: int) -> Any:
     return pq.read_metadata(path)
 
 
-def table_of(paths: Sequence[Path], reading: Reading, name: str) -> tuple[ColumnSpec, ...] | None:
+def table_of(
+    paths: Sequence[Path], reading: Reading, name: str
+) -> tuple[tuple[ColumnSpec, ...] | None, list[str]]:
     """What the columns of a table in several files mean, by one pass over them; None if their columns are no table.
 
     Raises:
@@ -305,10 +310,10 @@ def table_of(paths: Sequence[Path], reading: Reading, name: str) -> tuple[Column
         DataError: A file is damaged, or a column is of no known type.
     """
     if _columns_of(paths[0], reading)[1] != "table":
-        return None
+        return None, []
     rows = sum(_open(path).metadata.num_rows for path in paths)
     there = _column_names(_open(paths[0]).schema_arrow, paths[0])
-    return reading.decided(lambda columns: _frames(paths, columns), there, rows, name)
+    return reading.decided(lambda columns: map(reading.emptied, _frames(paths, columns)), there, rows, name)
 
 
 def notes_of(path: Path, reading: Reading, table: Sequence[ColumnSpec]) -> list[str]:

@@ -141,27 +141,22 @@ def cut_by_identity(
         ordered = np.sort(of_values)
         different = 1 + int((ordered[1:] != ordered[:-1]).sum())
         together = _TOGETHER if different > len(NAMES) and 2 * different >= len(of_values) else 1
-        identity = _bunched(of_values, together)
-        kept, bounds = _thresholds(identity, shares, list(_classes(source, names)))
-        at = {
-            "valid": _hex(bounds[0]),
-            "test": _hex(bounds[1]),
-            "train": [*map(_hex, kept)],
-            "together": together,
-            "split": [*shares],
-            "seed": seed,
-        }
+        at = {"together": together, "split": [*shares], "seed": seed}
     if (at["split"], at["seed"]) != ([*shares], seed):
         raise ConfigError(
             f"split={[*shares]} and seed={seed}, but split_by= keeps where hashes were cut for {at['split']} and "
             f"{at['seed']}; leave split_by out to cut {name} again"
         )
     identity = _bunched(of_values, at["together"])
-    split_of = np.sum([identity >= _number(at[part]) for part in NAMES[1:]], axis=0)
-    if at["train"]:
-        split_of[np.isin(identity, np.array([*map(_number, at["train"])], np.uint64))] = 0
-    order = np.argsort(identity, kind="stable")
-    cuts = [order[split_of[order] == i] for i in range(len(NAMES))]
+    order, ordered = _sorted(identity)
+    if "valid" not in at:
+        kept, bounds = _thresholds(ordered, order, shares, list(_classes(source, names)))
+        at = {"valid": _hex(bounds[0]), "test": _hex(bounds[1]), "train": [*map(_hex, kept)], **at}
+    bounds = [_number(at[part]) for part in NAMES[1:]]
+    train, *others = np.split(order, np.searchsorted(ordered, np.array(bounds, np.uint64)))
+    kept = [np.isin(identity[index], np.array([*map(_number, at["train"])], np.uint64)) for index in others]
+    train = np.concatenate([train, *(index[k] for index, k in zip(others, kept, strict=True))])
+    cuts = [train, *(index[~k] for index, k in zip(others, kept, strict=True))]
     for part, index in zip(NAMES, cuts, strict=True):
         if not len(index):
             raise DataError(
@@ -187,6 +182,17 @@ def is_cut(value: Any) -> bool:
     return there and isinstance(value["together"], int) and value["together"] > 0
 
 
+def _sorted(identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The order (N,) of hashes, equal ones as they stand, and the hashes in it; a stable sort is slower."""
+    order = np.argsort(identity)
+    ordered = identity[order]
+    same = ordered[1:] == ordered[:-1]
+    if same.any():
+        tied = np.append(same, False) | np.append(False, same)
+        order[tied] = order[tied][np.lexsort((order[tied], ordered[tied]))]
+    return order, ordered
+
+
 def _hex(number: np.uint64) -> str:
     return f"{int(number):016x}"
 
@@ -200,8 +206,7 @@ def _bunched(identity: np.ndarray, together: int) -> np.ndarray:
     ordered = np.sort(identity)
     if not (ordered[together:] == ordered[:-together]).any():
         return identity
-    order = np.argsort(identity, kind="stable")
-    ordered = identity[order]
+    order, ordered = _sorted(identity)
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
     bunch = (turn // together).astype(np.uint64)
@@ -211,17 +216,17 @@ def _bunched(identity: np.ndarray, together: int) -> np.ndarray:
 
 
 def _thresholds(
-    identity: np.ndarray, shares: Sequence[float], classes: Sequence[np.ndarray]
+    ordered: np.ndarray, order: np.ndarray, shares: Sequence[float], classes: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, tuple[np.uint64, np.uint64]]:
     """Hashes from which on examples are in valid and in test, and those above that are in train for their class."""
-    order = np.argsort(identity, kind="stable") if classes else np.empty(0, int)
-    firsts = [identity[order[np.unique(numbers[order], return_index=True)[1]]] for numbers in classes]
+    firsts = [ordered[np.unique(numbers[order], return_index=True)[1]] for numbers in classes]
     kept = np.unique(np.concatenate(firsts)) if firsts else np.empty(0, np.uint64)
-    groups, counts = np.unique(identity, return_counts=True)
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    groups, counts = ordered[starts], np.diff(starts, append=len(ordered))
     if len(groups) - len(kept) < 2:  # then a class more can be in train alone only if a split is empty
         kept = kept[:0]
     free = ~np.isin(groups, kept) if len(kept) else np.ones(len(groups), bool)
-    _, valid, test = _sizes(len(identity), shares)
+    _, valid, test = _sizes(len(ordered), shares)
     middle = np.cumsum(counts[free]) - counts[free] / 2
     total, count = counts[free].sum(), int(free.sum())
     # At least one of each, whatever the shares round to and however many are equal.
@@ -363,7 +368,7 @@ def _rows(array: np.ndarray | SparseRows, index: np.ndarray | None = None) -> Ro
     if isinstance(array, np.memmap | SparseRows):
         return MappedRows(array, index)  # pyright: ignore[reportArgumentType]
     # Indexing copies, so the data do not change with the caller's array; parts of their own come from our readers.
-    return TensorRows(to_tensor(array if index is None else array[index]))
+    return TensorRows(to_tensor(array if index is None else array.take(index, axis=0)))
 
 
 def _drawn_once(splits: list[Split], seed: int) -> list[Split]:

@@ -13,11 +13,12 @@ from .blocks import stored_dtype
 from .window import Window, spread
 
 _CHUNK = 2**22  # values held at once when a whole file is passed over
+_CACHED = 2**17  # values that stay in the processor's cache while something is worked out of them
 
 
-def chunk_length(event_size: int) -> int:
-    """Number of examples in one chunk of a pass over all of them."""
-    return max(1, _CHUNK // max(1, event_size))
+def chunk_length(event_size: int, cached: bool = False) -> int:
+    """Number of examples in one chunk of a pass over all of them, or in one that the processor's cache holds."""
+    return max(1, (min(_CHUNK, _CACHED) if cached else _CHUNK) // max(1, event_size))
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..errors import ConfigError, DataError, brief, listed, suggest
-from .facts import DAY, MOST_DIGITS, ColumnFacts, numbers, storage_of
+from .cells import NUMBER
+from .facts import DAY, MOST_DIGITS, PIECE, ColumnFacts, numbers, precision, storage_of
 from .spec import ColumnSpec, Storage
 
 if TYPE_CHECKING:
@@ -232,15 +233,26 @@ def encode(table: Sequence[ColumnSpec], frame: DataFrame, name: str, unknown: st
     modelled = [column for column in table if column.is_modelled]
     check_columns(modelled, frame.columns, name)
     x = np.empty((len(frame), len(modelled)), np.float32)
-    wrong: list[str] = []
-    for i, column in enumerate(modelled):
+    cells = [cast("Series", frame[column.name]) for column in modelled]
+    for column in cells:
+        column.attrs = {}  # which would be copied with each piece
+    wrong: dict[int, str] = {}
+
+    def put(i: int, rows: slice) -> None:
         try:
-            x[:, i] = _encoded(column, cast("Series", frame[column.name]), unknown)
+            x[rows, i] = _encoded(modelled[i], cells[i].iloc[rows], unknown)
         except DataError as error:
-            wrong.append(str(error))
+            wrong[i] = str(error)
+
+    by_piece = [i for i, column in enumerate(modelled) if column.is_number and cells[i].dtype.kind in "iuf"]
+    for start in range(0, len(frame), PIECE):
+        for i in by_piece:
+            put(i, slice(start, start + PIECE))
+    for i in wrong.keys() | set(range(len(modelled))).difference(by_piece):
+        put(i, slice(None))  # at once, as are those of which the message has to name the row of all
     if wrong:
         more = f"; and {len(wrong) - 5} more columns" if len(wrong) > 5 else ""
-        raise DataError(f"{name}: {'; '.join(wrong[:5])}{more}")
+        raise DataError(f"{name}: {'; '.join(wrong[i] for i in sorted(wrong)[:5])}{more}")
     return x
 
 
@@ -306,10 +318,15 @@ def _encoded_numbers(column: ColumnSpec, cells: Series) -> np.ndarray:
             )
         return np.full(len(cells), math.nan)
     v = numbers(cells, column.stored)
-    if column.step is not None:
+    whole = stored == "integer" and column.step == 1 and column.offset % 1 == 0
+    if column.step is not None and not whole:
         place = 1 / DAY if column.stored == "date" else 10.0 ** -(column.digits or 0)  # of what is written
         slack = 1e-3 * min(place, column.step) + 4 * np.finfo(float).eps * np.abs(v)
-        off = np.abs(v - column.on_grid(v)) > slack
+        nearest = column.on_grid(v)
+        off = np.abs(v - nearest) > slack
+        if off.any():  # of what comes from float32 more cannot be asked
+            off &= np.abs(v - nearest) > slack + precision(v) * np.abs(v)
+            v = np.where(off, v, nearest)
         if off.any():
             row = int(off.argmax())
             raise DataError(
@@ -486,20 +503,9 @@ def edited(
     Raises:
         ConfigError: A column or an attribute is not known, or of a wrong type.
     """
-    if isinstance(edits, Mapping):
-        edits = edits.get("table", edits)
-    if isinstance(edits, Mapping):
-        edits = [
-            {"name": key, **(value if isinstance(value, Mapping) else {"kind": value})}
-            for key, value in edits.items()
-        ]
     by_name = {fact.name: decide(fact, asked) for fact in facts}
     found = {fact.name: fact for fact in facts}
-    for edit in edits if isinstance(edits, Sequence) and not isinstance(edits, str) else [None]:
-        if not isinstance(edit, Mapping) or not isinstance(edit.get("name"), str):
-            raise ConfigError(
-                f"a schema is a list of columns, each a table with its name; got {brief(edit, 60)}"
-            )
+    for edit in listed_edits(edits):
         column = edit["name"]
         if column not in by_name:
             wish = "is to be left out" if edit.get("kind") == "ignored" else "the schema names"
@@ -512,6 +518,76 @@ def edited(
         by_name[column] = ColumnSpec.from_dict(known | dict(edit))
         _check_edited(by_name[column], name)
     return tuple(by_name.values())
+
+
+def listed_edits(edits: Any) -> list[Mapping[str, Any]]:
+    """A user's schema as a list of columns, each with its name.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if isinstance(edits, Mapping):
+        edits = edits.get("table", edits)
+    if isinstance(edits, Mapping):
+        edits = [
+            {"name": key, **(value if isinstance(value, Mapping) else {"kind": value})}
+            for key, value in edits.items()
+        ]
+    edits = edits if isinstance(edits, Sequence) and not isinstance(edits, str) else [None]
+    for edit in edits:
+        if not isinstance(edit, Mapping) or not isinstance(edit.get("name"), str):
+            raise ConfigError(
+                f"a schema is a list of columns, each a table with its name; got {brief(edit, 60)}"
+            )
+    return [edit for edit in edits if isinstance(edit, Mapping)]
+
+
+def without_gaps(cells: Series, words: Sequence[str]) -> Series:
+    """A column that is empty where it holds one of some words, or of numbers or dates one that is written so."""
+    import pandas as pd
+
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        return cells.cat.remove_categories([c for c in cells.cat.categories if _written(c) in words])
+    stored = storage_of(cells)
+    if stored in ("integer", "float"):
+        values = [float(word) for word in words if re.fullmatch(NUMBER, word)]
+        single = getattr(cells.dtype, "numpy_dtype", cells.dtype) == np.float32
+        gone = cells.isin(np.array(values, np.float32) if single else values)
+    elif stored == "date":
+        days = numbers(pd.to_datetime(pd.Series(words), errors="coerce", format="ISO8601"), stored)
+        gone = pd.Series(np.isin(numbers(cells, stored), days), cells.index)
+    else:
+        gone = cells.map(_written, na_action="ignore").isin(words)
+    if not gone.any():
+        return cells
+    return (cells.astype("Int64") if cells.dtype.kind in "iu" and stored == "integer" else cells).mask(gone)
+
+
+def _written(value: Any) -> str:
+    """A value as a user writes it who names it as a gap: a whole number without decimals."""
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def as_gaps(values: Any) -> tuple[str, ...]:
+    """Words of a user that stand for gaps, which may be numbers, in one form."""
+    values = [values] if isinstance(values, str | int | float) else values
+    return tuple(dict.fromkeys(map(_written, values or ())))
+
+
+def said_of_gaps(fact: ColumnFacts, column: ColumnSpec) -> str | None:
+    """What is to be said of numbers that may stand for gaps."""
+    if not column.is_number or not (far := fact.far()):
+        return None
+    known, every = len(fact.numbers_seen()), fact.rows - fact.empty
+    words = [_value_words(column, value) for value in far]
+    rows = " and ".join(
+        f"{word} in {'about ' if known < every else ''}{count * every // known} row{'s' * (count * every > known)}"
+        for word, count in zip(words, far.values(), strict=True)
+    )
+    return (
+        f"column {column.name!r} has {rows}, far from all its other values: if that stands for a gap, pass "
+        f"missing=[{', '.join(words)}]"
+    )
 
 
 def _as_stored(column: ColumnSpec) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class ColumnSpec:
         missing: Whether cells are empty.
         form: How the file writes the cells, see `forms`; None as Python does.
         gap: How it writes an empty one.
+        gaps: Words and numbers that say a cell is empty, besides the usual ones.
     """
 
     name: str
@@ -113,6 +114,7 @@ class ColumnSpec:
     missing: bool = False
     form: str | None = None
     gap: str = ""
+    gaps: tuple[str, ...] = ()
 
     @property
     def is_modelled(self) -> bool:

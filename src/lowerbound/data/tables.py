@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..errors import ConfigError, DataError, listed, suggest
 from .facts import look
 from .forms import as_written
-from .schema import check_columns, edited, encode
+from .schema import as_gaps, check_columns, edited, encode, listed_edits, said_of_gaps, without_gaps
 from .source import Source, check_names
 from .spec import ColumnSpec
 from .spill import Spilled
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 
 # What the cells of a column are, in the words of pandas.
@@ -47,6 +47,7 @@ class Reading:
         schema: What the columns mean to a model that is trained, or a user's schema to lay over the first look.
         unknown: What to do with a category that a model does not know: "refuse", or "missing".
         plain: Take all columns as the numbers that they hold.
+        missing: What says of a cell that it is empty, besides the usual words.
     """
 
     columns: Sequence[str] | None = None
@@ -55,6 +56,7 @@ class Reading:
     schema: Any = None
     unknown: str = "refuse"
     plain: bool = False
+    missing: tuple[str, ...] = ()
 
     @property
     def known(self) -> tuple[ColumnSpec, ...] | None:
@@ -62,14 +64,35 @@ class Reading:
         given = self.schema
         return given if isinstance(given, tuple) and all(isinstance(c, ColumnSpec) for c in given) else None
 
+    @property
+    def gaps(self) -> Callable[[str], tuple[str, ...]] | None:
+        """Gives by its name what says that a cell of a column is empty; None if nothing but the usual words do."""
+        if self.known is not None:
+            own = {column.name: column.gaps for column in self.known if column.gaps}
+        else:
+            own = {edit["name"]: as_gaps(edit.get("gaps")) for edit in listed_edits(self.schema or [])}
+        if not self.missing and not any(own.values()):
+            return None
+        return lambda name: (*self.missing, *own.get(name, ()))
+
+    def emptied(self, frame: DataFrame) -> DataFrame:
+        """The table with cells empty that say so."""
+        if (gaps := self.gaps) is None:
+            return frame
+        found = frame.assign(
+            **{name: without_gaps(cast("Series", frame[name]), gaps(name)) for name in frame.columns}
+        )
+        found.attrs = frame.attrs
+        return found
+
     def decided(
         self,
         chunks: Callable[[Sequence[str]], Iterable[DataFrame]],
         there: Sequence[str],
         rows: int,
         name: str,
-    ) -> tuple[ColumnSpec, ...]:
-        """What the columns of data mean: what is known already, or what a look at them says.
+    ) -> tuple[tuple[ColumnSpec, ...], list[str]]:
+        """What the columns of data mean: what is known already, or what a look at them says; and what is odd there.
 
         Args:
             chunks: Gives columns by their names, the rows part by part.
@@ -84,7 +107,7 @@ class Reading:
         if self.known is not None:
             check_columns([c for c in self.known if c.is_modelled], there, name)
             choose_columns(there, None, self.label_column, self.conditions, name)  # refuses what is not there
-            return self.known
+            return self.known, []
         chosen = choose_columns(there, self.columns, self.label_column, self.conditions, name)
         facts = look(chunks(chosen), rows, name) if chosen and rows else []
         table = edited(facts, self.schema or [], name, self.columns is not None)
@@ -96,7 +119,13 @@ class Reading:
                 f"{name} has nothing to learn from: {rows} rows and {len(chosen)} columns of data"
                 f"{f', {why}' if why else ''}; give rows, or set the kinds of columns in a schema"
             )
-        return table
+        table = (
+            tuple(replace(column, gaps=gaps(column.name)) for column in table)
+            if (gaps := self.gaps)
+            else table
+        )
+        said = [said_of_gaps(fact, column) for fact, column in zip(facts, table, strict=True)]
+        return table, [one for one in said if one]
 
     def notes(
         self, table: Sequence[ColumnSpec], there: Sequence[str], zoned: Sequence[str] = ()
@@ -148,7 +177,7 @@ def read_table(path: Path, reading: Reading, stream: bool | None = None) -> Sour
     stored = {column.name: _TYPES[column.stored] for column in reading.known or ()}
     # What is mapped stays when its name is gone.
     with TemporaryDirectory(prefix="lowerbound-", ignore_cleanup_errors=True) as folder:
-        frame, notes = read_columns(path, stored or None, stream, Path(folder))
+        frame, notes = read_columns(path, stored or None, stream, Path(folder), reading.gaps)
         return _source(frame, reading, str(path), notes)
 
 
@@ -172,11 +201,12 @@ def read_frame(frame: DataFrame, reading: Reading, name: str = "the DataFrame") 
 def _source(frame: Any, reading: Reading, name: str, notes: Sequence[str]) -> Source:
     """Examples, labels and conditions of a DataFrame whose columns have names of their own, or of one on disk."""
     there = list(frame.columns)
+    held = isinstance(frame, Spilled)
+    frame = frame if held else reading.emptied(frame)
     try:
-        table = reading.decided(lambda chosen: [frame[list(chosen)]], there, len(frame), name)
+        table, odd = reading.decided(lambda chosen: [frame[list(chosen)]], there, len(frame), name)
     except DataError as error:  # for which what was noticed in reading may be the reason
         raise DataError(f"{error}{''.join(f' ({note})' for note in notes[:2])}") from None
-    held = isinstance(frame, Spilled)
     zoned = [c for c in there if not held and getattr(frame[c].dtype, "tz", None) is not None]
     label, x = reading.label_column, [column.name for column in table if column.is_modelled]
     return Source(
@@ -185,7 +215,7 @@ def _source(frame: Any, reading: Reading, name: str, notes: Sequence[str]) -> So
         columns=tuple(x),
         conditions={column: (read_condition(frame, column),) for column in reading.conditions},
         table=table,
-        notes=(*notes, *reading.notes(table, there, zoned)),
+        notes=(*notes, *reading.notes(table, there, zoned), *odd),
         file=frame.attrs.get("file"),
     )
 

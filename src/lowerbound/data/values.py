@@ -95,13 +95,13 @@ def scan(source: Source, name: str) -> Facts:
                 wide = chunk
                 with np.errstate(over="ignore", invalid="ignore"):
                     chunk = chunk.astype(np.float32, copy=False)
-                empty = np.isnan(wide)
-                wrong = ~np.isfinite(chunk) & ~empty
-                if wrong.any():
-                    where = where or _place(source, part, start, wrong)
-                    bad += int(wrong.sum())
-                    continue
-                if empty.any():
+                if not np.isfinite(chunk).all():
+                    empty = np.isnan(wide)
+                    wrong = ~np.isfinite(chunk) & ~empty
+                    if wrong.any():
+                        where = where or _place(source, part, start, wrong)
+                        bad += int(wrong.sum())
+                        continue
                     gap = gap or _place(source, part, start, empty)
                     missing += int(empty.sum())
                     chunk = chunk[~empty]
@@ -136,8 +136,9 @@ def scan(source: Source, name: str) -> Facts:
 
 def _bounds(chunk: np.ndarray, before: np.ndarray | None) -> np.ndarray:
     """Smallest and largest value of each column, (2, D), of this chunk and the ones before."""
+    chunk = np.ascontiguousarray(chunk.T)  # numpy is slow along the other axis
     with np.errstate(over="ignore", invalid="ignore"):
-        own = np.stack([np.fmin.reduce(chunk), np.fmax.reduce(chunk)]).astype(np.float64)
+        own = np.stack([np.fmin.reduce(chunk, 1), np.fmax.reduce(chunk, 1)]).astype(np.float64)
     return own if before is None else np.stack([np.fmin(before[0], own[0]), np.fmax(before[1], own[1])])
 
 
@@ -160,7 +161,7 @@ def _chunks(part: np.ndarray | Blocks) -> Iterator[tuple[int, np.ndarray]]:
     if isinstance(part, Blocks):
         yield from part.passed()
         return
-    step = chunk_length(part[0].size)
+    step = chunk_length(part[0].size, cached=True)
     for start in range(0, len(part), step):
         yield start, np.asarray(part[start : start + step])
 
@@ -236,7 +237,7 @@ def interpret(
                 return Meaning("unit", Reading("dequantise", white), levels=int(white) + 1, white=white)
             return Meaning("unit", Reading("scale", white), white=white)
         case "unit":
-            _require(white is not None, "unit", "floats in [0, 1] or bytes 0..255", facts)
+            _require(white is not None, "unit", "floats in [0, 1], bytes 0..255 or uint16 of images", facts)
             return Meaning("unit", Reading("floats"), white=1.0)
         case "mixed":
             return Meaning("mixed", Reading("floats"))
@@ -307,6 +308,8 @@ def _white(source: Source, facts: Facts, kind: Kind) -> float | None:
         return None
     if facts.stored_as.kind == "f" or facts.binary:
         return 1 if facts.high <= 1 else None
+    if kind == "image" and facts.stored_as == np.uint16 and facts.high > 255:
+        return 65535  # as of a picture of 16 bits in a file
     return 255 if facts.high <= 255 and (kind == "image" or facts.stored_as == np.uint8) else None
 
 
