@@ -649,6 +649,13 @@ def test_presets_say_what_their_paper_says():
     assert all(preset.summary for preset in presets.PRESETS.values())
 
 
+def test_what_a_paper_says_nothing_of_is_the_normal_prior_and_what_is_nobodys_is_left_to_the_data():
+    for name, one in presets.PRESETS.items():
+        assert ("prior" in one.overrides) is bool(one.source), name
+    assert presets.preset("vae")["prior"] == {"type": "standard_normal"}
+    assert presets.preset("vamp")["prior"]["type"] == "vamp"
+
+
 # --------------------------------------------------------------------------------------------------- conditions
 def conditional_data(n=40, missing=False):
     """Examples with a condition of every kind but the observed part."""
@@ -693,6 +700,27 @@ def test_the_embedding_knows_the_training_data():
     known = start[~start.isnan().any(1)]
     torch.testing.assert_close(model.condition["a.start"].mean, known.mean(0))
     torch.testing.assert_close(model.condition["a.start"].std, known.std(0, correction=0))
+
+
+@pytest.mark.parametrize(
+    ("side", "condition", "latent", "prior"),
+    [
+        (17, None, None, "flow"),
+        (16, None, None, "standard_normal"),
+        (17, "label", None, "standard_normal"),
+        (17, None, 1, "standard_normal"),
+        (17, None, 2, "flow"),
+    ],
+)
+def test_larger_images_of_bits_have_a_flow_as_prior(side, condition, latent, prior):
+    x = np.random.default_rng(0).integers(0, 2, (40, 1, side, side)).astype(np.uint8)
+    data = lb.data.load(x, labels=np.arange(40) % 2, condition=condition, binarize="none")
+    model = lb.VAE.for_data(data, latent=latent, network={"type": "mlp", "hidden": [4]})
+    assert describe("prior", model.prior)["type"] == prior
+    chosen = lb.VAE.for_data(
+        data, latent=latent, network={"type": "mlp", "hidden": [4]}, prior="standard_normal"
+    )
+    assert describe("prior", chosen.prior)["type"] == "standard_normal"
 
 
 @pytest.mark.parametrize(
