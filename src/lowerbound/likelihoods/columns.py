@@ -60,17 +60,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ..distributions import SelectedGaussian, log_tail
+from ..distributions import SelectedGaussian
+from ..distributions.intervals import cauchy_quantile, log_cauchy_interval, log_gaussian_interval
 from ..errors import ConfigError, SupportError
 from ..shapes import full_precision, numel
 from .base import Likelihood
+from .normal_scores import END, KNOTS, knots
 
-_KNOTS = 256
 _FLOOR = 1e-3  # of σ, in normal scores
-_END = 8.0  # normal score at a bound that no value passes
 _OFF = 0.3  # steps: what float32 leaves open of a large multiple is less
-_OFTEN, _ROWS = 0.005, 10.0  # share, and number of rows, that make a value one of its own
-_NARROW = 0.05  # σ: below, the probability of an interval is taken from the density in its middle
 _MOST_CATEGORIES = 10_000
 # Of the rest, of which a median is taken beside the spikes: its normal scores at 1/32, 3/32, ...
 _QUANTILES = [NormalDist().inv_cdf((i + 0.5) / 16) for i in range(16)]
@@ -190,7 +188,7 @@ class Columns(Likelihood):
         keep("rest", [len(spikes[row]) for row in spiked], torch.long)  # place of what is no spike
         features = [*self.numbers, *(i for i, n in zip(owners, self.sizes, strict=True) for _ in range(n))]
         keep("of_feature", features, torch.long)
-        line = torch.linspace(-_END, _END, _KNOTS).expand(len(self.numbers), _KNOTS)
+        line = torch.linspace(-END, END, KNOTS).expand(len(self.numbers), KNOTS)
         self.register_buffer("xs", line.clone())
         self.register_buffer("us", line.clone())
         # Cauchy's distribution function where no value lies below.
@@ -318,7 +316,7 @@ class Columns(Likelihood):
             values = u[~alone[:, i], i] if bool((~alone[:, i]).any()) else u[:, i]
             if row in affine:
                 # Those that are not there may lie beyond those that are.
-                line = torch.linspace(-_END, _END, _KNOTS, dtype=torch.float64)
+                line = torch.linspace(-END, END, KNOTS, dtype=torch.float64)
                 xs, us = (
                     values.double().mean() + values.double().std(correction=0).clamp(min=1e-12) * line,
                     line,
@@ -326,7 +324,7 @@ class Columns(Likelihood):
                 low = self.parts[i].get("low")
                 ends = torch.tensor([-math.inf if low is None else low, math.inf])
             else:
-                (xs, us), ends = _knots(values.double(), self.parts[i]), torch.stack(torch.aminmax(u[:, i]))
+                (xs, us), ends = knots(values.double(), self.parts[i]), torch.stack(torch.aminmax(u[:, i]))
             self.xs[row], self.us[row], self.ends[row] = xs.to(self.xs), us.to(self.us), ends.to(self.ends)
         lows = [self.parts[i].get("low") for i in self.numbers]
         lows = torch.tensor([-math.inf if low is None else low for low in lows], dtype=torch.float64)
@@ -524,10 +522,10 @@ class ColumnsDistribution(Distribution):
     def _of_values(self, x: Tensor) -> Tensor:
         family = self.family
         score = family.score(x[..., family.at_numbers])
-        of_numbers = _log_interval(*score, self.mean_score, self.scale)
+        of_numbers = log_gaussian_interval(*score, self.mean_score, self.scale)
         if family.tails:
             share = family.wide.to(of_numbers.dtype)
-            wide = _log_wide(*score).to(of_numbers.dtype) - torch.log1p(-family.beneath.to(share))
+            wide = log_cauchy_interval(*score).to(of_numbers.dtype) - torch.log1p(-family.beneath.to(share))
             of_numbers = torch.logaddexp(torch.log1p(-share) + of_numbers, share.log() + wide)
         place = family.places(x)
         shape = torch.broadcast_shapes(self.logits.shape[:-1], place.shape[:-1])
@@ -577,7 +575,7 @@ class ColumnsDistribution(Distribution):
         if self.gone is not None and len(self.family.masked):
             u = self._with_masked(u, self._selected.sample(lead))
         if self.family.tails:
-            wide = _cauchy(torch.rand_like(u), self.family.beneath.to(u))
+            wide = cauchy_quantile(torch.rand_like(u), self.family.beneath.to(u))
             u = torch.where(torch.rand_like(u) < self.family.wide.to(u.dtype), wide, u)
         # The largest of logits with Gumbel noise is a draw from their softmax.
         noisy = (
@@ -623,7 +621,7 @@ class ColumnsDistribution(Distribution):
             x = self._with_masked(x, family.number(self.centre, whole=False)[..., family.masked])
         if family.tails:
             line = (torch.arange(64, dtype=x.dtype, device=x.device).unsqueeze(-1) + 0.5) / 64
-            far = family.number(_cauchy(line, family.beneath.to(x))).mean(0)
+            far = family.number(cauchy_quantile(line, family.beneath.to(x))).mean(0)
             x = torch.lerp(x, far.expand_as(x), family.wide.to(x.dtype))
         if len(family.spiked):
             spikes = family.spikes.to(x).nan_to_num(posinf=0.0)
@@ -676,43 +674,6 @@ _FASTER = (
 )
 
 
-def _log_interval(low: Tensor, high: Tensor, log_width: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Return the log-probability that N(mean, scale²) lies in [low, high], or where these are equal its log-density.
-
-    Args:
-        low: Lower end.
-        high: Upper end.
-        log_width: Logarithm of their difference, or of what the density is to be multiplied by.
-        mean: Means.
-        scale: Standard deviations.
-    """
-    middle, width = ((low + high) / 2 - mean) / scale, (high - low) / scale
-    narrow = width < _NARROW
-    # The density in the middle times the width, to the second order in the width: the error is of the fourth.
-    small = torch.where(narrow, width, 0.0)
-    bend = torch.log1p((small.square() / 24 * (middle.square() - 1)).clamp(-0.5, 0.5))
-    of_narrow = -0.5 * middle.square() - 0.5 * math.log(2 * math.pi) - scale.log() + log_width + bend
-    # In the tail where Φ is not near 1, and so far inside that no gradient is 0 / 0.
-    wide = torch.where(narrow, 1.0, width)
-    far = middle.abs() + wide / 2
-    top, bottom = log_tail(far - wide), log_tail(far)
-    of_wide = top + torch.log(-torch.expm1((bottom - top).clamp(max=-1e-6)))
-    return torch.where(narrow, of_narrow, of_wide)
-
-
-def _log_wide(low: Tensor, high: Tensor, log_width: Tensor) -> Tensor:
-    """Return the same as ``_log_interval`` of Cauchy's law around 0."""
-    product = 1 + low * high
-    # Of a difference of angles the tangent, which keeps the digits that the angles lose.
-    between = torch.atan2(torch.where(high > low, log_width.exp(), 0.0), product).clamp(min=1e-30).log()
-    return torch.where(high > low, between, log_width - product.log()) - math.log(math.pi)
-
-
-def _cauchy(p: Tensor, beneath: Tensor) -> Tensor:
-    """Return the quantiles of Cauchy's law without its lowest part."""
-    return torch.tan(math.pi * (beneath + (1 - beneath) * p - 0.5))
-
-
 def _check(i: int, column: Mapping[str, Any]) -> None:
     size = column.get("categories")
     if size is not None and not (isinstance(size, int) and 2 <= size <= _MOST_CATEGORIES):
@@ -723,78 +684,3 @@ def _check(i: int, column: Mapping[str, Any]) -> None:
             raise ConfigError(f"column {i} of Columns needs a positive {name}; got {width!r}")
     if unknown := column.keys() - {"categories", "step", "cell", "low", "spikes", "missing"}:
         raise ConfigError(f"column {i} of Columns has no entry {sorted(unknown)[0]!r}")
-
-
-# ---------------------------------------------------------------------- from a sample to a map
-def _knots(x: Tensor, column: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return points (x, u) of the map to normal scores, as many as there is room for, in float64.
-
-    A frequent value of a column of steps has two points, around its cell, with the shares below it and up to it.
-    Between, points are quantiles.
-    """
-    values, counts = x.unique(return_counts=True)
-    n, step, low = len(x), float(column.get("step") or 0), column.get("low")
-    up_to = counts.cumsum(0).double()
-    alone = _standing_alone(counts) if step else torch.zeros(len(values), dtype=torch.bool)
-    # So many that each piece holds enough examples for its slope to mean something.
-    rest = (~alone).nonzero().flatten()
-    most = min(_KNOTS - 4 - 2 * int(alone.sum()), max(4, round(math.sqrt(int(counts[rest].sum())))))
-    middle = (up_to - counts / 2.0) / n
-    if len(rest) > most:
-        # Evenly in the normal score, so that the tails have their share of points.
-        first, last = (float(math.sqrt(2) * torch.erfinv(2 * middle[rest[i]] - 1)) for i in (0, -1))
-        goal = torch.special.ndtr(torch.linspace(first, last, most)).double()
-        rest = rest[torch.searchsorted(middle[rest], goal).clamp(0, len(rest) - 1).unique()]
-    # The border above a step is known, and of what has none the place in the middle of the value's own share.
-    xs = torch.cat([values[rest] + step / 2, values[alone] - step / 2, values[alone] + step / 2])
-    share = torch.cat(
-        [up_to[rest] / n if step else middle[rest], (up_to - counts)[alone] / n, up_to[alone] / n]
-    )
-    order = share.argsort(stable=True)
-    order = order[xs[order].argsort(stable=True)]
-    xs, share = xs[order], share[order]
-    if step:
-        first = torch.ones(len(xs), dtype=torch.bool)
-        first[1:] = xs[1:] > xs[:-1] + step / 4  # two neighbours have one border
-        xs, share = xs[first], share[first]
-    # Nothing that was not seen is impossible: a half of one example is spread evenly over the range.
-    even = (xs - xs[0]) / (xs[-1] - xs[0]).clamp(min=1e-300)
-    share = (n * share + 0.5 * even + 0.25) / (n + 1)
-    us = math.sqrt(2) * torch.erfinv(2 * share - 1)
-    return _with_tails(xs, us, low, step)
-
-
-def _standing_alone(counts: Tensor) -> Tensor:
-    """Return which of the different values of a column of steps have borders of their own: the frequent ones.
-
-    Of the others, what is between two borders is as likely as what lies beside it: a value that few rows have says
-    little of how many more will, and nothing of its neighbours that none has.
-    """
-    often = torch.zeros(len(counts), dtype=torch.bool)
-    often[counts.topk(min(len(counts), (_KNOTS - 4) // 4)).indices] = True
-    return often & (counts >= max(_ROWS, _OFTEN * float(counts.sum())))
-
-
-def _with_tails(xs: Tensor, us: Tensor, low: float | None, step: float) -> tuple[Tensor, Tensor]:
-    """Return as many points as a map has: on both sides it goes on as a Gaussian of the data's spread would."""
-    middle = len(xs) // 2
-    rises = []
-    for end, other in ((0, middle), (-1, middle if middle < len(xs) - 1 else 0)):
-        span = float((xs[end] - xs[other]).abs())
-        rises.append(float((us[end] - us[other]).abs()) / span if span > 0 else 1.0)
-    below, above = rises
-    begin = xs[0] - max(1e-12, (float(us[0]) + _END)) / below
-    if low is not None and begin < low - step / 2:
-        # No value lies below the bound: all that is left of the probability lies above it.
-        begin = xs.new_tensor(low - step / 2)
-        if begin >= xs[0]:
-            xs, us = xs[1:], us[1:]
-    end = xs[-1] + max(1e-12, (_END - float(us[-1]))) / above
-    xs = torch.cat([begin.reshape(1), xs, end.reshape(1)])
-    us = torch.cat([us.new_tensor([-_END]), us, us.new_tensor([_END])])
-    room = _KNOTS - len(xs)
-    # What room is left lies beyond the end, on the same line.
-    beyond = torch.arange(1, room + 1, dtype=xs.dtype)
-    slope = (us[-1] - us[-2]) / (xs[-1] - xs[-2])
-    far = (xs[-1] - xs[0]) / _KNOTS
-    return torch.cat([xs, xs[-1] + beyond * far]), torch.cat([us, us[-1] + beyond * far * slope])
