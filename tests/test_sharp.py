@@ -244,7 +244,7 @@ def test_mode_search_climbs_from_far():
         search = Search(view, u, 100)
         z_now = view.points(view.evidence(u), len(u)).detach()
         for _ in range(3):
-            z_now = search.mode(z_now, search.precision(z_now))
+            z_now = search.mode(z_now, search.precision(z_now)[0])
         z = z_now.detach()
     with torch.no_grad():
         reached = model.likelihood_at(z[None]).log_prob(x)[0] + model.at().log_prior(z[None])[0]

@@ -22,6 +22,7 @@ References:
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +35,7 @@ from ..view import View
 
 _STEPS = 3  # Newton steps to the mode
 _SPREAD = 16  # draws that the mean slope is of
-_CURVATURES = 12  # draws whose precisions are taken
+_CURVATURES = 6  # draws whose precisions are taken
 _LENGTHS = (1.0, 0.5, 0.25, 0.1)  # of a step, of which the best is taken
 _ENOUGH = 1e-3  # nats that a step must gain in one example of the batch, or the search ends
 _TAIL = 100.0  # degrees of freedom
@@ -86,6 +87,11 @@ class Precision:
 
     def __len__(self) -> int:
         return len(self.tril)
+
+    def units(self) -> Tensor:
+        """Return D^-½ V as rows, (R, B, L), between which what the factors have is measured."""
+        assert self.root is not None
+        return _units(self.basis, self.root)
 
     @property
     def half_log_det(self) -> Tensor:
@@ -249,14 +255,18 @@ class Search:
 
     def found(self, z: Tensor) -> tuple[Tensor, Precision]:
         """Return a centre (B, *latent) and the precisions around it, from where to begin."""
-        first = self.precision(z)
+        first, told = self.precision(z)
         z = self.mode(z, first)
         # A posterior is not symmetric about its mode, and its curvature there is not that of where its mass lies: the
         # Gaussian that is nearest in KL(r || p) has its mean where the mean slope is 0, and the mean precision.
         z = self.shifted(z, first)
-        places = z + self.around(first, _CURVATURES)
-        assert first.root is not None
-        each = torch.stack([self.curvature(place, first.basis, first.root) for place in places])
+        rows, places = first.units(), z + self.around(first, _CURVATURES)
+        # That of a learned prior is as dear as the likelihood's, and more alike from place to place.
+        bent = _bent(_Local(self, z), rows)
+        if told is not None:
+            rows = torch.einsum("rbl,brk->kbl", rows, told)
+        seen = torch.stack([_seen(_Local(self, place), rows) for place in places])
+        each = bent + (seen if told is None else told @ seen @ told.mT)
         z = self.shifted(z, Precision(_factor(each.mean(0, keepdim=True)), first.basis, first.root))
         return z, Precision(_factor(each), first.basis, first.root)
 
@@ -301,54 +311,81 @@ class Search:
         (slope,) = torch.autograd.grad(value.sum(), z)
         return value.detach().mean(0), slope.nan_to_num(0.0, 0.0, 0.0).mean(0)
 
-    def precision(self, z: Tensor) -> Precision:
-        """Return H at codes (B, *latent), and the subspace in which the likelihood or the prior's shape tells."""
+    def precision(self, z: Tensor) -> tuple[Precision, Tensor | None]:
+        """Return H at codes (B, *latent) in the subspace where it is not the prior's diagonal.
+
+        Beside it the directions in that subspace (B, R, K), of which the likelihood tells; None for all.
+        """
         local, span = _Local(self, z), None
         probes = torch.randint(2, (_PROBES, len(z), self.size), device=z.device).to(z.dtype) * 2 - 1
         root = _root((probes * local.prior(probes)).mean(0))
         if self.size > _WHOLE:
             rows = torch.randn(_RANK, len(z), self.size, dtype=z.dtype, device=z.device) / root
-            seen = (local.pulled(local.pushed(rows)) + local.prior(rows)) / root - rows * root
-            span = torch.linalg.qr(seen.nan_to_num(0.0, 0.0, 0.0).permute(1, 2, 0))[0]
-        h = self.curvature(z, span, root)
-        values, vectors = torch.linalg.eigh(h)
-        told = (values - 1).abs()
-        rank = max(1, int((told > _TOLD).sum(1).max()))
-        if rank == self.size:
-            return Precision(_factor(h[None]), None, root)
-        order = told.argsort(1, descending=True)[:, :rank].sort(1)[0]
-        basis = vectors.gather(2, order.unsqueeze(1).expand(-1, vectors.shape[1], -1))
-        tril = _factor(values.gather(1, order).diag_embed()[None])
-        return Precision(tril, basis if span is None else span @ basis, root)
+            sketch = (local.pulled(local.pushed(rows)) + local.prior(rows)) / root - rows * root
+            span = torch.linalg.qr(sketch.nan_to_num(0.0, 0.0, 0.0).permute(1, 2, 0))[0]
+        units = _units(span, root)
+        seen, bent = _seen(local, units), _bent(local, units)
+        values, vectors = torch.linalg.eigh(seen + bent)
+        chosen = _largest((values - 1).abs())
+        if chosen.shape[1] == self.size:
+            found = Precision(_factor((seen + bent)[None]), None, root)
+        else:
+            within = vectors.gather(2, chosen.unsqueeze(1).expand(-1, vectors.shape[1], -1))
+            seen = within.mT @ seen @ within
+            tril = _factor(values.gather(1, chosen).diag_embed()[None])
+            found = Precision(tril, within if span is None else span @ within, root)
+        values, vectors = torch.linalg.eigh(seen)
+        chosen = _largest(values)
+        if chosen.shape[1] == seen.shape[1]:
+            return found, None
+        return found, vectors.gather(2, chosen.unsqueeze(1).expand(-1, vectors.shape[1], -1))
 
-    def curvature(self, z: Tensor, basis: Tensor | None, root: Tensor) -> Tensor:
-        """Return V' D^-½ H D^-½ V at codes (B, *latent), (B, R, R); V is the identity if there is no ``basis``."""
-        local = _Local(self, z)
-        rows = torch.diag_embed(1 / root) if basis is None else basis / root.unsqueeze(-1)
-        rows = rows.permute(2, 0, 1)
-        pushed = local.pushed(rows).transpose(0, 1)
-        h = pushed @ pushed.mT + torch.einsum("rbl,sbl->brs", rows, local.prior(rows))
-        return ((h + h.mT) / 2).nan_to_num(0.0, 0.0, 0.0)
+
+def _largest(told: Tensor) -> Tensor:
+    """Return which of the eigenvalues (B, R) matter, (B, K) in order, as many as of the example with the most."""
+    rank = max(1, int((told > _TOLD).sum(1).max()))
+    return told.argsort(1, descending=True)[:, :rank].sort(1)[0]
+
+
+def _units(basis: Tensor | None, root: Tensor) -> Tensor:
+    """Return the rows D^-½ V, (R, B, L); V is the identity if there is no ``basis``."""
+    rows = torch.diag_embed(1 / root) if basis is None else basis / root.unsqueeze(-1)
+    return rows.permute(2, 0, 1)
+
+
+def _seen(local: _Local, rows: Tensor) -> Tensor:
+    """Return rows' J' F J rows, (B, R, R)."""
+    pushed = local.pushed(rows).transpose(0, 1)
+    return (pushed @ pushed.mT).nan_to_num(0.0, 0.0, 0.0)
+
+
+def _bent(local: _Local, rows: Tensor) -> Tensor:
+    """Return minus the Hessian of log p(z | c) between rows, (B, R, R)."""
+    h = torch.einsum("rbl,sbl->brs", rows, local.prior(rows))
+    return ((h + h.mT) / 2).nan_to_num(0.0, 0.0, 0.0)
 
 
 class _Local:
     """Products with the derivatives at codes (B, *latent), of rows (R, B, L)."""
 
     def __init__(self, search: Search, z: Tensor) -> None:
-        view, self.most = search.view, max(1, search.rows // len(z))
+        self.view, self.most = search.view, max(1, search.rows // len(z))
         self.flat = flat = z.detach().flatten(1).requires_grad_()
-        numbers = view.information(view.code(flat.reshape(1, *z.shape)), search.u)
+        numbers = self.view.information(self.view.code(flat.reshape(1, *z.shape)), search.u)
         if numbers is None:
-            name = type(view.model.likelihood).__name__
+            name = type(self.view.model.likelihood).__name__
             raise NoLaplace(f"the Fisher information of {name} with its options is not known")
-        self.numbers = numbers
-        (self.slope,) = torch.autograd.grad(
-            view.log_prior(flat.reshape(1, *z.shape)).sum(), flat, create_graph=True
-        )
+        self.numbers, self.shape = numbers, z.shape
         # w ↦ J'w is linear in w, and its derivative along a direction of the latent is a column of J: forward mode by
         # two passes backward, which every network has. The latent has fewer numbers than x.
         self.w = torch.zeros_like(numbers, requires_grad=True)
         (self.back,) = torch.autograd.grad(numbers, flat, self.w, create_graph=True)
+
+    @cached_property
+    def slope(self) -> Tensor:
+        """The gradient of log p(z | c), (B, L)."""
+        value = self.view.log_prior(self.flat.reshape(1, *self.shape)).sum()
+        return torch.autograd.grad(value, self.flat, create_graph=True)[0]
 
     def pushed(self, rows: Tensor) -> Tensor:
         """Return J rows, (R, B, n)."""
