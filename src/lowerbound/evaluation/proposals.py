@@ -192,6 +192,7 @@ class Mixture(Source):
         kinds = (Law(batch, self.law), Posterior(batch), Prior(batch))
         self.members = kinds[: 1 + max(k for shares in self.menu for k, share in enumerate(shares) if share)]
         self.sees = any(member.sees_posterior for member in self.members)
+        self.stock: dict[int, Tensor] = {}
         first = torch.zeros(len(batch.x), dtype=torch.long, device=batch.x.device)
         self._deal(_PILOT, first)
         width, choice = self._chosen(self.codes(_PILOT))
@@ -245,18 +246,26 @@ class Mixture(Source):
         part = self.order[self.at : self.at + samples]
         self.at += samples
         z = None
-        for number, member in enumerate(self.members):
+        for number in range(len(self.members)):
             mine = part == number
             place = mine.cumsum(0)
             most = int(place[-1].max())
             if not most:
                 continue
-            drawn = batch.model.prior.join(member.codes(most).z)
+            drawn = self._drawn(number, most)
             index = (place - 1).clamp(min=0)
             drawn = drawn[index, torch.arange(len(batch.x), device=index.device)]
             z = drawn if z is None else torch.where(mine.reshape(*mine.shape, *[1] * (z.ndim - 2)), drawn, z)
         assert z is not None
         return batch.view.along(batch.evidence if self.sees else None, z)
+
+    def _drawn(self, number: int, n: int) -> Tensor:
+        """Return ``n`` new codes of a member, (n, B, *latent); of one that is seldom asked, out of a stock."""
+        stock, many = self.stock.get(number), max(1, self.batch.rows // len(self.batch.x))
+        if stock is None or len(stock) < n:
+            stock = self.batch.model.prior.join(self.members[number].codes(n if 2 * n > many else many).z)
+        self.stock[number] = stock[n:]
+        return stock[:n]
 
     def log_density(self, draw: Draw) -> Tensor:
         """Return the logarithm of the members' densities by their shares."""
