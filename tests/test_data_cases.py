@@ -839,13 +839,12 @@ def test_a_mask_is_observed():
 
 
 @runs
-def test_one_impossible_cell_leaves_the_others(call):
+def test_one_absurd_cell_leaves_the_others(call):
     t = machine()[:5]
     t.loc[2, "temp"] = 1e20
     t.to_csv("extreme.csv", index=False)
     status, _, err = call("complete", "RUN-t", "extreme.csv", "--mask", "temp,cur", "--out", "done.csv")
     assert status == 0, err
-    assert "warning" in err
     done = pd.read_csv("done.csv")
     assert len(done) == 20
     right = done["temp"] < 1e6

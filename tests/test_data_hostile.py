@@ -496,7 +496,7 @@ def test_a_row_group_must_have_the_rows_that_it_announces(tmp_path):
     parquet = importlib.import_module("lowerbound.data.parquet")
     path, reading = table(tmp_path / "a.parquet"), parquet.Reading()
     blocks = parquet.ParquetBlocks(
-        [path], parquet.PictureForm(), reading, parquet.table_of([path], reading, "")
+        [path], parquet.PictureForm(), reading, parquet.table_of([path], reading, "")[0]
     )
     blocks.counts[0] += 1
     with pytest.raises(DataError, match="announces 6 rows, but has 5"):
@@ -529,7 +529,9 @@ def test_many_columns_take_time_in_proportion(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parquet, "_open", lambda path: Watched(original(path)))
         reading = parquet.Reading()
-        parquet.ParquetBlocks([path], parquet.PictureForm(), reading, parquet.table_of([path], reading, ""))
+        parquet.ParquetBlocks(
+            [path], parquet.PictureForm(), reading, parquet.table_of([path], reading, "")[0]
+        )
     assert len(schemas) < 10
 
 

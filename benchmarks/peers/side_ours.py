@@ -19,7 +19,8 @@ from lowerbound import defaults
 def model_for(data: lb.data.Data, network: str, latent: int = networks.LATENT) -> lb.VAE:
     """Return the model with the networks of the comparison."""
     options = {"mlp": {"hidden": list(networks.HIDDEN)}, "conv": {"channels": list(networks.CHANNELS)}}
-    return lb.VAE.for_data(data, latent=latent, network={"type": network, **options[network]})
+    given = {"type": network, **options[network]}
+    return lb.VAE.for_data(data, latent=latent, network=given, prior="standard_normal")
 
 
 class Training:
