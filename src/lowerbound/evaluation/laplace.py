@@ -255,14 +255,13 @@ class Search:
 
     def found(self, z: Tensor) -> tuple[Tensor, Precision]:
         """Return a centre (B, *latent) and the precisions around it, from where to begin."""
-        first, told = self.precision(z)
+        first, bent, told = self.precision(z)
         z = self.mode(z, first)
         # A posterior is not symmetric about its mode, and its curvature there is not that of where its mass lies: the
         # Gaussian that is nearest in KL(r || p) has its mean where the mean slope is 0, and the mean precision.
         z = self.shifted(z, first)
         rows, places = first.units(), z + self.around(first, _CURVATURES)
-        # That of a learned prior is as dear as the likelihood's, and more alike from place to place.
-        bent = _bent(_Local(self, z), rows)
+        # The prior's curvature, as dear as the likelihood's if it is learned, is more alike from place to place.
         if told is not None:
             rows = torch.einsum("rbl,brk->kbl", rows, told)
         seen = torch.stack([_seen(_Local(self, place), rows) for place in places])
@@ -311,10 +310,11 @@ class Search:
         (slope,) = torch.autograd.grad(value.sum(), z)
         return value.detach().mean(0), slope.nan_to_num(0.0, 0.0, 0.0).mean(0)
 
-    def precision(self, z: Tensor) -> tuple[Precision, Tensor | None]:
+    def precision(self, z: Tensor) -> tuple[Precision, Tensor, Tensor | None]:
         """Return H at codes (B, *latent) in the subspace where it is not the prior's diagonal.
 
-        Beside it the directions in that subspace (B, R, K), of which the likelihood tells; None for all.
+        Beside it the prior's share of what the factors have, (B, R, R), and the directions in that subspace (B, R, K)
+        of which the likelihood tells; None for all.
         """
         local, span = _Local(self, z), None
         probes = torch.randint(2, (_PROBES, len(z), self.size), device=z.device).to(z.dtype) * 2 - 1
@@ -331,14 +331,14 @@ class Search:
             found = Precision(_factor((seen + bent)[None]), None, root)
         else:
             within = vectors.gather(2, chosen.unsqueeze(1).expand(-1, vectors.shape[1], -1))
-            seen = within.mT @ seen @ within
+            seen, bent = (within.mT @ part @ within for part in (seen, bent))
             tril = _factor(values.gather(1, chosen).diag_embed()[None])
             found = Precision(tril, within if span is None else span @ within, root)
         values, vectors = torch.linalg.eigh(seen)
         chosen = _largest(values)
         if chosen.shape[1] == seen.shape[1]:
-            return found, None
-        return found, vectors.gather(2, chosen.unsqueeze(1).expand(-1, vectors.shape[1], -1))
+            return found, bent, None
+        return found, bent, vectors.gather(2, chosen.unsqueeze(1).expand(-1, vectors.shape[1], -1))
 
 
 def _largest(told: Tensor) -> Tensor:
