@@ -81,6 +81,7 @@ def read(root: Path, name: str, mask: int) -> tuple[pd.DataFrame, pd.DataFrame, 
     hidden = np.zeros(frame.shape, dtype=bool)
     cells = pd.read_csv(folder / f"Missing50_{mask}.csv.gz", header=None).to_numpy() - 1
     hidden[cells[:, 0], cells[:, 1]] = True
+    hidden &= frame.notna().to_numpy()  # what nobody knows is no error
     for column in frame:
         if column.startswith("cat"):
             frame[column] = "k" + frame[column].astype(str)
@@ -140,7 +141,7 @@ def by_trees(gaps: pd.DataFrame, true: pd.DataFrame, numbers: list[str]) -> pd.D
     parts, levels = [gaps[numbers].to_numpy(float)], {}
     for column in gaps:
         if column not in numbers:
-            levels[column] = sorted(true[column].unique())
+            levels[column] = sorted(true[column].dropna().unique())
             one_hot = np.stack([gaps[column] == level for level in levels[column]], 1).astype(float)
             one_hot[gaps[column].isna()] = np.nan
             parts.append(one_hot)

@@ -89,7 +89,7 @@ class _Estimator(BaseEstimator):
         gaps: What tells whether a cell is empty: False for nothing, True for the latent code; or the missing value
             itself, "self_masking", and where numbers are known to be missing rather where they are high,
             "self_masking_high", or "self_masking_low". Its likelihood is "columns". None for True of a DataFrame,
-            False of an array.
+            False of an array, and of an imputer.
         schema: What the columns of a DataFrame mean, where the look at them is not right; see
             ``lowerbound.data.load``.
         epochs: Passes over the rows; None for as many as improve the bound of held-out rows.
@@ -114,6 +114,7 @@ class _Estimator(BaseEstimator):
     """
 
     _tolerates_gaps = False  # whether training empties cells
+    _gaps: bool | None = None  # what `gaps` of None stands for; of None what the data choose
 
     def __init__(
         self,
@@ -284,8 +285,9 @@ class _Estimator(BaseEstimator):
     def _started(self, data: Data, likelihood: str, latent: int | None) -> Model:
         """Return a model that is the factor analysis of the training rows."""
         columns: dict[str, Any] = {"type": "columns", "tails": TAILS}
-        if self.gaps is not None:
-            columns["gaps"] = self.gaps
+        told = self._gaps if self.gaps is None else self.gaps
+        if told is not None:
+            columns["gaps"] = told
         if data.spec.table is None:
             columns["parts"] = [{"missing": bool(self.gaps and gaps)} for gaps in self._empty]
         gaussian = {"type": "gaussian", "scale": "predicted"}
@@ -613,6 +615,8 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
     """
 
     _tolerates_gaps = True
+    # If codes told of gaps, those of rows with one would lie apart, where nothing says what the cell may hold.
+    _gaps = False
 
     @torch.no_grad()
     def transform(self, X: Any) -> Any:
