@@ -556,36 +556,44 @@ def weighted(c: Contest) -> None:
         c.gradients(f"{name}_exchanged", model, out.loss, theirs["gradients"])
 
 
-def hamiltonian(
-    c: Contest, x: Tensor, steps: int, size: float, tempering: float, *, wrong: Sequence[str]
-) -> Tensor:
-    """Return the bound by one leapfrog after another, with the errors that are asked for, (B,)."""
-    encoder, decoder = (
-        Encoder({k: c.array(k) for k in c.arrays}, gaussian),
-        Decoder({k: c.array(k) for k in c.arrays}),
-    )
-    mean, s = encoder.halves(x)
-    spread = F.softplus(s) if "hvae_spread" in wrong else (s / 2).exp()
-    z, momentum = mean + spread * c.array("eps"), c.array("gamma") / math.sqrt(tempering)
+def dynamics(c: Contest, x: Tensor) -> tuple[Encoder, Callable[[Tensor], Tensor]]:
+    """Return the encoder, and log p(x, z), (B,), without the constant of the prior, as a function of z."""
+    arrays = {k: c.array(k) for k in c.arrays}
+    decoder = Decoder(arrays)
 
     def log_joint(z: Tensor) -> Tensor:
         logits = decoder(z).flatten(1)
         log_p = -F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(1)
         return log_p - z.square().sum(1) / 2
 
+    return Encoder(arrays, gaussian), log_joint
+
+
+def cooling(k: int, steps: int, tempering: float) -> float:
+    """Return the factor on the momenta after step k."""
+    before, after = ((1 - tempering**-0.5) * (j / steps) ** 2 + tempering**-0.5 for j in (k, k + 1))
+    return after / before
+
+
+def hamiltonian(
+    c: Contest, x: Tensor, steps: int, size: float, tempering: float, *, wrong: Sequence[str]
+) -> Tensor:
+    """Return the bound by one leapfrog after another, with the errors that are asked for, (B,)."""
+    encoder, log_joint = dynamics(c, x)
+    mean, s = encoder.halves(x)
+    spread = F.softplus(s) if "hvae_spread" in wrong else (s / 2).exp()
+    z, momentum = mean + spread * c.array("eps"), c.array("gamma") / math.sqrt(tempering)
+
     def kick(z: Tensor) -> Tensor:
         z = z.detach().requires_grad_()
         return size / 2 * torch.autograd.grad(log_joint(z).sum(), z)[0]
-
-    def root(k: int) -> float:
-        return (1 - tempering**-0.5) * (k / steps) ** 2 + tempering**-0.5
 
     for k in range(steps):
         before, momentum = momentum, momentum + kick(z)
         z = z + size * (before if "hvae_position" in wrong else momentum)
         momentum = momentum + kick(z)
         if "hvae_tempering" not in wrong:
-            momentum = momentum * root(k + 1) / root(k)
+            momentum = momentum * cooling(k, steps, tempering)
     # Without the noise's own densities.
     scored = (s / 2).sum(1) if "hvae_spread" in wrong else spread.log().sum(1)
     return (log_joint(z) - momentum.square().sum(1) / 2 + scored).detach()
@@ -595,10 +603,7 @@ def riemannian(
     c: Contest, x: Tensor, steps: int, size: float, tempering: float, *, wrong: Sequence[str]
 ) -> Tensor:
     """Return the bound by one generalised leapfrog step after another, with the errors that are asked for, (B,)."""
-    encoder, decoder = (
-        Encoder({k: c.array(k) for k in c.arrays}, gaussian),
-        Decoder({k: c.array(k) for k in c.arrays}),
-    )
+    encoder, log_joint = dynamics(c, x)
     centres, s = (part.detach() for part in encoder.halves(x))
     roots, gamma = c.array("roots"), c.array("gamma")
 
@@ -610,16 +615,11 @@ def riemannian(
         return (matrix @ v.unsqueeze(-1)).squeeze(-1)
 
     def energy(z: Tensor, momentum: Tensor) -> Tensor:
-        logits = decoder(z).flatten(1)
-        log_p = -F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(1)
         kinetic = (momentum * times(inverse(z), momentum)).sum(1) / 2 - torch.logdet(inverse(z)) / 2
-        return kinetic - log_p + z.square().sum(1) / 2
+        return kinetic - log_joint(z)
 
     def force(z: Tensor, momentum: Tensor) -> Tensor:
         return -torch.autograd.grad(energy(z, momentum).sum(), z, create_graph=True)[0]
-
-    def root(k: int) -> float:
-        return (1 - tempering**-0.5) * (k / steps) ** 2 + tempering**-0.5
 
     z = (centres + (s / 2).exp() * c.array("eps")).requires_grad_()
     first = inverse(z)
@@ -633,7 +633,7 @@ def riemannian(
         for _ in range(1 if "rhvae_position" in wrong else 40):
             after = start + size / 2 * times(inverse(start) + inverse(after), momentum)
         z, momentum = after.detach().requires_grad_(), momentum.detach()
-        momentum = (momentum + size / 2 * force(z, momentum)) * root(k + 1) / root(k)
+        momentum = (momentum + size / 2 * force(z, momentum)) * cooling(k, steps, tempering)
         if "rhvae_force" not in wrong:
             momentum = momentum.detach()
     bound = c.array("eps").square().sum(1) / 2 + s.sum(1) / 2 - energy(z, momentum)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from test_hamiltonian import P, bits, gaussian
+from test_hamiltonian import P, bits, gaussian, law
 from torch import nn
 
 import lowerbound as lb
@@ -51,11 +51,6 @@ def learned(**options):
     model.posterior.centres.copy_(torch.randn(5, 2))
     model.posterior.roots.copy_(torch.randn(5, 2, 2).tril())
     return model
-
-
-def law(model, x):
-    view = model.under(None)
-    return view.infer(view.evidence(x), len(x)).q[0]
 
 
 @pytest.mark.parametrize("tempering", [1.0, 0.5])

@@ -303,10 +303,10 @@ class _Estimator(BaseEstimator):
             if latent is None:
                 model = Model.for_data(data, latent=_rank(features), **slots)
             family = model.likelihood
-            hidden = np.zeros(0)
+            held = np.zeros(0)
             if isinstance(family, Columns) and len(family.masked):
-                features, hidden = _begin_at_masking(family, features, data.train, model.latent_shape[0])
-        _begin_at_factors(model, features, hidden)
+                features, held = _begin_at_masking(family, features, data.train, model.latent_shape[0])
+        _begin_at_factors(model, features, held)
         return model.eval()
 
     def _keep(self, model: Model, epochs: int) -> None:

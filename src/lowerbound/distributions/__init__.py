@@ -14,10 +14,10 @@ from .one_hot import OneHot
 from .poincare import WrappedNormal, from_middle, within_reach
 from .point import NO_DENSITY, Point, through
 from .pushforward import Pushforward
-from .relaxed import GumbelOneHot
+from .relaxed import GumbelOneHot, with_gumbel_noise
 from .restricted import Restricted, restrict
 from .rows import ChosenRows, Rows
-from .selection import SelectedGaussian, log_tail
+from .selection import SelectedGaussian
 from .sphere import UniformSphere, VonMisesFisher
 from .uniform import from_uniform, uniforms
 from .von_mises import VonMises
@@ -58,10 +58,10 @@ __all__ = [
     "kl_per_dimension",
     "log_bessel_i",
     "log_between",
-    "log_tail",
     "restrict",
     "through",
     "uniforms",
+    "with_gumbel_noise",
     "within_reach",
     "zuko",
 ]

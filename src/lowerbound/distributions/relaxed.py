@@ -20,6 +20,15 @@ from .one_hot import OneHot
 from .point import through
 
 
+def with_gumbel_noise(log_p: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """Return log-probabilities (..., K), up to a constant, with noise, of a shape that they broadcast to.
+
+    The largest of them is a draw of the K values.
+    """
+    noise = torch.empty(shape, dtype=log_p.dtype, device=log_p.device).exponential_()
+    return log_p - noise.clamp_(min=torch.finfo(log_p.dtype).tiny).log_()
+
+
 class GumbelOneHot(OneHot):
     """One-hot vectors with a draw for gradients; densities and draws without are those of ``OneHot``.
 
@@ -38,9 +47,7 @@ class GumbelOneHot(OneHot):
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """Draw (*sample, *batch, K)."""
         shape = self._extended_shape(torch.Size(sample_shape))
-        tiny = torch.finfo(self.log_probs.dtype).tiny
-        noise = torch.empty(shape, dtype=self.log_probs.dtype, device=self.log_probs.device).exponential_()
-        scores = self.log_probs - noise.clamp(min=tiny).log()
+        scores = with_gumbel_noise(self.log_probs, shape)
         soft = (scores / self.temperature).softmax(-1)
         if not self.hard:
             return soft

@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .relaxed import with_gumbel_noise
+
 _FAR = 20.0  # σ
 
 
@@ -82,8 +84,7 @@ class SelectedGaussian:
     def sample(self, sample_shape: torch.Size) -> Tensor:
         """Draw what is missing, (*sample_shape, ...)."""
         shape = (*sample_shape, *self.log_each.shape)
-        noise = torch.empty(shape, dtype=self.t.dtype, device=self.t.device).exponential_().log_()
-        chosen = (self.log_each - noise).argmax(-1, keepdim=True)
+        chosen = with_gumbel_noise(self.log_each, shape).argmax(-1, keepdim=True)
         t, spread = (part.expand(shape).gather(-1, chosen).squeeze(-1) for part in (self.t, self.spread))
         # Of a normal number that is larger than -t: its negative is below t, where a small Φ keeps its digits.
         uniform = torch.rand(t.shape, dtype=torch.float64, device=t.device).clamp(min=1e-300)

@@ -60,7 +60,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ..distributions import SelectedGaussian
+from ..distributions import SelectedGaussian, with_gumbel_noise
 from ..distributions.intervals import cauchy_quantile, log_cauchy_interval, log_gaussian_interval
 from ..errors import ConfigError, SupportError
 from ..shapes import full_precision, numel
@@ -311,7 +311,8 @@ class Columns(Likelihood):
         places = self.places(u)
         alone = torch.zeros_like(u, dtype=torch.bool)
         alone[:, self.at_numbers[self.spiked]] = places[:, len(self.choices) :] < self.rest
-        affine = set(self.masked.tolist())
+        affine, lows = set(self.masked.tolist()), [self.parts[i].get("low") for i in self.numbers]
+        lows = torch.tensor([-math.inf if low is None else low for low in lows], dtype=torch.float64)
         for row, i in enumerate(self.numbers):
             values = u[~alone[:, i], i] if bool((~alone[:, i]).any()) else u[:, i]
             if row in affine:
@@ -321,13 +322,10 @@ class Columns(Likelihood):
                     values.double().mean() + values.double().std(correction=0).clamp(min=1e-12) * line,
                     line,
                 )
-                low = self.parts[i].get("low")
-                ends = torch.tensor([-math.inf if low is None else low, math.inf])
+                ends = torch.stack([lows[row], lows.new_tensor(math.inf)])
             else:
                 (xs, us), ends = knots(values.double(), self.parts[i]), torch.stack(torch.aminmax(u[:, i]))
             self.xs[row], self.us[row], self.ends[row] = xs.to(self.xs), us.to(self.us), ends.to(self.ends)
-        lows = [self.parts[i].get("low") for i in self.numbers]
-        lows = torch.tensor([-math.inf if low is None else low for low in lows], dtype=torch.float64)
         bound, _ = self._map((lows.to(self.cells.device) - self.cells / 2).unsqueeze(1))
         self.beneath = (bound.squeeze(1).nan_to_num(neginf=-math.inf).atan() / math.pi + 0.5).to(self.beneath)
         logits = [
@@ -577,11 +575,7 @@ class ColumnsDistribution(Distribution):
         if self.family.tails:
             wide = cauchy_quantile(torch.rand_like(u), self.family.beneath.to(u))
             u = torch.where(torch.rand_like(u) < self.family.wide.to(u.dtype), wide, u)
-        # The largest of logits with Gumbel noise is a draw from their softmax.
-        noisy = (
-            self.chances
-            - torch.empty(*lead, *self.chances.shape, device=u.device, dtype=u.dtype).exponential_().log_()
-        )
+        noisy = with_gumbel_noise(self.chances, (*lead, *self.chances.shape))
         places = (
             [group.argmax(-1) for group in noisy.split(self.family.sizes, -1)] if self.family.sizes else []
         )
