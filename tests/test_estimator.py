@@ -368,6 +368,27 @@ def hiding():
     return x, hidden
 
 
+def test_of_categories_that_say_each_other_half_may_be_missing():
+    rng = np.random.default_rng(0)
+    shares = np.array([30, 20, 15, 10, 6, 5, 4, 3, 3, 2, 1, 1]) / 100
+    level = rng.choice(12, 1000, p=shares)
+    table = pd.DataFrame(
+        {
+            "school": np.array([f"school {k:02}" for k in range(12)])[level],
+            "years": 2 * level + 1,
+            "job": rng.choice(["a", "b", "c", "d"], 1000, p=[0.5, 0.3, 0.1, 0.1]),
+            "age": rng.normal(40, 10, 1000).round(),
+        }
+    )
+    hidden = rng.random(table.shape) < 0.5
+    gaps = table.mask(hidden)
+    filled = VAEImputer(epochs=30, random_state=0).fit(gaps).draw(gaps, 1)[0]
+    alone, both = hidden[:, 1] & ~hidden[:, 0], hidden[:, 1] & hidden[:, 0]
+    assert (filled["years"] == table["years"])[alone].mean() > 0.5
+    counts = np.bincount(filled["years"][both].astype(int) // 2, minlength=12) / both.sum()
+    assert np.abs(counts - shares).sum() / 2 < 0.25
+
+
 def test_values_that_hide_themselves_are_filled_where_they_are(hiding):
     x, hidden = hiding
     gaps = np.where(hidden, np.nan, x)

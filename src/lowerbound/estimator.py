@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
@@ -49,6 +50,7 @@ from .data.tables import read_frame
 from .defaults import TAILS, build_model, describe_model
 from .distributions import SelectedGaussian
 from .errors import ConfigError, DataError, suggest
+from .factor_analysis import Factors, best_rank, factors
 from .likelihoods import Columns, SelfMasking
 from .model import VAE as Model
 from .nn import AffineMLP
@@ -66,9 +68,9 @@ _FEWEST = 20  # rows below which none are held out
 _MOST_TENTHS, _ROWS_ENOUGH = 4, 600  # tenths that are held out in turn, so many rows by one another
 _STEPS, _EPOCHS = 1000, 30  # longest search: so many steps, or epochs if these are more
 _COMPONENTS, _ROWS_EACH = (1, 2, 3, 5, 8), 20
-_RANKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _FACTOR_ROWS = 5000  # that tell of the factors
 _FLOOR = 1e-3  # of the factors' noise variance, in standard units
+_OF_CATEGORIES = 0.5  # the same of what tells of a category, as a share of its variance
 _PARTS = 8  # into which a row of mean weight is cut where weights are no whole numbers
 _AT_ONCE = 2**20  # numbers of the decoder's output: more are slower, for they leave the cache
 _SWEEPS = 30  # of stochastic EM, where numbers empty their own cells
@@ -114,6 +116,7 @@ class _Estimator(BaseEstimator):
     """
 
     _tolerates_gaps = False  # whether training empties cells
+    _bound: Mapping[str, Any] = MappingProxyType({"objective": "elbo"})
     _gaps: bool | None = None  # what `gaps` of None stands for; of None what the data choose
 
     def __init__(
@@ -267,13 +270,13 @@ class _Estimator(BaseEstimator):
         run = fit(
             model,
             data,
-            objective="elbo",
             progress=False,
             learning_rate=float(self.learning_rate),
             weight_decay=float(self.weight_decay),
             # Of a constant rate the averaged weights are good at any step, so the best number of them carries over.
             schedule="constant",
             ema=0.99,
+            **self._bound,
             seed=self._seed,
             device=self.device,
             **settings,
@@ -301,12 +304,12 @@ class _Estimator(BaseEstimator):
             model = Model.for_data(data, latent=int(latent or 1), **slots)
             features = _features(model, data.train)
             if latent is None:
-                model = Model.for_data(data, latent=_rank(features), **slots)
+                model = Model.for_data(data, latent=best_rank(features, _floor(model, features)), **slots)
             family = model.likelihood
-            held = np.zeros(0)
+            gone = np.isnan(features)
             if isinstance(family, Columns) and len(family.masked):
-                features, held = _begin_at_masking(family, features, data.train, model.latent_shape[0])
-        _begin_at_factors(model, features, held)
+                features = _begin_at_masking(family, features, data.train, model.latent_shape[0])
+        _begin_at_factors(model, features, gone)
         return model.eval()
 
     def _keep(self, model: Model, epochs: int) -> None:
@@ -615,6 +618,13 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, _Estimator):
     """
 
     _tolerates_gaps = True
+    # By the evidence lower bound codes leave out what columns say of each other where that costs as much as it gains.
+    _bound = MappingProxyType(
+        {
+            "objective": {"type": "importance_weighted", "samples": 8, "gradient": "dreg"},
+            "validation_samples": 20,
+        }
+    )
     # If codes told of gaps, those of rows with one would lie apart, where nothing says what the cell may hold.
     _gaps = False
 
@@ -804,57 +814,31 @@ def _spread(split: Split) -> Tensor:
 
 
 def _features(model: Model, split: Split) -> np.ndarray:
-    """Return features (n, F) of rows spread over the split, without the mask, 0 where a value is missing."""
+    """Return features (n, F) of rows spread over the split, without the mask, NaN where a value is missing."""
     x, _ = split.batch(_spread(split))
     with torch.no_grad():
         u, _ = model.at(None).to_model(x)
-        found = model.features(u)[:, : math.prod(model.likelihood.feature_shape)]
-    return found.double().numpy()
+        found = model.features(u)[:, : math.prod(model.likelihood.feature_shape)].double()
+        gone = model.likelihood.per_feature(u.isnan().flatten(1).double()) > 0
+    return torch.where(gone, math.nan, found).numpy()
 
 
-def _factors(second: np.ndarray, rank: int, most: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Return loadings (F, rank) and noise variances (F,) of the greatest likelihood, from the covariance (F, F)."""
-    variance = np.maximum(second.diagonal(), _FLOOR)
-    noise = variance.copy()
-    for _ in range(most if len(second) <= 100 else 20):
-        root = np.sqrt(noise)
-        values, vectors = np.linalg.eigh(second / root / root[:, None])
-        values, vectors = values[-rank:], vectors[:, -rank:]
-        loadings = root[:, None] * vectors * np.sqrt(np.maximum(values - 1, 0))
-        old, noise = noise, np.maximum(variance - np.square(loadings).sum(1), _FLOOR)
-        if np.abs(np.log(noise / old)).max() < 1e-3:
-            break
-    return loadings, noise
-
-
-def _gaussian_score(second: np.ndarray, loadings: np.ndarray, noise: np.ndarray) -> float:
-    """Return the mean log-density, but for a constant, of rows of this second moment under factor analysis."""
-    covariance = loadings @ loadings.T + np.diag(noise)
-    return -0.5 * (np.linalg.slogdet(covariance)[1] + np.trace(np.linalg.solve(covariance, second)))
-
-
-def _rank(features: np.ndarray) -> int:
-    """Return the number of factors with the highest likelihood in three-fold cross-validation."""
-    n, size = features.shape
-    ranks = [rank for rank in _RANKS if rank <= size and rank < n] or [1]
-    if n < 6 or len(ranks) == 1 or size > 500:
-        return min(8, ranks[-1])
-    fold = np.random.default_rng(0).permutation(n) % 3
-    total = np.zeros(len(ranks))
-    for k in range(3):
-        train, rest = features[fold != k], features[fold == k]
-        mean = train.mean(0)
-        second, held = (part.T @ part / len(part) for part in (train - mean, rest - mean))
-        for i, rank in enumerate(ranks):
-            total[i] += len(rest) * _gaussian_score(held, *_factors(second, rank))
-    return ranks[int(total.argmax())]
+def _floor(model: Model, features: np.ndarray) -> np.ndarray:
+    """Return the least noise variance of each feature, (F,)."""
+    family = model.likelihood
+    floor = np.full(features.shape[1], _FLOOR)
+    if isinstance(family, Columns):
+        # A category is drawn, whatever the code: of one that is known well half of the variance is kept.
+        n = len(family.numbers)
+        seen = ~np.isnan(features[:, n:])
+        share = np.where(seen, features[:, n:], 0.0).sum(0) / np.maximum(seen.sum(0), 1)
+        floor[n:] = np.maximum(_OF_CATEGORIES * share * (1 - share), _FLOOR)
+    return floor
 
 
 @torch.no_grad()
-def _begin_at_masking(
-    family: Columns, features: np.ndarray, split: Split, rank: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return features with draws where numbers have emptied their own cells, and the means of these, (M,).
+def _begin_at_masking(family: Columns, features: np.ndarray, split: Split, rank: int) -> np.ndarray:
+    """Return features (n, F) with draws where numbers have emptied their own cells, and means where others are empty.
 
     By stochastic EM: a factor analysis of what is there and of the draws; for each column a logistic regression of
     being empty on the number, which is where the likelihood begins; and draws given both.
@@ -864,7 +848,8 @@ def _begin_at_masking(
     gone = x[:, family.at_numbers[family.masked]].isnan()
     sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(family.gaps), 0.0)
     rank = min(rank, features.shape[1])
-    features = features.copy()
+    features = np.where(np.isnan(features), np.nanmean(features, 0), features)
+    features[:, masked] = np.where(gone, 0.0, features[:, masked])
     features[:, masked] += np.where(gone.numpy(), sign + 0.5 * torch.randn(gone.shape).numpy(), 0.0)
     offset, slope = torch.zeros(2, len(masked), dtype=torch.float64)
     for _ in range(_SWEEPS):
@@ -877,9 +862,8 @@ def _begin_at_masking(
             by = torch.stack([c * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * c - b * b)
             offset, slope = offset + by[0].clamp(-1, 1), slope + by[1].clamp(-1, 1)
             slope = slope if sign == 0 else sign * (sign * slope).clamp(min=0.05)
-        mean = features.mean(0)
+        mean, loadings, noise = factors(features, rank, _FLOOR, most=20)
         centred = features - mean
-        loadings, noise = _factors(centred.T @ centred / len(centred), rank, 20)
         inverse = np.linalg.inv(np.eye(rank) + loadings.T @ (loadings / noise[:, None]))
         z = centred @ (loadings / noise[:, None]) @ inverse
         z = z + torch.randn(z.shape, dtype=torch.float64).numpy() @ np.linalg.cholesky(inverse).T
@@ -888,44 +872,74 @@ def _begin_at_masking(
         drawn = law.sample(torch.Size()).clamp(-8, 8).numpy()
         features[:, masked] = np.where(gone.numpy(), drawn, features[:, masked])
     family.begin_at_masking(offset, slope)
-    hidden = np.where(gone.numpy(), features[:, masked], 0.0).sum(0) / np.maximum(gone.numpy().sum(0), 1)
-    return features, hidden
+    return features
 
 
 @torch.no_grad()
-def _begin_at_factors(model: Model, features: np.ndarray, hidden: np.ndarray) -> None:
+def _begin_at_factors(model: Model, features: np.ndarray, gone: np.ndarray) -> None:
     """Let the affine parts of both networks be the factor analysis of the features.
 
     The factors are turned so that their posterior is diagonal, which is the family of q: the bound is tight.
 
     Args:
         model: Whose networks they are.
-        features: Rows (n, F), of which the encoder sees 0 where a value is missing.
-        hidden: What the encoder is to take for a missing number that empties its own cell, (M,).
+        features: Rows (n, F), NaN where a value is missing of which nothing is known.
+        gone: Where one is missing, (n, F).
     """
-    encoder, decoder, family = model.encoder, model.decoder, model.likelihood
-    assert isinstance(encoder, AffineMLP)
-    assert isinstance(decoder, AffineMLP)
-    assert encoder.output.bias is not None
-    assert decoder.output.bias is not None
-    rank, mean = model.latent_shape[0], features.mean(0)
-    centred = features - mean
+    rank = model.latent_shape[0]
     wide = min(rank, features.shape[1])
-    loadings, noise = _factors(centred.T @ centred / len(centred), wide)
-    precision, turn = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))
+    mean, loadings, noise = factors(features, wide, _floor(model, features))
+    _, turn = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))
     loadings = np.concatenate([loadings @ turn, np.zeros((len(mean), rank - wide))], 1)
-    variance = np.concatenate([1 / (1 + precision), np.ones(rank - wide)])
-    back = variance[:, None] * (loadings / noise[:, None]).T
+    found = Factors(mean, loadings, noise)
+    known = np.where(gone, np.where(np.isnan(features), mean, features), 0.0)
+    _begin_encoder(model, found, gone, known.sum(0) / np.maximum(gone.sum(0), 1))
+    _begin_decoder(model, found)
+
+
+def _begin_encoder(model: Model, found: Factors, gone: np.ndarray, known: np.ndarray) -> None:
+    """Let q be the posterior of the factors, about, where some of the features are missing.
+
+    Args:
+        model: Whose encoder it is.
+        found: The factors, independent given all features.
+        gone: Which features of rows are missing, (n, F).
+        known: What the encoder is to take for each feature where it is missing, (F,).
+    """
+    encoder, (mean, loadings, noise), family = model.encoder, found, model.likelihood
+    assert isinstance(encoder, AffineMLP)
+    assert encoder.output.bias is not None
+    features, rank = loadings.shape
+    precision = np.square(loadings) / noise[:, None]
+    log_total = np.log1p(precision.sum(0))
+    back = np.exp(-log_total)[:, None] * (loadings / noise[:, None]).T
     encoder.output.weight.zero_()
     weight, bias = encoder.straight.weight, encoder.output.bias
     weight.zero_()
-    weight[:rank, : len(mean)] = torch.as_tensor(back).to(weight)
-    bias.copy_(torch.as_tensor(np.concatenate([-back @ mean, np.log(variance) / 2])))
-    if len(hidden):
-        assert isinstance(family, Columns)
-        shift = torch.as_tensor(back[:, family.masked.numpy()] * hidden).to(weight)
-        weight[:rank, len(mean) + family.at_numbers[family.masked]] = -shift
-        bias[:rank] += shift.sum(1)
+    weight[:rank, :features] = torch.as_tensor(back).to(weight)
+    bias.copy_(torch.as_tensor(np.concatenate([-back @ mean, -log_total / 2])))
+    if not model.missing:
+        return
+    # Of each column the encoder sees whether it is there, and 0 where it is not.
+    columns = torch.arange(math.prod(family.event_shape))
+    of_feature = family.per_feature(columns.unsqueeze(0))[0]
+    taken = torch.as_tensor(back * known).to(weight)
+    weight[:rank].index_add_(1, features + of_feature, -taken)
+    bias[:rank] += taken.sum(1)
+    # What a row does not show leaves its code open: the best of independent factors have as precision the sum of what
+    # the features add, of which the logarithm is about linear in what is missing.
+    less = log_total - np.log1p((~gone) @ precision)
+    empty = np.zeros((len(gone), len(columns)))
+    empty[:, of_feature.numpy()] = gone
+    wider = torch.as_tensor(np.linalg.lstsq(empty, less / 2, rcond=1e-6)[0].T).to(weight)
+    weight[rank:, features:] = -wider
+    bias[rank:] += wider.sum(1)
+
+
+def _begin_decoder(model: Model, found: Factors) -> None:
+    decoder, (mean, loadings, noise), family = model.decoder, found, model.likelihood
+    assert isinstance(decoder, AffineMLP)
+    assert decoder.output.bias is not None
     decoder.output.weight.zero_()
     weight, bias = decoder.straight.weight, decoder.output.bias
     weight.zero_()
