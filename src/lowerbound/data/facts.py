@@ -90,7 +90,8 @@ class ColumnFacts:
                 self.words.update(present.unique().tolist())
             return
         values = numbers(column, self.stored)
-        present = values[~np.isnan(values)]
+        gone = np.isnan(values)
+        present = values[~gone] if gone.any() else values
         self.empty += len(values) - len(present)
         if len(present):
             if np.isinf(present).any():
@@ -174,7 +175,10 @@ class ColumnFacts:
 
 def precision(values: np.ndarray) -> float:
     """To how much of themselves values are known: those that all come from float32, to its last place."""
+    few = values[:1000]
     with np.errstate(over="ignore", invalid="ignore"):
+        if len(few) < len(values) and precision(few) < 1e-7:
+            return 4 * np.finfo(float).eps
         single = np.abs(values - values.astype(np.float32)) <= 1e-9 * np.abs(values)
     return 1e-7 if np.all(single | np.isnan(values)) else 4 * np.finfo(float).eps
 
@@ -186,13 +190,14 @@ def _decimals(values: np.ndarray) -> int:
     """
     # Most columns are told by their first numbers.
     few = _decimals(values[:1000]) if len(values) > 1000 else 0
-    known = precision(values)
+    known, largest = precision(values), np.abs(values).max(initial=0.0)
     for places in range(few, MOST_DIGITS + 1):
-        scaled = values * 10.0**places
-        slack = np.maximum(1e-9, known * np.abs(scaled))
-        if (slack > 0.1).any():
+        if known * largest * 10.0**places > 0.1:
             break
-        if (np.abs(scaled - np.round(scaled)) <= slack).all():
+        scaled = values * 10.0**places
+        off = np.abs(scaled - np.round(scaled))
+        far = off > 1e-9
+        if not far.any() or (off[far] <= known * np.abs(scaled[far])).all():
             return places
     return MOST_DIGITS + 1
 

@@ -54,8 +54,9 @@ def hashes(values: np.ndarray, seed: int = 0) -> np.ndarray:
         padded = np.zeros((len(part), 2 * len(keys)), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             padded[:, :width] = part
+        if part.dtype.kind == "f":
             padded += 0.0
-        padded[np.isnan(padded)] = np.nan
+            padded[np.isnan(padded)] = np.nan
         found[at : at + step] = mixed(mixed(padded.view(np.uint64) + keys).sum(1, dtype=np.uint64) + start)
     return found
 

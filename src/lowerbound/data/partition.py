@@ -136,19 +136,20 @@ def cut_by_identity(
     """
     array = source.parts[0]
     assert not isinstance(array, Blocks)
-    of_values = hashes(array, seed)
+    identity = hashes(array, seed)
+    order, ordered = _sorted(identity)
     if at is None:
-        ordered = np.sort(of_values)
         different = 1 + int((ordered[1:] != ordered[:-1]).sum())
-        together = _TOGETHER if different > len(NAMES) and 2 * different >= len(of_values) else 1
+        together = _TOGETHER if different > len(NAMES) and 2 * different >= len(identity) else 1
         at = {"together": together, "split": [*shares], "seed": seed}
     if (at["split"], at["seed"]) != ([*shares], seed):
         raise ConfigError(
             f"split={[*shares]} and seed={seed}, but split_by= keeps where hashes were cut for {at['split']} and "
             f"{at['seed']}; leave split_by out to cut {name} again"
         )
-    identity = _bunched(of_values, at["together"])
-    order, ordered = _sorted(identity)
+    if (ordered[at["together"] :] == ordered[: -at["together"]]).any():
+        identity = _bunched(identity, order, ordered, at["together"])
+        order, ordered = _sorted(identity)
     if "valid" not in at:
         kept, bounds = _thresholds(ordered, order, shares, list(_classes(source, names)))
         at = {"valid": _hex(bounds[0]), "test": _hex(bounds[1]), "train": [*map(_hex, kept)], **at}
@@ -201,12 +202,8 @@ def _number(word: str) -> np.uint64:
     return np.uint64(int(word, 16))
 
 
-def _bunched(identity: np.ndarray, together: int) -> np.ndarray:
-    """Hashes (N,) in which equal ones, past the first so many, get others."""
-    ordered = np.sort(identity)
-    if not (ordered[together:] == ordered[:-together]).any():
-        return identity
-    order, ordered = _sorted(identity)
+def _bunched(identity: np.ndarray, order: np.ndarray, ordered: np.ndarray, together: int) -> np.ndarray:
+    """Hashes (N,), and in their order, in which equal ones, past the first so many, get others."""
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
     turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
     bunch = (turn // together).astype(np.uint64)

@@ -172,7 +172,7 @@ def decode(file: str | IO[bytes], form: PictureForm) -> list[Picture]:
             damaged.
     """
     if isinstance(file, str) and form.size is None and (image := _plain_jpeg(file)) is not None:
-        return [_picture(image, form)]
+        return [_picture(image, form, plain=True)]
     with _opened(file) as image:
         count = frames_in(image)
         if count > 1 and form.frames is None:
@@ -306,26 +306,27 @@ def _is_large(image: Image) -> bool:
     return needed * torch.get_num_threads() > free // 2
 
 
-def _picture(image: Image, form: PictureForm) -> Picture:
-    """The frame at which an open picture stands."""
+def _picture(image: Image, form: PictureForm, plain: bool = False) -> Picture:
+    """The frame at which an open picture stands; of a plain one as `_plain_jpeg` finds it there is less to ask."""
     from PIL import Image, ImageOps
 
-    cut = image.mode in _EIGHT_BITS and _is_cut(image)
+    cut = not plain and image.mode in _EIGHT_BITS and _is_cut(image)
     stored = image.mode
-    upright = ImageOps.exif_transpose(image) if image.getexif().get(0x0112, 1) != 1 else image
+    turned = not plain and image.getexif().get(0x0112, 1) != 1
+    upright = ImageOps.exif_transpose(image) if turned else image
     if stored not in _EIGHT_BITS:
         return Picture(_deep(upright, image.format, form), True)
     remarks = ("cut",) if cut else ()
     if form.channels == 4:
         return Picture(_planes(_resized(upright.convert("RGBA"), form)), False, remarks)
-    if upright.has_transparency_data:
+    if not plain and upright.has_transparency_data:
         layer = upright.convert("RGBA")
         if layer.getchannel("A").getextrema()[0] != 255:
             remarks = (*remarks, "transparent")
             layer = Image.alpha_composite(Image.new("RGBA", layer.size, form.background), layer)
         upright = layer
-    plain = "L" if form.channels == 1 or upright.mode in ("1", "L") else "RGB"
-    values = _planes(_resized(upright if upright.mode == plain else upright.convert(plain), form))
+    mode = "L" if form.channels == 1 or upright.mode in ("1", "L") else "RGB"
+    values = _planes(_resized(upright if upright.mode == mode else upright.convert(mode), form))
     if form.channels is None and all((values[0] == other).all() for other in values[1:]):
         values = values[:1]
     return Picture(values[0] if len(values) == 1 else values, stored in _GREY, remarks)
