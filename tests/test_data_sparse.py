@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from scipy.stats import nbinom
 
 import lowerbound as lb
 from lowerbound.errors import ConfigError, DataError
@@ -187,3 +188,40 @@ def test_a_file_of_anndata_says_how_it_is_read(tmp_path):
 def test_an_empty_sparse_matrix_is_refused():
     with pytest.raises(DataError, match="is empty"):
         lb.data.load(scipy.sparse.csr_matrix((0, 5)))
+
+
+# ------------------------------------------------------------------------------------------ dispersion by condition
+def two_labs(n=400):
+    """Counts of the same means in two labs, of which one is noisier: θ 20 and 1."""
+    rng = np.random.default_rng(0)
+    lab = rng.integers(0, 2, n)
+    theta = np.where(lab == 0, 20.0, 1.0)[:, None]
+    return rng.negative_binomial(theta, theta / (theta + 10.0), (n, 6)), lab
+
+
+@pytest.mark.runs
+def test_a_dispersion_by_condition_is_that_of_its_class(tmp_path):
+    x, lab = two_labs()
+    data = lb.data.load(x, condition={"lab": lab}, values="count", seed=0)
+    family = {"type": "negative_binomial", "library": "none", "dispersion": "condition"}
+    model = lb.VAE.for_data(data, latent=1, likelihood=family, network={"type": "mlp", "hidden": [16]})
+    lb.fit(model, data, epochs=60, learning_rate=1e-2, progress=False, out=tmp_path / "run")
+    again = lb.load(tmp_path / "run").double()
+    z, u = torch.zeros(1, 2, 1, dtype=torch.float64), torch.as_tensor(x[:2]).double()
+    theta = {}
+    for k in (0, 1):
+        view = again.at({"lab": torch.tensor([k, k])})
+        p = view.decoded(z)
+        found = again.likelihood.log_theta + view.context[0] @ again.likelihood.of_condition
+        theta[k] = (12 * torch.tanh(found / 12)).exp().detach().numpy()
+        mean = p.mean[0].detach().numpy()
+        exact = nbinom(theta[k], theta[k] / (theta[k] + mean)).logpmf(x[:2]).sum(1)
+        assert view.log_likelihood(p, u)[0].detach().numpy() == pytest.approx(exact, abs=1e-6)
+    assert np.median(theta[0]) > 6
+    assert 0.6 < np.median(theta[1]) < 1.6
+
+
+def test_a_dispersion_by_condition_needs_a_condition():
+    data = lb.data.load(two_labs()[0], values="count")
+    with pytest.raises(ConfigError, match="the data have none"):
+        lb.VAE.for_data(data, likelihood={"type": "negative_binomial", "dispersion": "condition"})

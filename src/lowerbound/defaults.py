@@ -344,7 +344,7 @@ def build_model(chosen: Mapping[str, Any], latent: Any, spec: DataSpec) -> VAE:
         value = chosen[kind]
         return value if isinstance(value, nn.Module) else build(kind, value, **shared | derived)
 
-    likelihood = slot("likelihood", event_shape=spec.event_shape)
+    likelihood = slot("likelihood", event_shape=spec.event_shape, context=1)
     condition = _build_condition(chosen["condition"], likelihood.feature_shape)
     last = None if condition is None else condition.items()[-1][1]
     shared.update(
@@ -354,6 +354,8 @@ def build_model(chosen: Mapping[str, Any], latent: Any, spec: DataSpec) -> VAE:
         data_shape=spec.event_shape,
         layout=likelihood.layout,
     )
+    if "context" in likelihood.derived:  # known once the condition is, which has been told of the features
+        likelihood = slot("likelihood", event_shape=spec.event_shape)
     posterior = slot("posterior", event_shape=latent_shape_of(latent))
     prior = slot("prior", event_shape=posterior.event_shape)
     shared["latent_shape"] = posterior.event_shape

@@ -106,17 +106,17 @@ class Poisson(CountLikelihood):
         super().__init__(event_shape, parameters + zero_inflated, "library" if library == "given" else None)
         self.library, self.zero_inflated = library, zero_inflated
 
-    def _family(self, log_mean: Tensor, others: Sequence[Tensor]) -> Counts:
+    def _family(self, log_mean: Tensor, others: Sequence[Tensor], context: Tensor | None) -> Counts:
         """Return the elements' distribution for the logarithms of their means and the decoder's other numbers."""
         return PoissonLog(log_mean)
 
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x | z), or p(x | z, library), from (..., P, *event)."""
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Distribution:
+        """Return p(x | z), or p(x | z, library), from (..., P, *event), and from (B, C) of an embedded condition."""
         axes = len(self.event_shape)
         first, *others = full_precision(h).unbind(-1 - axes)
 
         def family(log_mean: Tensor) -> Counts:
-            base = self._family(log_mean, others)
+            base = self._family(log_mean, others, context)
             return ZeroInflated(base, others[-1]) if self.zero_inflated else base
 
         if self.library == "given":
@@ -153,29 +153,47 @@ class NegativeBinomial(Poisson):
     Args:
         event_shape: Shape of one observation.
         library: "given", the means are shares of the observation's own total; or "none".
-        dispersion: Whence log θ: "feature", one parameter for each element; or "predicted" by the decoder for each
-            example, and so by the condition too.
+        dispersion: Whence log θ: "feature", one parameter for each element; "condition", a linear map of the
+            embedded condition beside it, so that each class has its own; or "predicted" by the decoder for each
+            example.
         zero_inflated: Learn a probability that an element is 0 whatever its mean is; its log-odds are the decoder's
             last numbers.
+        context: Size of the embedded condition.
+
+    Raises:
+        ConfigError: the dispersion is by a condition, and there is none.
     """
 
+    derived = frozenset({"context"})
     log_theta: Tensor
 
     def __init__(
         self,
         event_shape: int | Sequence[int],
         library: Literal["given", "none"] = "given",
-        dispersion: Literal["feature", "predicted"] = "feature",
+        dispersion: Literal["feature", "condition", "predicted"] = "feature",
         zero_inflated: bool = False,
+        context: int = 0,
     ) -> None:
-        check_word("NegativeBinomial", "dispersion", dispersion, ("feature", "predicted"))
+        check_word("NegativeBinomial", "dispersion", dispersion, ("feature", "condition", "predicted"))
         self._begin(event_shape, 1 + (dispersion == "predicted"), library, zero_inflated)
         self.dispersion = dispersion
-        if dispersion == "feature":
+        if dispersion != "predicted":
             self.log_theta = nn.Parameter(torch.zeros(self.event_shape))
+        if dispersion == "condition":
+            if not context:
+                raise ConfigError(
+                    "NegativeBinomial has dispersion 'condition', but the data have none; load them with condition=, "
+                    "or set dispersion 'feature' or 'predicted'"
+                )
+            self.context = context
+            self.of_condition = nn.Parameter(torch.zeros(context, *self.event_shape))
 
-    def _family(self, log_mean: Tensor, others: Sequence[Tensor]) -> Counts:
+    def _family(self, log_mean: Tensor, others: Sequence[Tensor], context: Tensor | None) -> Counts:
         raw = others[0] if self.dispersion == "predicted" else self.log_theta
+        if self.context:
+            assert context is not None
+            raw = raw + torch.tensordot(full_precision(context), self.of_condition, 1)
         return NegativeBinomialLog(log_mean, log_theta_of(raw))
 
     def _start_others(self, u: Tensor, expected: Tensor) -> list[Tensor]:
