@@ -359,6 +359,27 @@ def test_a_mixture_is_that_of_torch_with_the_parts_on_the_first_axis(batch):
     torch.testing.assert_close(equal.log_prob(z), truth.log_prob(z))
 
 
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_many_gaussians_have_the_density_of_torch_and_its_gradients(batch):
+    loc = 3 * torch.randn(120, *batch, 40)
+    loc.requires_grad_()
+    scale = (torch.rand(120, *batch, 40) * 0.5 + 0.05).requires_grad_()
+    logits = torch.randn(120, *batch, requires_grad=True)
+    z = (loc[:7] + scale[:7] * torch.randn(7, *batch, 40)).detach().requires_grad_()
+    p = Mixture(Independent(Normal(loc, scale), 1), logits)
+    last = Independent(Normal(loc.movedim(0, -2), scale.movedim(0, -2)), 1)
+    truth = MixtureSameFamily(Categorical(logits=logits.movedim(0, -1)), last)
+    inputs = [z, loc, scale, logits]
+    found, exact = p.log_prob(z), truth.log_prob(z)
+    torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-9)
+    ours, theirs = (torch.autograd.grad(log_p.sum(), inputs) for log_p in (found, exact))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
+    with torch.no_grad():
+        single = Mixture(Independent(Normal(loc.float(), scale.float()), 1), logits.float())
+        torch.testing.assert_close(single.log_prob(z.float()).double(), exact, rtol=1e-5, atol=1e-3)
+
+
 def test_draws_of_a_mixture_are_its_own(monkeypatch):
     monkeypatch.setattr(lowerbound.distributions.mixture, "_AT_ONCE", 9 * 5000)  # in several parts
     loc, logits = torch.tensor([[-3.0], [0.0], [4.0]]), torch.tensor([0.2, 0.5, 0.3]).log()
