@@ -31,6 +31,7 @@ LATENT = {
     "poincare": 2,
     "product": 8,
     "conv_ladder": None,
+    "two_stage": None,
 }
 # Slots that go with others than their partners say, or with options without a default.
 BESIDE = {

@@ -145,6 +145,10 @@ POSTERIORS = {
     "ladder_three": lambda: posteriors.Ladder(6, sizes=3, hidden=(7, 6), features=4),
     "ladder_affine": lambda: posteriors.Ladder(4, hidden=(), features=3),
     "ladder_precision": lambda: posteriors.Ladder(4, hidden=(6,), features=4, merge="precision"),
+    "two_stage": lambda: posteriors.TwoStage(5, second=2, hidden=(6,)),
+    "two_stage_low_rank": lambda: posteriors.TwoStage(
+        5, second=1, hidden=(), first={"type": "low_rank_gaussian", "rank": 1}
+    ),
     "conv_ladder": lambda: posteriors.ConvLadder(
         8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1, blocks=1
     ),
@@ -208,6 +212,8 @@ PRIORS = {
         6, sizes=3, hidden=(7, 6), context=2, top={"type": "flow", "couplings": 1, "hidden": [5]}
     ),
     "ladder_vamp": lambda: priors.Ladder(4, (2, 2), hidden=(5,), top={"type": "vamp", "components": 3}),
+    "two_stage": lambda: priors.TwoStage(5, second=2, hidden=(6,)),
+    "two_stage_context": lambda: priors.TwoStage(5, second=3, hidden=(), context=3),
     "conv_ladder": lambda: priors.ConvLadder(8, SMALL_IMAGE, scales=[1, 1], channels=4, width=1),
     "conv_ladder_context": lambda: priors.ConvLadder(
         24, SMALL_IMAGE, context=3, scales=[2], channels=4, width=2
@@ -287,6 +293,9 @@ LIKELIHOODS = {
             "poisson": Poisson,
             "poisson_zero_inflated": lambda shape: Poisson(shape, library="none", zero_inflated=True),
             "negative_binomial": NegativeBinomial,
+            "negative_binomial_condition": lambda shape: NegativeBinomial(
+                shape, "none", "condition", context=2
+            ),
             "negative_binomial_predicted": lambda shape: NegativeBinomial(shape, "none", "predicted"),
             "negative_binomial_zero_inflated": lambda shape: NegativeBinomial(
                 shape, "none", zero_inflated=True

@@ -118,7 +118,7 @@ class VAE(nn.Module):
             "encoder": context_size(self.encoder),
             "prior": self.prior.context,
             "decoder": context_size(self.decoder),
-            "likelihood": self.likelihood.context,
+            "likelihood": self.likelihood.context_size,
         }
         for slot, came in taken.items():
             if came not in (0, size):

@@ -3,7 +3,8 @@ r"""Another prior for a trained model, fitted to its codes: ex-post density esti
 .. math:: \max_p \; \mathbb{E}_{x} \, \mathbb{E}_{q(z \mid x)} [\log p(z \mid c)]
 
 This is what of the evidence lower bound depends on the prior, so the bound can only rise; for a deterministic
-autoencoder it is what makes it generate. Encoder and decoder stay as they are.
+autoencoder it is what makes it generate. Encoder and decoder stay as they are. Of a prior with a level more, as the
+two-stage VAE's, log p(z) is bounded from below, and the encoder of that level learned with it.
 
 References:
     From variational to deterministic autoencoders (Ghosh et al., 2020), https://arxiv.org/abs/1903.12436, section 4;
@@ -15,8 +16,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from .defaults import check_data, starting_sample
 from .errors import ConfigError
 from .evaluation.stream import Passes
 from .model import VAE
-from .registry import as_options, build
+from .registry import as_options, build, describe, lookup, options_of
 from .shapes import draws
 from .view import View
 
@@ -83,7 +84,7 @@ def ex_post(
             new.prior.start(starting_sample(data.train, new.transform).to(new.device, new.dtype), new)
         new.prior.adopt(model.prior)
         if any(p.requires_grad for p in new.prior.parameters()):
-            _fit(new, train, valid, steps, batch_size, learning_rate)
+            _fit(new, train, valid, steps, batch_size, learning_rate, _added(new, model))
     before, after = (_mean_log_prior(m, valid, batch_size) for m in (model, new))
     if not after > before:
         warnings.warn(
@@ -95,76 +96,110 @@ def ex_post(
 
 
 def _with_prior(model: VAE, prior: Any) -> VAE:
-    """Return a copy of the model with another prior, untrained."""
+    """Return a copy of the model with another prior, untrained, and with a posterior that has its levels."""
     condition = model.condition
     last = None if condition is None else condition.items()[-1][1]
+    posterior = copy.deepcopy(model.posterior)
     if not isinstance(prior, nn.Module):
+        options, shape = as_options("prior", prior), model.latent_shape
+        cls = lookup("prior", options["type"])
+        partner = cls.partners.get("posterior")
+        if isinstance(partner, str) and "first" in options_of("posterior", lookup("posterior", partner)):
+            shape = cls.usual(options, model.event_shape, math.prod(shape))
+            shared = {name: options[name] for name in cls.agree if name in options}
+            first = {"type": partner, "first": describe("posterior", posterior), **shared}
+            posterior = build("posterior", first, event_shape=shape)
+            posterior.made.load_state_dict(model.posterior.state_dict())
+            posterior = posterior.to(model.device, model.dtype)
         prior = build(
             "prior",
-            as_options("prior", prior),
-            event_shape=model.latent_shape,
+            options,
+            event_shape=shape,
             context=0 if condition is None else condition.context,
             map_shape=last.map_shape if isinstance(last, Map) else None,
             feature_shape=model.likelihood.feature_shape,
             data_shape=model.event_shape,
             latent_shape=model.latent_shape,
         )
-    kept = ("encoder", "posterior", "decoder", "likelihood", "transform", "condition", "classifier")
+    kept = ("encoder", "decoder", "likelihood", "transform", "condition", "classifier")
     slots: dict[str, Any] = {name: copy.deepcopy(getattr(model, name)) for name in kept}
+    slots["posterior"] = posterior
     slots["prior"] = copy.deepcopy(prior).to(model.device, model.dtype)
     new = VAE(missing=model.missing, **slots)
     new.data_spec = model.data_spec
     return new
 
 
-def _codes(model: VAE, split: Any, samples: int, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Return codes (N, *latent) and the contexts they were drawn under, (N, E) or None, in random order."""
+def _added(new: VAE, old: VAE) -> list[nn.Module]:
+    """Return the networks of the new model's posterior that make levels which the old one has not."""
+    if type(new.posterior) is type(old.posterior):
+        return []
+    return [module for name, module in new.posterior.named_children() if name != "made"]
+
+
+class _Codes(NamedTuple):
+    """Codes (N, *latent), the values that stand for their q(z | x), and the contexts of their draws, or None."""
+
+    z: Tensor
+    middle: Tensor
+    context: Tensor | None
+
+
+def _codes(model: VAE, split: Any, samples: int, seed: int) -> _Codes:
+    """Return codes of a split, ``samples`` of each example."""
     passes = Passes(model, split, seed=seed)
-    codes, contexts = [], []
+    codes, middles, contexts = [], [], []
     with passes.running("codes") as advance:
         for x, c in passes.batches(max(1, passes.rows // samples)):
             view = model.under(c)
-            draw = view.infer(view.evidence(view.to_model(x)[0]), len(x), samples)
+            evidence = view.evidence(view.to_model(x)[0])
+            draw = view.infer(evidence, len(x), samples)
             codes.append(model.prior.join(draw.z).flatten(0, 1))
+            middles.append(
+                view.points(evidence, len(x)).expand_as(codes[-1].unflatten(0, (samples, -1))).flatten(0, 1)
+            )
             if view.context is not None:
                 contexts.append(view.context.expand(len(x), -1).repeat(samples, 1))
             advance(len(x))
         # Copies, for what is made without gradients cannot be learned from.
-        z, context = torch.cat(codes), torch.cat(contexts) if contexts else None
+        z, middle, context = torch.cat(codes), torch.cat(middles), torch.cat(contexts) if contexts else None
     with torch.inference_mode(False):
-        return z.clone(), None if context is None else context.clone()
+        return _Codes(z.clone(), middle.clone(), None if context is None else context.clone())
 
 
-def _log_prior(model: VAE, codes: tuple[Tensor, Tensor | None], index: Tensor) -> Tensor:
-    z, context = codes
-    view = View(model, None if context is None else context[index])
-    return view.log_prior(z[index].unsqueeze(0))[0]
+def _log_prior(model: VAE, codes: _Codes, index: Tensor) -> Tensor:
+    """Return log p(z | c), or of a prior with a level more a bound on it by one draw, in nats, (M,)."""
+    view = View(model, None if codes.context is None else codes.context[index])
+    z, log_q = model.posterior.with_levels(codes.z[index], codes.middle[index])
+    return view.log_prior(z.unsqueeze(0))[0] - log_q
 
 
 @torch.no_grad()
-def _mean_log_prior(model: VAE, codes: tuple[Tensor, Tensor | None], batch_size: int) -> float:
+def _mean_log_prior(model: VAE, codes: _Codes, batch_size: int) -> float:
     with model.evaluating():
-        parts = torch.arange(len(codes[0]), device=model.device).split(batch_size)
+        parts = torch.arange(len(codes.z), device=model.device).split(batch_size)
         return torch.cat([_log_prior(model, codes, part) for part in parts]).double().mean().item()
 
 
 def _fit(
     model: VAE,
-    train: tuple[Tensor, Tensor | None],
-    valid: tuple[Tensor, Tensor | None],
+    train: _Codes,
+    valid: _Codes,
     steps: int,
     batch_size: int,
     learning_rate: float,
+    added: Sequence[nn.Module],
 ) -> None:
     """Climb the log-density of the codes with the prior's parameters; keep what is best on the validation codes."""
-    parameters = [p for p in model.prior.parameters() if p.requires_grad]
+    parts = nn.ModuleList([model.prior, *added])
+    parameters = [p for p in parts.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best, kept = -math.inf, {}
     model.eval()
     for step in range(1, steps + 1):
-        index = torch.randint(len(train[0]), (batch_size,), device=model.device)
-        model.prior.train()
+        index = torch.randint(len(train.z), (batch_size,), device=model.device)
+        parts.train()
         with torch.enable_grad():
             loss = -_log_prior(model, train, index).mean()
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -177,7 +212,7 @@ def _fit(
             found = _mean_log_prior(model, valid, batch_size)
             if found > best:
                 best = found
-                kept = {name: v.detach().clone() for name, v in model.prior.state_dict().items()}
+                kept = {name: v.detach().clone() for name, v in parts.state_dict().items()}
     optimizer.zero_grad()
     if kept:
-        model.prior.load_state_dict(kept)
+        parts.load_state_dict(kept)

@@ -76,6 +76,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "product": posteriors.Product,
         "ladder": posteriors.Ladder,
         "conv_ladder": posteriors.ConvLadder,
+        "two_stage": posteriors.TwoStage,
     },
     "prior": {
         "cell": priors.CellPrior,
@@ -96,6 +97,7 @@ REGISTRY: dict[str, dict[str, type]] = {
         "product": priors.Product,
         "ladder": priors.Ladder,
         "conv_ladder": priors.ConvLadder,
+        "two_stage": priors.TwoStage,
     },
     "likelihood": {
         "bernoulli": likelihoods.Bernoulli,

@@ -106,6 +106,21 @@ def levels_of(event_shape: int | Sequence[int], sizes: int | Sequence[int]) -> l
     return [Level((n,)) for n in each]
 
 
+def stages_of(event_shape: int | Sequence[int], second: int) -> list[Level]:
+    """Return the levels u (M,) and z (L,) of a latent (M + L,), of which the second stage's u has so many numbers.
+
+    Raises:
+        ConfigError: nothing is left for z.
+    """
+    shape = event_shape_of(event_shape)
+    if len(shape) != 1 or not 0 < second < shape[0]:
+        raise ConfigError(
+            f"second={second!r} numbers of the second stage leave none for the first, of a latent of shape {shape}; "
+            "latent counts both"
+        )
+    return [Level((second,)), Level((shape[0] - second,))]
+
+
 def maps_of(
     data_shape: Sequence[int],
     scales: Sequence[int],

@@ -323,7 +323,7 @@ def check_likelihood(
         _check_module(
             lambda: build(shape),
             device,
-            lambda slot, h: slot(h),
+            _law,
             inputs=lambda slot: _normal(slot.input_shape),
         )
         likelihood = build(shape).double()
@@ -331,15 +331,21 @@ def check_likelihood(
         _check_support(likelihood, outside)
 
         h = _normal((2, *likelihood.input_shape)).requires_grad_()
-        x = likelihood(h).sample()
+        x = _law(likelihood, h).sample()
         named = [("h", h), *likelihood.named_parameters()]
-        _require_gradient(likelihood(h).log_prob(x).sum(), named)
+        _require_gradient(_law(likelihood, h).log_prob(x).sum(), named)
 
         # One element is enough for the integrals, and its support can be covered; not in training mode,
         # where a likelihood may take its scale from the batch.
         single = build((1,)).double().eval()
         for h in _normal((3, *single.input_shape)) if single.given is None else ():
-            _check_element(single(h))
+            _check_element(_law(single, h.unsqueeze(0)) if single.context_size else single(h))
+
+
+def _law(likelihood: Any, h: Tensor) -> Distribution:
+    """Return p(x | z), under one condition for all if the likelihood takes one."""
+    size = likelihood.context_size
+    return likelihood(h, torch.ones(1, size).to(h)) if size else likelihood(h)
 
 
 def check_objective(build: Callable[[], Objective]) -> None:
@@ -518,7 +524,7 @@ def _check_likelihood_shapes(likelihood: Likelihood) -> None:
     for samples in _SAMPLES:
         for batch in _BATCHES:
             lead = (*samples, batch)
-            p_x = likelihood(_normal((*lead, *likelihood.input_shape)))
+            p_x = _law(likelihood, _normal((*lead, *likelihood.input_shape)))
             _check_shapes(p_x, lead, event)
             point = likelihood.point(p_x)
             _require(tuple(point.shape) == (*lead, *event), f"point has shape {tuple(point.shape)}")
@@ -530,7 +536,8 @@ def _check_likelihood_shapes(likelihood: Likelihood) -> None:
                 tuple(features.shape) == (batch, *likelihood.feature_shape),
                 f"features must be (B, {likelihood.feature_shape}); they are {tuple(features.shape)}",
             )
-    output = likelihood.start(likelihood(_normal((50, *likelihood.input_shape))).sample(), None)  # pyright: ignore
+    x = _law(likelihood, _normal((50, *likelihood.input_shape))).sample()
+    output = likelihood.start(x, None)  # pyright: ignore
     _require(
         output is None or tuple(output.shape) == likelihood.input_shape,
         f"start must return {likelihood.input_shape} or None; it gives {None if output is None else output.shape}",
@@ -538,7 +545,7 @@ def _check_likelihood_shapes(likelihood: Likelihood) -> None:
 
 
 def _check_support(likelihood: Likelihood, outside: Iterable[float]) -> None:
-    x = likelihood(_normal((5, *likelihood.input_shape))).sample()
+    x = _law(likelihood, _normal((5, *likelihood.input_shape))).sample()
     likelihood.check(x)
     for bad in outside:
         y = x.double().clone()

@@ -79,7 +79,7 @@ class View:
         shape = model.prior.code_shape
         lead = code.shape[: code.ndim - len(shape)]
         h = model.run(model.decoder, code.reshape(-1, *shape), self.context)
-        beside = (self.context,) if model.likelihood.context else ()
+        beside = (self.context,) if model.likelihood.context_size else ()
         p_x = model.likelihood(reads(model.likelihood, h).reshape(*lead, *h.shape[1:]), *beside)
         return p_x if self.scored is None else restrict(p_x, self.scored)
 

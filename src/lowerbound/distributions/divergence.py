@@ -54,4 +54,8 @@ def kl_per_dimension(q: Distribution, p: Distribution) -> Tensor | None:
     if q.base_dist.event_shape or p.base_dist.event_shape:
         return None
     kl = closed_form_kl(q.base_dist, p.base_dist)
-    return None if kl is None else torch.broadcast_to(kl, q.batch_shape + q.event_shape)
+    return (
+        None
+        if kl is None
+        else torch.broadcast_to(kl, torch.broadcast_shapes(q.batch_shape, p.batch_shape) + q.event_shape)
+    )

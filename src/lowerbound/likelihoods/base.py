@@ -35,7 +35,7 @@ class Likelihood(Family, ABC):
         standardised: Real values are standardised for it, unless another transform is chosen.
         discrete: Its values are discrete whatever the data say, so that log p(x) is that of a probability.
         layout: The named parts of x; None if it has none.
-        context: Size of the embedded condition (B, C) that ``forward`` takes beside the decoder's output; 0 for none.
+        context_size: Size of the embedded condition (B, C) that ``forward`` takes beside the decoder's output, or 0.
         given: What of x itself its density is given, in a word ("library", "total"); None if that is a density of x.
         inside: A value in the support, which stands where x has none; its density is not counted.
     """
@@ -46,7 +46,7 @@ class Likelihood(Family, ABC):
     discrete: ClassVar[bool] = False
     inside: ClassVar[float] = 0.0
     layout: Sequence[Part] | None = None
-    context: int = 0
+    context_size: int = 0
     given: str | None = None
 
     def __init__(self, event_shape: int | Sequence[int], parameters: int = 1) -> None:

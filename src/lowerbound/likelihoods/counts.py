@@ -177,7 +177,7 @@ class NegativeBinomial(Poisson):
     ) -> None:
         check_word("NegativeBinomial", "dispersion", dispersion, ("feature", "condition", "predicted"))
         self._begin(event_shape, 1 + (dispersion == "predicted"), library, zero_inflated)
-        self.dispersion = dispersion
+        self.dispersion, self.context = dispersion, context
         if dispersion != "predicted":
             self.log_theta = nn.Parameter(torch.zeros(self.event_shape))
         if dispersion == "condition":
@@ -186,12 +186,12 @@ class NegativeBinomial(Poisson):
                     "NegativeBinomial has dispersion 'condition', but the data have none; load them with condition=, "
                     "or set dispersion 'feature' or 'predicted'"
                 )
-            self.context = context
+            self.context_size = context
             self.of_condition = nn.Parameter(torch.zeros(context, *self.event_shape))
 
     def _family(self, log_mean: Tensor, others: Sequence[Tensor], context: Tensor | None) -> Counts:
         raw = others[0] if self.dispersion == "predicted" else self.log_theta
-        if self.context:
+        if self.context_size:
             assert context is not None
             raw = raw + torch.tensordot(full_precision(context), self.of_condition, 1)
         return NegativeBinomialLog(log_mean, log_theta_of(raw))

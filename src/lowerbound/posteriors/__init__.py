@@ -19,6 +19,7 @@ from .product import Product
 from .riemannian import Riemannian
 from .student_t import StudentT
 from .sylvester import Planar, Sylvester
+from .two_stage import TwoStage
 from .von_mises_fisher import VonMisesFisher
 from .vq import VectorQuantised
 
@@ -45,6 +46,7 @@ __all__ = [
     "Riemannian",
     "StudentT",
     "Sylvester",
+    "TwoStage",
     "VectorQuantised",
     "VonMisesFisher",
 ]

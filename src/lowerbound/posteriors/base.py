@@ -70,6 +70,18 @@ class Posterior(Family):
         """Return what training adds to the loss for this level beside the bound, nats, (S, B): a commitment term."""
         return 0.0
 
+    def with_levels(self, z: Tensor, middle: Tensor) -> tuple[Tensor, Tensor | float]:
+        """Return codes with the levels that this posterior adds to those of a model without them.
+
+        Args:
+            z: The codes (B, *latent) of that model.
+            middle: The values that stand for its q(z | x), (B, *latent).
+
+        Returns:
+            Codes (B, *event_shape), and log q of what was added, in nats, (B,).
+        """
+        return z, 0.0
+
     def middle(self, number: int, q: Distribution) -> Tensor:
         """Return the one value that stands for q of level ``number``; usually ``point``."""
         return self.point(q)

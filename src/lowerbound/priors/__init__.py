@@ -18,6 +18,7 @@ from .normal import StandardNormal
 from .poincare import Poincare
 from .product import Product
 from .sphere import Sphere
+from .two_stage import TwoStage
 from .vamp import VampPrior
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "Product",
     "Sphere",
     "StandardNormal",
+    "TwoStage",
     "VampPrior",
 ]
