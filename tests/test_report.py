@@ -15,11 +15,11 @@ from lowerbound.likelihoods import Bernoulli, Categorical, ContinuousBernoulli, 
 from lowerbound.model import VAE
 from lowerbound.nn import MLP
 from lowerbound.posteriors import DiagonalGaussian, FullCovarianceGaussian
-from lowerbound.priors import StandardNormal
+from lowerbound.priors import GaussianMixture, StandardNormal
 from lowerbound.report import charts, image_grid, write_pictures, write_report
 from lowerbound.report.grids import SHEET, gap, tile_size
 from lowerbound.report.page import numbers_table
-from lowerbound.report.views import Examples, views
+from lowerbound.report.views import Examples, _quantiles, views
 
 IMAGE_VIEWS = ["samples", "curves", "reconstructions", "interpolations", "latent", "latent_grid", "kl"]
 TABLE_VIEWS = [
@@ -129,7 +129,7 @@ def _coarse(monkeypatch):
 def undrawn(monkeypatch):
     """Replace the charts, which take their time, by one pixel, where only the words beside them matter."""
     pixel = image_grid(torch.zeros(1, 1, 1, 1))
-    for name in ("curves", "latent_map", "kl_bars", "panels", "heat_maps", "reconstructions"):
+    for name in ("curves", "latent_map", "dimension_bars", "panels", "heat_maps", "reconstructions"):
         monkeypatch.setattr(charts, name, lambda *_, **__: pixel)
 
 
@@ -639,7 +639,7 @@ def test_curves_are_drawn_from_whatever_was_recorded(history, columns):
 @pytest.mark.parametrize("count", [1, 2, 16, 30, 300])
 def test_bars_are_sorted_and_grey_at_the_threshold(count):
     kl = np.linspace(0, 1, count + 1)[1:]
-    picture = pixels(charts.kl_bars(kl, threshold=0.5))[..., :3].astype(int)
+    picture = pixels(charts.dimension_bars(kl, threshold=0.5, what="KL, nats"))[..., :3].astype(int)
     blue = picture[..., 2] - picture[..., 0] > 40
     heights = blue.sum(0)
     heights = heights[heights > 0]
@@ -799,6 +799,23 @@ def test_the_kl_of_the_numbers_goes_before_that_of_the_validation_split(tmp_path
     assert "mean over 180 test examples" in given
     assert "together 2.50 nats. 1 of 2 dimensions exceed 0.01 nats" in given
     assert "mean over 8 validation examples" in section(page(tmp_path, case, numbers=None), "kl")
+
+
+def test_a_prior_without_quantiles_is_walked_by_those_of_its_draws(tmp_path, undrawn):
+    data, model = images(latent=3)
+    model.prior = GaussianMixture(3, components=2)
+    with torch.no_grad():
+        model.prior.numbers.copy_(torch.tensor([[0.0, -5, 0, 0, -2, 0, 0], [0, 5, 0, 0, -2, 0, 0]]))
+    text = page(tmp_path, (data, model), numbers=None)
+    assert "largest variance of the means" in section(text, "traversals")
+    assert "of 3 dimensions are active" in section(text, "kl")
+    case = examples_of((data, model))
+    n = case.tiles()
+    found = _quantiles(case)
+    normal = torch.special.ndtri((torch.arange(n) + 0.5) / n)
+    torch.testing.assert_close(found[:, 1], normal, rtol=0, atol=0.25)
+    assert (found[: n // 2, 0] + 5).abs().max() < 0.6
+    assert (found[-(n // 2) :, 0] - 5).abs().max() < 0.6
 
 
 def test_a_posterior_that_does_not_factorise_has_no_bars_and_the_plane_of_its_moving_means(tmp_path, undrawn):

@@ -241,7 +241,7 @@ def untrained(data):
 @pytest.fixture
 def undrawn(monkeypatch):
     pixel = b"\x89PNG\r\n\x1a\n" + bytes(16)
-    for name in ("curves", "latent_map", "kl_bars", "panels", "reconstructions", "heat_maps", "bars"):
+    for name in ("curves", "latent_map", "dimension_bars", "panels", "reconstructions", "heat_maps", "bars"):
         monkeypatch.setattr(charts, name, lambda *_, **__: pixel)
 
 

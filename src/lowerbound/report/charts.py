@@ -230,27 +230,28 @@ def brief(name: str, length: int = 20) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def kl_bars(kl: np.ndarray, threshold: float) -> bytes:
-    """Return bars of the KL of each latent dimension, the largest first.
+def dimension_bars(values: np.ndarray, threshold: float, what: str) -> bytes:
+    """Return bars of a number of each latent dimension, the largest first.
 
     Args:
-        kl: Mean KL (L,) in nats.
+        values: The numbers (L,), as mean KLs in nats.
         threshold: Bars that do not exceed it are grey.
+        what: What they are, in words.
     """
-    order = np.argsort(-kl, kind="stable")
+    order = np.argsort(-values, kind="stable")
     with _drawing(6.2, 3.2) as (figure, buffer):
         ax = figure.add_subplot()
-        colors = np.where(kl[order] > threshold, _BLUE, "#b6bbc3")
-        ax.bar(np.arange(len(kl)), kl[order], color=colors, width=min(0.8, 0.15 * (len(kl) + 1)))
+        colors = np.where(values[order] > threshold, _BLUE, "#b6bbc3")
+        ax.bar(np.arange(len(values)), values[order], color=colors, width=min(0.8, 0.15 * (len(values) + 1)))
         ax.grid(False, axis="x")
-        if len(kl) <= 40:
-            rotation = 90 if len(kl) > 20 else 0
-            ax.set_xticks(np.arange(len(kl)), [str(k + 1) for k in order], rotation=rotation)
+        if len(values) <= 40:
+            rotation = 90 if len(values) > 20 else 0
+            ax.set_xticks(np.arange(len(values)), [str(k + 1) for k in order], rotation=rotation)
             ax.set_xlabel("latent dimension")
         else:
             ax.set_xlabel("rank of the latent dimension")
-        ax.set_xlim(-0.6 - 0.5 * (len(kl) < 4), len(kl) - 0.4 + 0.5 * (len(kl) < 4))
-        ax.set_ylabel("KL, nats")
+        ax.set_xlim(-0.6 - 0.5 * (len(values) < 4), len(values) - 0.4 + 0.5 * (len(values) < 4))
+        ax.set_ylabel(what)
     return buffer.getvalue()
 
 

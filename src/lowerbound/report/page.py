@@ -39,11 +39,11 @@ _SECTIONS = (
     ("latent", "Latent map"),
     ("latent_grid", "Decoded latent grid"),
     ("traversals", "Latent traversals"),
-    ("kl", "KL per latent dimension"),
+    ("kl", "Latent dimensions"),
 )
 _ABSENT = {
     "curves": "No evaluation was recorded in training.",
-    "kl": "There is no KL per dimension: the posterior or the prior does not factorise.",
+    "kl": "There is no KL of each dimension: the posterior or the prior does not factorise.",
 }
 
 # Key, name, what it is; {samples} and {proposal} stand for the number of importance samples and their source.

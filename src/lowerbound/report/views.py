@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
+from torch.distributions import Normal
 
 from ..conditions import Label, Vector
 from ..data import Data
@@ -47,7 +48,9 @@ _SHEET_WIDTH = 800  # pixels, about
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a number that is conditioned on
 _MEAN_DRAWS = 200
 _MOST_TRAVERSALS = 8
-_ORDER, _NOISE = 1, 2  # streams of their own beside that of z: from one, all would be the same numbers
+_PRIOR_DRAWS = 4000  # of which a prior's quantiles are taken where it has none in closed form
+# Streams of their own beside that of z: from one, all would be the same numbers.
+_ORDER, _NOISE, _PLACES = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def views(
         parts.append(_latent_map(examples))
         if data.spec.kind == "image":
             parts += [_latent_grid(examples), _traversals(examples, kl)]
-        parts.append(_kl(kl, of))
+        parts.append(_dimensions(examples, kl, of))
         return [replace(view, caption=write(view.caption)) for view in parts if view is not None]
 
 
@@ -182,6 +185,11 @@ class Examples:
         self.kl = torch.cat(whole).mean(0).flatten().cpu().double().numpy() if len(whole) == len(kl) else None
         self.latent = numel(model.latent_shape)
         self.low, self.high = value_range(self.x, self.spec)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Variance of the posterior's means in each dimension, (L,)."""
+        return self.means.flatten(1).double().var(0).cpu().numpy()
 
     def _label(self, labels: Tensor | None) -> None:
         """Note the classes of the data's labels or else of the condition's only one, and if the model sees them."""
@@ -510,7 +518,7 @@ def _traversals(examples: Examples, kl: np.ndarray | None) -> View | None:
     if found is None or examples.latent <= 2:
         return None
     by = "KL" if kl is not None else "variance of the means of q(z | x)"
-    activity = kl if kl is not None else examples.means.flatten(1).var(0).cpu().numpy()
+    activity = examples.spread if kl is None else kl
     chosen = np.argsort(-activity, kind="stable")[:_MOST_TRAVERSALS]
     z = examples.means[:1].flatten(1).repeat(len(chosen), n, 1)
     for row, k in enumerate(chosen):
@@ -530,12 +538,16 @@ def _traversals(examples: Examples, kl: np.ndarray | None) -> View | None:
 def _quantiles(examples: Examples) -> Tensor | None:
     """Return mid-quantiles of the prior in each dimension (n, L), one for each tile of a row; None without any."""
     n = examples.tiles()
-    found = place(examples.model.under(examples.given(slice(1))))
-    if found is None:
+    view = examples.model.under(examples.given(slice(1)))
+    places = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    if isinstance(getattr(view.prior(), "base_dist", None), Normal) and (found := place(view)) is not None:
+        center, scale = (part.flatten() for part in found)
+        return center + scale * torch.special.ndtri(places).to(center)[:, None]
+    if len(examples.model.prior.levels) > 1 or not examples.model.prior.is_real:
         return None
-    center, scale = (part.flatten() for part in found)
-    normal = torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n).to(center)
-    return center + scale * normal[:, None]
+    with draws(examples.x.device, seed_for(examples.seed, _PLACES)):
+        z = view.generate(_PRIOR_DRAWS).z[0].flatten(2)[:, 0]
+    return torch.quantile(z, places.to(z), dim=0)
 
 
 class Table:
@@ -809,12 +821,24 @@ def _kl_of(examples: Examples, numbers: Mapping[str, Any]) -> tuple[np.ndarray |
     return examples.kl, f"{len(examples.x)} validation examples"
 
 
-def _kl(kl: np.ndarray | None, of: str) -> View | None:
+def _dimensions(examples: Examples, kl: np.ndarray | None, of: str) -> View | None:
+    """Return bars of the KL of each dimension, or if there is none of how far the means of q(z | x) spread."""
     if kl is None:
-        return None
+        if len(examples.model.prior.levels) > 1 or not examples.model.prior.is_real:
+            return None
+        spread = examples.spread
+        return View(
+            "kl",
+            charts.dimension_bars(spread, ACTIVE, "variance of the means"),
+            f"Bar chart of the variance of {len(spread)} latent dimensions",
+            "There is no KL of each dimension: the posterior or the prior does not factorise. Shown is the variance "
+            f"of the means of q(z | x) over {len(examples.x)} validation examples, largest first; "
+            f"{int((spread > ACTIVE).sum())} of {len(spread)} dimensions are active, with more than {ACTIVE}.",
+            chart=True,
+        )
     return View(
         "kl",
-        charts.kl_bars(kl, ACTIVE),
+        charts.dimension_bars(kl, ACTIVE, "KL, nats"),
         f"Bar chart of the KL of {len(kl)} latent dimensions",
         f"KL(q(z | x) ‖ p(z)) of each latent dimension, mean over {of}, largest first; together {kl.sum():.2f} nats. "
         f"{int((kl > ACTIVE).sum())} of {len(kl)} dimensions exceed {ACTIVE} nats.",
