@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import lowerbound
-from mnist_mlp import by_q
-
-TRAINING_IMAGES = 50_000
+from mnist_mlp import TRAINING_IMAGES, by_q
 
 
 class Finished(NamedTuple):

@@ -165,7 +165,9 @@ def main() -> None:
     numbers = Numbers()
     add(numbers, runs)
     if not arguments.skip_ten_minutes:
-        finished = train_and_evaluate(arguments.long_seeds, arguments.minutes, arguments.root, arguments.keep)
+        finished = train_and_evaluate(
+            arguments.long_seeds, ["--minutes", f"{arguments.minutes:g}"], arguments.root, arguments.keep
+        )
         nll = [by_q(evaluation) for evaluation, _, _ in finished]
         numbers.add("nll_10_minutes", nll)
         numbers.metrics["nll_10_minutes"] = statistics.fmean(nll)

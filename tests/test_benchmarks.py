@@ -226,7 +226,7 @@ def test_ten_minutes_are_the_two_commands_and_kept_runs_are_taken_up(script, mon
         return ""
 
     monkeypatch.setattr(module, "lowerbound", run)
-    found = [module.train_and_evaluate([1], 10, "data", tmp_path) for _ in range(2)]
+    found = [module.train_and_evaluate([1], ["--minutes", "10"], "data", tmp_path) for _ in range(2)]
     assert found[0] == found[1] == [({"nll": 84.0}, [{"epoch": 2}], {"data": {"options": {}}})]
     assert [command[0] for command in commands] == ["train", "evaluate"]  # the second time nothing
     assert {"dynamic", "10", "1", "data"} <= set(commands[0])
