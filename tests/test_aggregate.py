@@ -35,6 +35,7 @@ def test_at_the_exact_posterior_the_aggregate_is_the_prior_and_the_information_a
     assert got.warning is None
 
 
+@pytest.mark.slow
 @float64
 def test_a_shifted_prior_is_that_far_from_the_aggregate():
     truth = linear_gaussian(4, 2, orthogonal=True, sigma=0.8)

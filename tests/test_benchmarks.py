@@ -287,6 +287,7 @@ def test_a_table_of_runs_takes_up_what_is_finished(script, monkeypatch, commands
     assert min(written["intervals"].values())[0] >= 81
 
 
+@pytest.mark.slow
 def test_the_open_table_has_rows_of_ones_own_and_a_picture(script, monkeypatch, commands, tmp_path, capsys):
     module, written = script("time_to_nats"), {}
     assert {"default", "vae", "iwae", "flow-prior"} <= set(module.presets())

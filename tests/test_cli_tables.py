@@ -122,6 +122,28 @@ def test_a_word_that_was_never_seen_is_refused_in_one_line(made, capsys, monkeyp
     assert err.count("\n") == 1
 
 
+def test_rows_that_cannot_be_scored_come_back_empty(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"income": rng.normal(50, 9, 80).round(1), "plan": rng.choice(["gold", "basic"], 80)}
+    )
+    table.to_csv("customers.csv", index=False)
+    assert run("train", "customers.csv", "--out", "run", "--epochs", "1", "-q") == 0
+    (tmp_path / "new.csv").write_text("income,plan\n50.1,gold\n48.2,silver\n,basic\n61.3,basic\n")
+    capsys.readouterr()
+    assert run("score", "run", "new.csv", "--out", "refused.csv") == 2
+    assert "--unknown missing" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="rows 1, 2, counted from 0"):
+        assert run("score", "run", "new.csv", "--unknown", "missing", "--out", "scored.csv") == 0
+    scores = pd.read_csv("scored.csv")
+    assert scores["row"].tolist() == [0, 1, 2, 3]
+    assert scores["log_prob"].isna().tolist() == [False, True, True, False]
+    with pytest.warns(UserWarning, match="left out"):
+        assert run("encode", "run", "new.csv", "--unknown", "missing", "--out", "codes.npy") == 0
+    assert np.isnan(np.load("codes.npy")).any(1).tolist() == [False, True, True, False]
+
+
 def test_gaps_are_filled_in_the_file_that_was_learned_from(made, tmp_path, monkeypatch):
     """From another folder, where a file of the same name is another one."""
     monkeypatch.chdir(made)

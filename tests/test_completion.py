@@ -481,6 +481,7 @@ def test_warnings_state_the_number_and_the_remedy():
     assert "1 of 3" in Completion(x, "importance", 1000, ess=torch.tensor([500.0, torch.nan, 30.0])).warning
 
 
+@pytest.mark.slow
 @both_methods
 def test_that_a_cell_was_found_empty_tells_of_what_it_held(method):
     """NaN is a cell that its own high value may have emptied; a number under the mask is merely not looked at."""

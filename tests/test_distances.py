@@ -78,6 +78,7 @@ def test_mmd_is_zero_in_the_mean_for_equal_distributions_and_may_be_below():
     assert mmd(torch.randn(1, 2), torch.randn(1, 2)).isfinite()
 
 
+@pytest.mark.slow
 def test_sliced_wasserstein_of_two_gaussians_is_its_closed_form():
     shift, s1, s2 = torch.tensor([1.0, -2.0, 0.5]), 0.6, 1.5
     closed = shift.square().sum() / 3 + (s1 - s2) ** 2

@@ -182,6 +182,7 @@ def test_bias_is_half_the_variance_of_the_weights_over_k(samples):
     assert abs(bias - predicted) < 4 * error < predicted
 
 
+@pytest.mark.slow
 def test_nll_falls_to_the_truth_with_the_samples():
     exact = linear_gaussian(6, 3, orthogonal=False)
     x = exact.sample(2000)
@@ -279,6 +280,7 @@ def test_memory_counts_the_widest_layer():
     assert 3 * 4 * 64 * 8 * 8 * rows[1] <= 8 * 2**20
 
 
+@pytest.mark.slow
 def test_tiles_of_any_size_agree():
     exact = linear_gaussian(6, 3, orthogonal=False)
     model, x = linear_vae(exact), exact.sample(30)

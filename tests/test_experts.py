@@ -306,6 +306,7 @@ def test_random_subsets_are_of_more_than_one_part_and_not_all(linear, monkeypatc
     assert torch.equal(seen[1][kept], x.repeat(5, 1)[kept])
 
 
+@pytest.mark.slow
 def test_mvtcae_is_what_its_paper_says_on_gaussians(linear):
     """The loss at known posteriors, its terms by torch's own divergences and Monte Carlo."""
     model, x = exact_model(linear, widen=1.4), draw(linear, 3)

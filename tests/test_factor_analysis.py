@@ -39,6 +39,7 @@ def test_density_is_that_of_the_dense_gaussian_of_what_is_seen(gaps):
         assert found == pytest.approx(exact, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_of_whole_rows_the_fit_is_that_of_the_greatest_likelihood():
     peer = FactorAnalysis(3, tol=1e-8, max_iter=20000).fit(WINE)
     assert log_density(factors(WINE, 3), WINE).mean() == pytest.approx(peer.score(WINE), abs=1e-3)

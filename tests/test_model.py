@@ -376,6 +376,7 @@ def test_spread_codes_follow_the_prior_of_their_condition():
     assert all(sorted((512 * column).long().tolist()) == list(range(512)) for column in u.T)
 
 
+@pytest.mark.slow
 def test_each_spread_code_alone_has_the_law_of_the_prior():
     model = shows_its_cell()
     first = torch.stack([model.sample(3, spread=True, seed=seed)[1] for seed in range(600)])

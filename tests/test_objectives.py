@@ -296,6 +296,7 @@ def assert_same_expectation(a, b):
     assert ((a.mean(0) - b.mean(0)).abs() < 4 * error + 1e-12).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [
@@ -312,6 +313,7 @@ def test_gradients_of_the_elbo_agree_in_expectation(linear, other):
     assert_same_expectation(encoder_gradients(ELBO(), linear, x), encoder_gradients(other, linear, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 8])
 def test_doubly_reparameterised_gradient_is_that_of_the_importance_weighted_bound(nonlinear, k):
     x = IMAGES[1:2].expand(500, 3)
@@ -324,6 +326,7 @@ def test_doubly_reparameterised_gradient_is_that_of_the_importance_weighted_boun
     ).any()  # the test has power: signal above noise
 
 
+@pytest.mark.slow
 def test_sticking_the_landing_is_biased_above_one_sample(nonlinear):
     """It leaves out a term that only DReG accounts for; the documentation says so."""
     x = IMAGES[1:2].expand(500, 3)

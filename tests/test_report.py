@@ -614,6 +614,7 @@ def test_a_table_has_samples_of_each_class(monkeypatch, undrawn):
 
 
 # ---------------------------------------------------------------- charts
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("history", "columns"),
     [
@@ -636,6 +637,7 @@ def test_curves_are_drawn_from_whatever_was_recorded(history, columns):
     assert (pixels(png)[..., :3].std(-1) > 20).any() or all(np.isnan(r["bound"]) for r in history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 16, 30, 300])
 def test_bars_are_sorted_and_grey_at_the_threshold(count):
     kl = np.linspace(0, 1, count + 1)[1:]
@@ -661,6 +663,7 @@ def test_classes_differ_in_colour_or_shape_up_to_the_most_that_are_drawn(count):
     assert len(marks) == min(count, 30)
 
 
+@pytest.mark.slow
 def test_charts_ignore_and_leave_the_users_matplotlib_settings():
     history = make_history()
     before = charts.curves(history)

@@ -210,6 +210,7 @@ def test_equal_cells_are_equal_after_float32():
     np.testing.assert_array_equal(values_of(column, one), values_of(column, two))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", [REAL, WHOLE, category("a", "b")])
 def test_hardly_any_cells_still_make_a_panel_and_a_picture(column):
     cells = [np.array(x) for x in ([np.nan, np.nan], [1.0, 1.0], [1.0], [])]

@@ -115,6 +115,7 @@ def test_forces_are_those_of_the_energy():
     torch.testing.assert_close(root @ root.mT, inverse)
 
 
+@pytest.mark.slow
 def test_the_mean_weight_is_the_marginal_density():
     plain, _, log_prob = gaussian(exact=False, step_size=0.1, tempering=0.5)
     torch.manual_seed(2)
@@ -130,6 +131,7 @@ def test_the_mean_weight_is_the_marginal_density():
     assert (error < 0.03).all()
 
 
+@pytest.mark.slow
 def test_its_density_is_that_of_the_draw_and_its_gradient_is_exact():
     model = learned(iterations=8)
     z, log_q = law(model, BITS).rsample_and_log_prob((2,))

@@ -398,6 +398,7 @@ def test_what_is_said_to_stand_for_a_gap_is_one_in_every_form(tmp_path, form):
         assert load_like(other, data.spec).all.batch(torch.arange(21))[0].isnan().sum() == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_what_stands_for_a_gap_is_one_in_streams_labels_and_conditions(tmp_path, form, stream):

@@ -376,6 +376,7 @@ def test_laplace_is_the_posterior_of_a_linear_ladder(proposal):
     assert result.ess_median > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["posterior", "prior", "laplace"])
 def test_ais_and_both_bounds_of_a_ladder(start):
     model, marginal = linear_ladder()
@@ -608,6 +609,7 @@ def test_ais_beats_its_own_start():
         ais(model, x, start="q")
 
 
+@pytest.mark.slow
 def test_ais_in_units_of_the_data_and_under_a_condition():
     exact = conditional_linear_gaussian(5, 3, 2, orthogonal=False)
     model = conditional_linear_vae(exact, lb.conditions.Conditions({"v": Vector(2)}))

@@ -111,6 +111,7 @@ def test_a_trial_below_the_median_at_its_epoch_is_ended():
     assert not _is_hopeless(course("d", -99, state="running"), late)  # its run has hardly begun
 
 
+@pytest.mark.slow
 def test_optuna_goes_where_it_was_good():
     space = {"a": Range(0.0, 1.0, False, False), "b": [[1], [2, 3]]}
     trials = []

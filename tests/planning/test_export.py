@@ -131,6 +131,7 @@ def test_the_graph_computes_what_the_model_computes(sets, tmp_path, name, option
             np.testing.assert_allclose(came, right, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_said(sets, tmp_path):
     model = sampler_of(sets / "plane.npz").model
     with pytest.raises(ConfigError, match=r"written as .onnx; got"):

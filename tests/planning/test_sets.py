@@ -409,6 +409,7 @@ def test_only_the_first_problems(whole):
     assert starts == {tuple(row) for row in found["c_start"][:5]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("obstacles", [None, "boxes", "voxels"])
 def test_the_way_back_stays_with_the_way_there(arms, obstacles):
     found, loaded = arrays(arms), load_data(arms, target="path", obstacles=obstacles)

@@ -225,21 +225,28 @@ def _without(dropped: Sequence[str], schema: str | None) -> Any:
     )
 
 
-def in_flags(message: str) -> str:
-    """Return a message in which options of data and training are named as on the command line, not as in Python."""
+def in_flags(message: str, only: Sequence[str] | None = None) -> str:
+    """Return a message in which options of data and training are named as on the command line, not as in Python.
+
+    Args:
+        message: The message.
+        only: The options that the command has; all if not given.
+    """
     sections = {name: section for section in ("training", "data") for name in options_in(section)}
+    sections = sections if only is None else {name: sections[name] for name in only}
     value = r"""'[^']*'|"[^"]*"|\[[^\]]*\]|\([^)]*\)|[\w.+-]*\w"""
     return re.sub(
         rf"(?<![\w.-])({'|'.join(sections)})=({value})?",
-        lambda found: _as_flag(sections[found[1]], found[1], found[2]),
+        lambda found: _as_flag(sections[found[1]], found[1], found[2], only is not None),
         message,
     )
 
 
-def _as_flag(section: str, name: str, value: str | None) -> str:
+def _as_flag(section: str, name: str, value: str | None, own: bool) -> str:
     path = f"{section}.{name}"
-    flag = f"--{_OF[path].replace('_', '-')}" if path in _OF else f"--set {path}"
+    known = _OF.get(path, name if own else None)
+    flag = f"--set {path}" if known is None else f"--{known.replace('_', '-')}"
     if value is None:
-        return flag if path in _OF else f"{flag}=..."
+        return f"{flag}=..." if known is None else flag
     plain = re.sub(r"[\[\]()'\"]", "", value).replace(", ", ",")
-    return f"{flag} {plain}" if path in _OF else f"{flag}={plain}"
+    return f"{flag}={plain}" if known is None else f"{flag} {plain}"

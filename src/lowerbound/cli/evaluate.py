@@ -110,7 +110,7 @@ def _headline(numbers: dict[str, Any]) -> list[str]:
 def _protocol(numbers: dict[str, Any], part: Split, there: int) -> list[str]:
     """Return what was evaluated, and how."""
     of = "" if there == numbers["n"] else f" of {there:,}, evenly spaced"
-    split = "" if numbers["split"] is None else f"{numbers['split']} "
+    split = "" if numbers["split"] in (None, "all") else f"{numbers['split']} "
     lines = [
         f"{part.spec.source}: {numbers['n']:,} {split}examples{of}, binarisation {numbers['binarize']}, "
         f"{numbers['samples']} importance samples"

@@ -175,7 +175,7 @@ def encode(
     """Write the latent codes of a split, each example's under its own condition.
 
     One row per example, behind it its label if there is one: its name in a .csv, its number in a .npy. A .csv has of
-    pictures the path in their folder too.
+    pictures the path in their folder too. What cannot be encoded has an empty row.
     """
     import torch
 
@@ -190,9 +190,11 @@ def encode(
         # The last one is for -1, a missing label.
         classes = [*(part.spec.classes or ()), ""]
         words = {} if labels is None else {"label": [classes[label] for label in labels.tolist()]}
-        write_csv(path, rows, [f"z{i}" for i in range(rows.shape[1])], words | task.names)
+        rows, words, _ = task.every(rows, words)
+        write_csv(path, rows, [f"z{i}" for i in range(rows.shape[1])], words)
     else:
-        write_npy(path, rows if labels is None else torch.cat([rows, labels.cpu().unsqueeze(1).to(rows)], 1))
+        rows = rows if labels is None else torch.cat([rows, labels.cpu().unsqueeze(1).to(rows)], 1)
+        write_npy(path, task.every(rows, {})[0])
     print(path)
 
 
@@ -230,7 +232,7 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
 
     In nats, with the effective sample size of the estimate; low values are anomalies. A .csv has the number of the
     example in its source, counted from 0, of a picture its path in the folder, and of a table the column that is most
-    unlike what it usually is, with the nats by which it is.
+    unlike what it usually is, with the nats by which it is. What cannot be scored is listed, and has empty cells.
     """
     import torch
 
@@ -243,15 +245,15 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
     if task.path.suffix == ".csv":
         columns = None if task.model.data_spec is None else task.model.data_spec.columns
         odd = oddest(task.model, task.part, seed=task.seed) if columns else None
-        names = ["row", "log_prob", "effective_samples"]
-        words = {name: words for name, words in task.names.items() if name != "row"}
-        every = [torch.tensor(task.numbers).unsqueeze(1).to(rows), rows]
+        names, every = ["row", "log_prob", "effective_samples"], [rows]
         if odd is not None and columns is not None:
-            every, names = [*every, odd[1].unsqueeze(1)], [*names, "odd_nats"]
-            words |= {"odd_column": [columns[i] for i in odd[0].tolist()]}
-        write_csv(task.path, torch.cat(every, 1), names, words)
+            every, names = [rows, odd[1].unsqueeze(1)], [*names, "odd_nats"]
+            words = {"odd_column": [columns[i] for i in odd[0].tolist()]}
+        found, shown, places = task.every(torch.cat(every, 1), words)
+        write_csv(task.path, torch.cat([torch.tensor(places).unsqueeze(1).to(found), found], 1), names, shown)
+        words = {name: [one[i] for i in map(places.index, task.numbers)] for name, one in shown.items()}
     else:
-        write_npy(task.path, rows)
+        write_npy(task.path, task.every(rows, words)[0])
     print(task.path)
     given = [*([] if task.model.condition is None else ["c"]), *filter(None, [task.model.likelihood.given])]
     x = "|".join(["x", *([",".join(given)] if given else [])])

@@ -131,6 +131,14 @@ ChangedDataOption = Annotated[
         "--changed-data", help="Go on although the run's own data have changed since it was trained."
     ),
 ]
+UnknownOption = Annotated[
+    str,
+    typer.Option(
+        metavar="WHAT",
+        callback=one_of("refuse", "missing"),
+        help="What a category of a table that training has not seen becomes: refuse, or missing.",
+    ),
+]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="File to write; its ending chooses the format.")
 ]

@@ -8,6 +8,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..display import wrapped
@@ -79,7 +80,7 @@ def _words(error: Exception, arguments: list[str]) -> str | None:
 
 def _language(arguments: list[str]) -> Callable[[str], str]:
     """Return what says a message as the command would: those that read data have flags for the options of it."""
-    return in_flags if arguments[:1] in (["train"], ["inspect"]) else str
+    return in_flags if arguments[:1] in (["train"], ["inspect"]) else partial(in_flags, only=("unknown",))
 
 
 def _of_system(error: OSError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from .options import (
     SeedOption,
     SourceArgument,
     SplitOption,
+    UnknownOption,
     check_memory,
     parameter,
     parameters_of,
@@ -54,6 +55,7 @@ class Task:
         root: Where MNIST-like data lie.
         split: Which part of them; the usual one if None.
         changed_data: The run's own data may have changed.
+        unknown: What a category of a table becomes that the model has never seen: "refuse" or "missing".
         unseen: What becomes of examples of classes that the model has never seen.
         gaps: What becomes of examples with missing values, if the model has never seen any: "leave out" or "keep".
     """
@@ -67,6 +69,7 @@ class Task:
     root: Path | None
     split: str | None
     changed_data: bool = False
+    unknown: str = "refuse"
     unseen: str = "refuse"
     gaps: Any = "leave out"
 
@@ -87,6 +90,7 @@ class Task:
             unseen=self.unseen,
             gaps=self.gaps,
             root=self.root,
+            unknown=None if self.unknown == "refuse" else self.unknown,
         )
 
     @cached_property
@@ -108,16 +112,28 @@ class Task:
         """The place of each example of the part in its source, counted from 0."""
         return self.data.places(self.part).tolist()
 
-    @property
-    def names(self) -> dict[str, list[str]]:
-        """What each example of a result is, in columns: "file", the path of a picture in its folder, and "row".
+    def every(
+        self, rows: Tensor, words: Mapping[str, Sequence[str]]
+    ) -> tuple[Tensor, dict[str, Sequence[str]], list[int]]:
+        """Return results of the part's examples, with empty places for those of a source that were left out.
 
-        The number of the row in the source is given where some of them are left out, as others follow one another.
+        Args:
+            rows: Numbers of each example, (N, D).
+            words: Words of each, (N,), in columns by name.
+
+        Returns:
+            Numbers (M, D), NaN where an example was left out; the words, among them as "file" the path of a picture
+            in its folder; and the place of each in its source, counted from 0.
         """
-        known, numbers = self.data.names, self.numbers
-        found = {} if known is None else {"file": [known[i] for i in numbers]}
-        left_out = self.data.whole and numbers != list(range(len(numbers)))
-        return found | ({"row": [*map(str, numbers)]} if left_out else {})
+        numbers, known = self.numbers, self.data.names
+        if self.data.whole and len(numbers) < (count := len(self.data.read[0])):
+            places, found = list(range(count)), rows.new_full((count, *rows.shape[1:]), math.nan)
+            found[numbers] = rows
+            of = dict(zip(numbers, range(len(numbers)), strict=True))
+            words = {name: [one[of[i]] if i in of else "" for i in places] for name, one in words.items()}
+        else:
+            places, found = numbers, rows
+        return found, {**words} | ({} if known is None else {"file": [known[i] for i in places]}), places
 
     def take(self, n: int | None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return the first ``n`` examples of the part and their condition.
@@ -186,6 +202,7 @@ def on_run(
             parameter("seed", SeedOption, 0),
             *([parameter("root", RootOption, None)] if source else []),
             *([parameter("changed_data", ChangedDataOption, False)] if source else []),
+            *([parameter("unknown", UnknownOption, "refuse")] if source else []),
             *([parameter("out", OutOption, None)] if writes else []),
             *([parameter("device", DeviceOption, "auto")] if device else []),
             *([parameter("overwrite", OverwriteOption, False)] if writes else []),
@@ -210,6 +227,7 @@ def _open(
     split: str | None = None,
     root: Path | None = None,
     changed_data: bool = False,
+    unknown: str = "refuse",
     out: Path | None = None,
     device: str = "cpu",
     overwrite: bool = False,
@@ -220,4 +238,4 @@ def _open(
     if writes is not None:
         formats = writes(model.data_spec) if callable(writes) else writes
         path = check_out(out or run / f"{command}{formats[0]}", overwrite, formats)
-    return Task(run, model, config, path, seed, source, root, split, changed_data)
+    return Task(run, model, config, path, seed, source, root, split, changed_data, unknown)

@@ -98,7 +98,7 @@ def write_npz(out: Path, x: Tensor, spec: DataSpec) -> None:
 
 
 def write_csv(out: Path, rows: Tensor, names: list[str], words: Mapping[str, Sequence[str]]) -> None:
-    """Write a matrix (N, D) as a table with column names, and behind it columns of words, (N) each."""
+    """Write a matrix (N, D) as a table with names, empty where NaN, and behind it columns of words, (N) each."""
     import csv
 
     from ..training import write_atomically
@@ -108,7 +108,7 @@ def write_csv(out: Path, rows: Tensor, names: list[str], words: Mapping[str, Seq
             table = csv.writer(file, lineterminator="\n")
             table.writerow([*names, *words])
             for row, *own in zip(rows.detach().cpu().tolist(), *words.values(), strict=True):
-                table.writerow([*(f"{value:.8g}" for value in row), *own])
+                table.writerow([*("" if value != value else f"{value:.8g}" for value in row), *own])
 
     write_atomically(out, write)
 

@@ -286,7 +286,7 @@ def _encoded(column: ColumnSpec, cells: Series, unknown: str) -> np.ndarray:
             f"column {column.name!r} has {brief(cells.iloc[row], 60)} in row {row}, counted from 0, and "
             f"{int(strange.sum())} such cells; its categories are {have}{more}: "
             + ("if the numbers are places among them, write the words" if places else "correct them")
-            + ", or leave the cells empty (in Python unknown='missing' reads them so)"
+            + ", leave the cells empty, or read them so: unknown='missing'"
         )
     x[strange | empty] = math.nan
     return x
