@@ -11,6 +11,7 @@ import torch
 
 from lowerbound.data import DataSpec, Standardize, load, reading
 from lowerbound.data.reading import Reading, draw_binary, random_bits
+from lowerbound.data.rows import TensorRows, join
 from lowerbound.errors import ConfigError
 
 
@@ -404,3 +405,17 @@ def test_all_of_a_source_with_its_own_split_is_train_then_valid_then_test(tmp_pa
     np.savez(tmp_path / "x.npz", **parts)
     everything, _ = load(tmp_path / "x.npz").all.batch(torch.arange(6))
     assert everything[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_data_that_would_fill_a_device_stay_and_are_read_to_it(monkeypatch):
+    device, x = torch.device("meta"), torch.arange(20.0).reshape(10, 2)
+    monkeypatch.setattr("lowerbound.data.rows.free_on", lambda device: 100)
+    kept = TensorRows(x).to(device)
+    for rows in (kept, join([kept, kept]), kept.select(np.array([3, 1]))):
+        assert rows.tensor.device.type == "cpu"
+        assert (rows.device, rows.read(torch.tensor([1])).device) == (device, device)
+    assert torch.equal(kept.select(np.array([3, 1])).tensor, x[[3, 1]])
+    assert len(join([kept, kept])) == 20
+    monkeypatch.setattr("lowerbound.data.rows.free_on", lambda device: 1000)
+    assert TensorRows(x).to(device).tensor.device == device
+    assert torch.equal(TensorRows(x).to(torch.device("cpu")).read(torch.tensor([4])), x[4:5])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
+
+import torch
 
 from ..errors import DataError
 
@@ -29,6 +32,13 @@ def available_memory() -> int:
             if limit != resource.RLIM_INFINITY:
                 bounds.append(limit - (_proc("self/status", used) or 0))
     return max(0, min(bounds))
+
+
+def free_on(device: torch.device) -> float:
+    """Bytes that are free on a device; of one that does not say, as the CPU, more than there can be."""
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def check_fits(size: int, what: str, remedy: str = "") -> None:

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from .blocks import stored_dtype
+from .memory import free_on
 from .window import Window, spread
 
 _CHUNK = 2**22  # values held at once when a whole file is passed over
+_SHARE = 0.5  # of a device's free memory that data may fill
 _CACHED = 2**17  # values that stay in the processor's cache while something is worked out of them
 
 
@@ -67,29 +69,41 @@ def join(parts: Sequence[Rows]) -> Rows:
     if all(isinstance(part, StreamedRows) for part in parts):
         first = cast(StreamedRows, parts[0])  # and those of a streamed one share its window
         return StreamedRows(first.window, np.concatenate([part.index for part in parts]), first.device)  # pyright: ignore
+    if all(isinstance(part, TensorRows) for part in parts):
+        tensors = [cast(TensorRows, part).tensor for part in parts]
+        if len({tensor.device for tensor in tensors}) == 1:
+            return TensorRows(torch.cat(tensors), parts[0].device)
     return TensorRows(torch.cat([part.read(torch.arange(len(part))) for part in parts]))
 
 
 class TensorRows:
-    """Rows of a tensor, indexed on its device."""
+    """Rows of a tensor, indexed where it lies.
 
-    def __init__(self, tensor: Tensor):
+    Args:
+        tensor: All of them.
+        device: Where `read` puts its result, if that is not where they lie.
+    """
+
+    def __init__(self, tensor: Tensor, device: torch.device | None = None):
         self.tensor = tensor
-
-    @property
-    def device(self) -> torch.device:
-        return self.tensor.device
+        self.device = device or tensor.device
 
     def __len__(self) -> int:
         return len(self.tensor)
 
     def read(self, index: Tensor) -> Tensor:
-        return self.tensor.index_select(0, index.to(self.device))
+        rows = self.tensor.index_select(0, index.to(self.tensor.device))
+        return rows.to(self.device, non_blocking=True)
 
     def select(self, index: np.ndarray) -> TensorRows:
-        return TensorRows(self.read(torch.from_numpy(index)))
+        at = torch.from_numpy(index).to(self.tensor.device)
+        return TensorRows(self.tensor.index_select(0, at), self.device)
 
     def to(self, device: torch.device) -> TensorRows:
+        """The same examples on the device; what would fill it stays, and is read to it batch by batch."""
+        if self.tensor.device != device and self.tensor.nbytes > free_on(device) * _SHARE:
+            pinned = self.tensor.pin_memory() if device.type == "cuda" else self.tensor
+            return TensorRows(pinned, device)
         return TensorRows(self.tensor.to(device))
 
     def order(self, seed: int, rank: int, world: int) -> Tensor:
