@@ -77,14 +77,16 @@ def ex_post(
             raise ConfigError(f"ex_post needs {name} >= 1; got {value!r}")
     if not 0 < learning_rate < math.inf:
         raise ConfigError(f"ex_post needs a positive learning_rate; got {learning_rate!r}")
-    train, valid = (_codes(model, part, samples, seed) for part in (data.train, data.valid))
+    around = _around(prior) is not None
+    train, valid = (_codes(model, part, samples, seed, around) for part in (data.train, data.valid))
     with draws(model.device, seed), torch.inference_mode(False):
         new = _with_prior(model, prior)
         with torch.no_grad():
             new.prior.start(starting_sample(data.train, new.transform).to(new.device, new.dtype), new)
         new.prior.adopt(model.prior)
         if any(p.requires_grad for p in new.prior.parameters()):
-            _fit(new, train, valid, steps, batch_size, learning_rate, _added(new, model))
+            added = [module for name, module in new.posterior.named_children() if around and name != "made"]
+            _fit(new, train, valid, steps, batch_size, learning_rate, added)
     before, after = (_mean_log_prior(m, valid, batch_size) for m in (model, new))
     if not after > before:
         warnings.warn(
@@ -95,6 +97,18 @@ def ex_post(
     return new.eval()
 
 
+def _around(prior: Any) -> str | None:
+    """Return the name of the posterior that takes in a model's own to give it the prior's levels, if there is one."""
+    if isinstance(prior, nn.Module):
+        return None
+    name = lookup("prior", as_options("prior", prior)["type"]).partners.get("posterior")
+    return (
+        name
+        if isinstance(name, str) and "first" in options_of("posterior", lookup("posterior", name))
+        else None
+    )
+
+
 def _with_prior(model: VAE, prior: Any) -> VAE:
     """Return a copy of the model with another prior, untrained, and with a posterior that has its levels."""
     condition = model.condition
@@ -102,13 +116,12 @@ def _with_prior(model: VAE, prior: Any) -> VAE:
     posterior = copy.deepcopy(model.posterior)
     if not isinstance(prior, nn.Module):
         options, shape = as_options("prior", prior), model.latent_shape
-        cls = lookup("prior", options["type"])
-        partner = cls.partners.get("posterior")
-        if isinstance(partner, str) and "first" in options_of("posterior", lookup("posterior", partner)):
+        if (partner := _around(prior)) is not None:
+            cls = lookup("prior", options["type"])
             shape = cls.usual(options, model.event_shape, math.prod(shape))
             shared = {name: options[name] for name in cls.agree if name in options}
-            first = {"type": partner, "first": describe("posterior", posterior), **shared}
-            posterior = build("posterior", first, event_shape=shape)
+            whole = {"type": partner, "first": describe("posterior", posterior), **shared}
+            posterior = build("posterior", whole, event_shape=shape)
             posterior.made.load_state_dict(model.posterior.state_dict())
             posterior = posterior.to(model.device, model.dtype)
         prior = build(
@@ -130,23 +143,16 @@ def _with_prior(model: VAE, prior: Any) -> VAE:
     return new
 
 
-def _added(new: VAE, old: VAE) -> list[nn.Module]:
-    """Return the networks of the new model's posterior that make levels which the old one has not."""
-    if type(new.posterior) is type(old.posterior):
-        return []
-    return [module for name, module in new.posterior.named_children() if name != "made"]
-
-
 class _Codes(NamedTuple):
-    """Codes (N, *latent), the values that stand for their q(z | x), and the contexts of their draws, or None."""
+    """Codes (N, *latent), and for each, or None, the value that stands for its q(z | x) and its context."""
 
     z: Tensor
-    middle: Tensor
+    middle: Tensor | None
     context: Tensor | None
 
 
-def _codes(model: VAE, split: Any, samples: int, seed: int) -> _Codes:
-    """Return codes of a split, ``samples`` of each example."""
+def _codes(model: VAE, split: Any, samples: int, seed: int, middle: bool) -> _Codes:
+    """Return codes of a split, ``samples`` of each example; if asked for, with what stands for q(z | x)."""
     passes = Passes(model, split, seed=seed)
     codes, middles, contexts = [], [], []
     with passes.running("codes") as advance:
@@ -155,22 +161,24 @@ def _codes(model: VAE, split: Any, samples: int, seed: int) -> _Codes:
             evidence = view.evidence(view.to_model(x)[0])
             draw = view.infer(evidence, len(x), samples)
             codes.append(model.prior.join(draw.z).flatten(0, 1))
-            middles.append(
-                view.points(evidence, len(x)).expand_as(codes[-1].unflatten(0, (samples, -1))).flatten(0, 1)
-            )
+            if middle:
+                point = view.points(evidence, len(x))
+                middles.append(point.repeat(samples, *[1] * (point.ndim - 1)))
             if view.context is not None:
                 contexts.append(view.context.expand(len(x), -1).repeat(samples, 1))
             advance(len(x))
         # Copies, for what is made without gradients cannot be learned from.
-        z, middle, context = torch.cat(codes), torch.cat(middles), torch.cat(contexts) if contexts else None
+        parts = [torch.cat(each) if each else None for each in (codes, middles, contexts)]
     with torch.inference_mode(False):
-        return _Codes(z.clone(), middle.clone(), None if context is None else context.clone())
+        return _Codes(*(None if part is None else part.clone() for part in parts))  # pyright: ignore
 
 
 def _log_prior(model: VAE, codes: _Codes, index: Tensor) -> Tensor:
     """Return log p(z | c), or of a prior with a level more a bound on it by one draw, in nats, (M,)."""
     view = View(model, None if codes.context is None else codes.context[index])
-    z, log_q = model.posterior.with_levels(codes.z[index], codes.middle[index])
+    z, log_q = codes.z[index], 0.0
+    if codes.middle is not None:
+        z, log_q = model.posterior.with_levels(z, codes.middle[index])
     return view.log_prior(z.unsqueeze(0))[0] - log_q
 
 
