@@ -77,15 +77,15 @@ def ex_post(
             raise ConfigError(f"ex_post needs {name} >= 1; got {value!r}")
     if not 0 < learning_rate < math.inf:
         raise ConfigError(f"ex_post needs a positive learning_rate; got {learning_rate!r}")
-    around = _around(prior) is not None
-    train, valid = (_codes(model, part, samples, seed, around) for part in (data.train, data.valid))
+    wrapped = _wrapper(prior) is not None
+    train, valid = (_codes(model, part, samples, seed, wrapped) for part in (data.train, data.valid))
     with draws(model.device, seed), torch.inference_mode(False):
         new = _with_prior(model, prior)
         with torch.no_grad():
             new.prior.start(starting_sample(data.train, new.transform).to(new.device, new.dtype), new)
         new.prior.adopt(model.prior)
         if any(p.requires_grad for p in new.prior.parameters()):
-            added = [module for name, module in new.posterior.named_children() if around and name != "made"]
+            added = [module for name, module in new.posterior.named_children() if wrapped and name != "inner"]
             _fit(new, train, valid, steps, batch_size, learning_rate, added)
     before, after = (_mean_log_prior(m, valid, batch_size) for m in (model, new))
     if not after > before:
@@ -97,7 +97,7 @@ def ex_post(
     return new.eval()
 
 
-def _around(prior: Any) -> str | None:
+def _wrapper(prior: Any) -> str | None:
     """Return the name of the posterior that takes in a model's own to give it the prior's levels, if there is one."""
     if isinstance(prior, nn.Module):
         return None
@@ -116,13 +116,13 @@ def _with_prior(model: VAE, prior: Any) -> VAE:
     posterior = copy.deepcopy(model.posterior)
     if not isinstance(prior, nn.Module):
         options, shape = as_options("prior", prior), model.latent_shape
-        if (partner := _around(prior)) is not None:
+        if (partner := _wrapper(prior)) is not None:
             cls = lookup("prior", options["type"])
             shape = cls.usual(options, model.event_shape, math.prod(shape))
             shared = {name: options[name] for name in cls.agree if name in options}
             whole = {"type": partner, "first": describe("posterior", posterior), **shared}
             posterior = build("posterior", whole, event_shape=shape)
-            posterior.made.load_state_dict(model.posterior.state_dict())
+            posterior.inner.load_state_dict(model.posterior.state_dict())
             posterior = posterior.to(model.device, model.dtype)
         prior = build(
             "prior",

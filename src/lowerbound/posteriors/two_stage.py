@@ -61,26 +61,26 @@ class TwoStage(Posterior):
         first: str | dict[str, Any] = "diagonal_gaussian",
     ) -> None:
         levels = stages_of(event_shape, second)
-        made: Posterior = build_named(
+        inner: Posterior = build_named(
             "the first stage's posterior", first, FIRSTS, "diagonal_gaussian", event_shape=levels[1].shape
         )
-        super().__init__(event_shape, made.input_shape, levels)
+        super().__init__(event_shape, inner.input_shape, levels)
         self.second, self.hidden = second, widths("hidden", hidden, may_be_empty=True)
-        self.first, self.made, self.has_density = first, made, made.has_density
+        self.first, self.inner, self.has_density = first, inner, inner.has_density
         self.network = MLP(levels[1].shape, (2, second), hidden=self.hidden)
 
     def start(self, u: Tensor, model: Any) -> Tensor | None:
         """Let the first stage's posterior begin as it would alone."""
-        return self.made.start(u, model)
+        return self.inner.start(u, model)
 
     def read(self, h: Tensor, context: Tensor | None) -> Any:
         """Return what the first stage is told."""
-        return self.made.read(h, context)
+        return self.inner.read(h, context)
 
     def level(self, number: int, evidence: Any, state: Any, p: Distribution) -> Distribution:
         """Return q(u | x), and then q(z | x), batch (B,)."""
-        q: Distribution = self.made(evidence)
-        return q if number else self._above(self.made.middle(0, q))
+        q: Distribution = self.inner(evidence)
+        return q if number else self._above(self.inner.middle(0, q))
 
     def with_levels(self, z: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes (B, M + L) with a draw of u for each, and log q(u | x) in nats, (B,)."""
