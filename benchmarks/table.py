@@ -167,7 +167,8 @@ def nested(title: str, told: dict[str, Any]) -> list[str]:
         elif isinstance(value, dict):
             lines += nested(f"{title}, {name}", value)
         else:
-            plain.append(f"- {title}, {name}: {'none' if value is None else number(value)}")
+            shown = "none" if value is None else value if isinstance(value, str) else number(value)
+            plain.append(f"- {title}, {name}: {shown}")
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     if all(column.isdigit() for column in columns):
         columns.sort(key=int)
