@@ -249,21 +249,21 @@ def score(task: Task, samples: SamplesOption = 100) -> None:
         if odd is not None and columns is not None:
             every, names = [rows, odd[1].unsqueeze(1)], [*names, "odd_nats"]
             words = {"odd_column": [columns[i] for i in odd[0].tolist()]}
-        found, shown, places = task.every(torch.cat(every, 1), words)
-        write_csv(task.path, torch.cat([torch.tensor(places).unsqueeze(1).to(found), found], 1), names, shown)
-        words = {name: [one[i] for i in map(places.index, task.numbers)] for name, one in shown.items()}
+        found, words, places = task.every(torch.cat(every, 1), words)
+        write_csv(task.path, torch.cat([torch.tensor(places).unsqueeze(1).to(found), found], 1), names, words)
     else:
-        write_npy(task.path, task.every(rows, words)[0])
+        found, _, places = task.every(rows, words)
+        write_npy(task.path, found)
     print(task.path)
     given = [*([] if task.model.condition is None else ["c"]), *filter(None, [task.model.likelihood.given])]
     x = "|".join(["x", *([",".join(given)] if given else [])])
     value = signed(-result.value, 3, result.stderr if len(rows) > 1 else None)
     print(f"mean log p({x}) {value} nats", file=sys.stderr)
-    least = int(result.per_example.argmin())
-    named = f"row {task.numbers[least]}" + "".join(
-        f", {words[name][least]}" for name in ("file", "odd_column") if name in words
-    )
-    print(f"lowest: {signed(result.per_example[least].item())} nats, {named}", file=sys.stderr)
+    lowest = int(result.per_example.argmin())
+    least = task.numbers[lowest]
+    at = places.index(least)
+    named = "".join(f", {words[name][at]}" for name in ("file", "odd_column") if name in words)
+    print(f"lowest: {signed(result.per_example[lowest].item())} nats, row {least}{named}", file=sys.stderr)
 
 
 def _write_pairs(path: Path, x: Tensor, back: Tensor, model: VAE) -> None:
