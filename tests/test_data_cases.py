@@ -1175,7 +1175,7 @@ def test_rows_with_gaps_are_listed_and_the_rest_is_scored(call):
     assert np.flatnonzero(scores["log_prob"].isna()).tolist() == [4, 17]
     assert call("encode", "RUN-t", "gaps.csv", "--out", "z.csv")[0] == 0
     codes = pd.read_csv("z.csv", skip_blank_lines=False)
-    assert np.flatnonzero(codes.isna().all(1)).tolist() == [4, 17]
+    assert np.flatnonzero(codes.isna().all(axis=1)).tolist() == [4, 17]
     assert json.loads(call("evaluate", "RUN-t", "gaps.csv", *QUICK)[1])["n"] == 28
     assert call("complete", "RUN-t", "gaps.csv", "--out", "f.csv", "-k", "20")[0] == 0
     assert pd.read_csv("f.csv").shape == (30, 3)
