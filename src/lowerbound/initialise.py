@@ -72,18 +72,18 @@ def _begin_at_masking(family: Columns, features: np.ndarray, split: Split, rank:
     """
     masked = family.masked.tolist()
     x, _ = split.batch(_spread(split))
-    gone = x[:, family.at_numbers[family.masked]].isnan()
+    gone = x[:, family.at_numbers[family.masked]].isnan().numpy()
     sign = {"self_masking_high": 1.0, "self_masking_low": -1.0}.get(str(family.gaps), 0.0)
     rank = min(rank, features.shape[1])
     features = np.where(np.isnan(features), np.nanmean(features, 0), features)
-    features[:, masked] = np.where(gone, 0.0, features[:, masked])
-    features[:, masked] += np.where(gone.numpy(), sign + 0.5 * torch.randn(gone.shape).numpy(), 0.0)
+    guessed = sign + 0.5 * torch.randn(gone.shape).numpy()
+    features[:, masked] = np.where(gone, guessed, features[:, masked])
     offset, slope = torch.zeros(2, len(masked), dtype=torch.float64)
     for _ in range(_SWEEPS):
         u = torch.as_tensor(features[:, masked])
         for _ in range(3):  # Newton steps of all columns, a Gaussian of 5 on the slopes
             p = (offset + slope * u).sigmoid()
-            rise, w = gone.double() - p, p * (1 - p) + 1e-4
+            rise, w = torch.as_tensor(gone).double() - p, p * (1 - p) + 1e-4
             g = torch.stack([rise.sum(0), (rise * u).sum(0) - slope / 25])
             a, b, c = w.sum(0), (w * u).sum(0), (w * u * u).sum(0) + 1 / 25
             by = torch.stack([c * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * c - b * b)
@@ -97,7 +97,7 @@ def _begin_at_masking(family: Columns, features: np.ndarray, split: Split, rank:
         of_factors = torch.as_tensor((mean + z @ loadings.T)[:, masked])
         law = SelectedGaussian(of_factors, torch.as_tensor(np.sqrt(noise[masked])), offset, slope)
         drawn = law.sample(torch.Size()).clamp(-8, 8).numpy()
-        features[:, masked] = np.where(gone.numpy(), drawn, features[:, masked])
+        features[:, masked] = np.where(gone, drawn, features[:, masked])
     family.begin_at_masking(offset, slope)
     return features
 

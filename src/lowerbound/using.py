@@ -52,8 +52,7 @@ def convert(model: VAE, x: Tensor, c_from: Any, c_to: Any) -> Tensor:
 
 def place(view: View) -> tuple[Tensor, Tensor] | None:
     """Return mean and standard deviation of p(z | c), (*latent) or (B, *latent); None if it has none, or levels."""
-    prior = view.model.prior
-    if len(prior.levels) > 1 or not prior.is_real:
+    if not view.model.prior.is_one_real_level:
         return None
     p = view.prior()
     try:

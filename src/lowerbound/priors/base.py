@@ -93,6 +93,11 @@ class Prior(Slot):
         """Whether all levels hold real numbers."""
         return all(level.kind == "real" for level in self.levels)
 
+    @property
+    def is_one_real_level(self) -> bool:
+        """Whether a code is one level of real numbers, each of which can be looked at alone."""
+        return len(self.levels) == 1 and self.is_real
+
     def real(self) -> Tensor:
         """Return which numbers of a flattened code are real ones, (L,) bool."""
         return torch.cat([torch.full((numel(shape),), kind == "real") for shape, kind in self.levels])

@@ -543,7 +543,7 @@ def _quantiles(examples: Examples) -> Tensor | None:
     if isinstance(getattr(view.prior(), "base_dist", None), Normal) and (found := place(view)) is not None:
         center, scale = (part.flatten() for part in found)
         return center + scale * torch.special.ndtri(places).to(center)[:, None]
-    if len(examples.model.prior.levels) > 1 or not examples.model.prior.is_real:
+    if not examples.model.prior.is_one_real_level:
         return None
     with draws(examples.x.device, seed_for(examples.seed, _PLACES)):
         z = view.generate(_PRIOR_DRAWS).z[0].flatten(2)[:, 0]
@@ -824,7 +824,7 @@ def _kl_of(examples: Examples, numbers: Mapping[str, Any]) -> tuple[np.ndarray |
 def _dimensions(examples: Examples, kl: np.ndarray | None, of: str) -> View | None:
     """Return bars of the KL of each dimension, or if there is none of how far the means of q(z | x) spread."""
     if kl is None:
-        if len(examples.model.prior.levels) > 1 or not examples.model.prior.is_real:
+        if not examples.model.prior.is_one_real_level:
             return None
         spread = examples.spread
         return View(
